@@ -1,0 +1,1 @@
+"""The open format EMDI: what two parties must agree on byte for byte."""

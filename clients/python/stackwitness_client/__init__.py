@@ -1,0 +1,1 @@
+"""What runs outside the server: station SDK, spool, pusher, simulator, verifier."""

@@ -1,0 +1,1 @@
+"""Pure forgery detectors: arrays in, findings out."""
