@@ -1,0 +1,1 @@
+"""The transparency log: events, sequencer, publisher, signer, reader and checker."""
