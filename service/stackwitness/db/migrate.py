@@ -1,0 +1,56 @@
+"""Bring a database to the newest schema; several processes may ask at once."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from stackwitness.db.engine import make_engine
+from stackwitness.db.locks import MIGRATION_LOCK
+
+# How long to wait for another migration, and how long a migration may wait for a table lock: it must rather
+# fail than queue every reader and writer behind itself.
+WAIT_FOR_TURN = "120s"
+LOCK_TIMEOUT = "5s"
+
+
+def migrations_dir() -> Path:
+    """Return the folder of migrations: inside the installed package, else at the root of the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parents[1] / "migrations"
+
+
+def alembic_config() -> Config:
+    """Return alembic's settings, made in code: there is no second place to keep them right."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations_dir()))
+    return config
+
+
+def newest_revision() -> str | None:
+    """Return the revision a fully migrated database stands at."""
+    return ScriptDirectory.from_config(alembic_config()).get_current_head()
+
+
+def current_revision(conn: Connection) -> str | None:
+    """Return the revision the database stands at, None for an empty one."""
+    return MigrationContext.configure(conn).get_current_revision()
+
+
+def migrate(url: str) -> None:
+    """Upgrade the database to the newest revision, in one transaction under an advisory lock."""
+    engine = make_engine(url, pool_size=1)
+    try:
+        with engine.begin() as conn:
+            conn.execute(text(f"SET LOCAL lock_timeout = '{WAIT_FOR_TURN}'"))
+            conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            conn.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            config = alembic_config()
+            config.attributes["connection"] = conn
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()

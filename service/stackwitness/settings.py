@@ -1,0 +1,111 @@
+"""Every setting of the server, read from STACKWITNESS_* or given by a test; nothing else reads the env."""
+
+import hashlib
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEV_ORIGIN = "stackwitness.local/log/dev"
+# sun_path holds 108 bytes with its NUL; the signer appends nothing, but a margin costs nothing either.
+MAX_SOCKET_PATH = 100
+
+
+class Settings(BaseSettings):
+    """Hold the settings of one process; sizes in bytes, durations in the unit of the name."""
+
+    model_config = SettingsConfigDict(env_prefix="STACKWITNESS_", frozen=True, extra="ignore")
+
+    mode: Literal["development", "production", "test"] = Field(
+        "development", description="production refuses every insecure stand-in"
+    )
+    home: Path = Field(Path(".stackwitness"), description="folder of everything the service keeps on disk")
+    database_url: str | None = Field(
+        None, description="PostgreSQL address; without it `up` runs its own server inside the home folder"
+    )
+    host: str = Field("127.0.0.1", description="address the API listens on")
+    port: int | None = Field(None, ge=0, le=65535, description="port of the API; a free one when unset")
+    data: Path = Field(
+        Path("../shared/data"), description="folder of the public data sets used by demo and bench"
+    )
+    timescale: Path = Field(
+        Path("../shared/timescale"), description="folder of the TimescaleDB test server (make test-timescale)"
+    )
+    log_origin: str = Field(DEV_ORIGIN, description="the log's name, first line of every checkpoint")
+    dev_links: bool | None = Field(
+        None, description="print sign-in links at start; on in development, refused in production"
+    )
+    test_keys: bool = Field(
+        False, description="accept published test keys of stations; refused in production"
+    )
+    max_body_bytes: int = Field(16 * 2**20, gt=0, description="largest request body")
+    max_future_ms: int = Field(300_000, ge=0, description="how far ahead of our clock a station may be")
+    integrate_ms: int = Field(250, gt=0, description="pause between two integrations of pending leaves")
+    checkpoint_ms: int = Field(1000, gt=0, description="pause between two checkpoints")
+    pending_limit: int = Field(4096, gt=0, description="unsequenced leaves above which ingest answers 503")
+    log_json: bool = Field(False, description="write logs as JSON lines")
+
+    @model_validator(mode="after")
+    def refuse_insecure_production(self) -> Self:
+        """Refuse what only a development machine may do."""
+        if self.mode != "production":
+            return self
+        if self.dev_links:
+            raise ValueError("dev_links are insecure sign-in links: not in production")
+        if self.test_keys:
+            raise ValueError("test_keys accepts keys whose secret is public: not in production")
+        if self.log_origin == DEV_ORIGIN:
+            raise ValueError("log_origin must be set in production: checkpoints are signed under this name")
+        return self
+
+    @property
+    def prints_dev_links(self) -> bool:
+        """Tell whether sign-in links may be printed."""
+        return self.mode == "development" if self.dev_links is None else self.dev_links
+
+    @property
+    def log_dir(self) -> Path:
+        """Return the folder of checkpoint and tiles."""
+        return self.home / "log"
+
+    @property
+    def signer_dir(self) -> Path:
+        """Return the folder only the signer process may read."""
+        return self.home / "signer"
+
+    @cached_property
+    def signer_socket(self) -> Path:
+        """Return the signer's Unix socket: in the home, or in the temp folder when that path is too long."""
+        path = self.home.absolute() / "signer.sock"
+        if len(str(path).encode()) <= MAX_SOCKET_PATH:
+            return path
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"stackwitness-{digest}.sock"
+
+    @property
+    def export_dir(self) -> Path:
+        """Return the folder of finished bundles."""
+        return self.home / "exports"
+
+    @property
+    def key_dir(self) -> Path:
+        """Return the folder of the service's own keys."""
+        return self.home / "keys"
+
+    @property
+    def postgres_dir(self) -> Path:
+        """Return the folder of the embedded cluster."""
+        return self.home / "postgres"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Return the folder of the processes' own logs."""
+        return self.home / "logs"
+
+    @property
+    def run_file(self) -> Path:
+        """Return the file that tells where a running `up` listens."""
+        return self.home / "run.json"
