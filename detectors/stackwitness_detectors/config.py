@@ -1,0 +1,76 @@
+"""Every number that decides, with its unit and its reason; the hash of these numbers stands in each flag."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Set the budgets (expected false findings per station-month, per family) and the windows."""
+
+    # Budgets: about 0.2 a station-month in all. Freezes and copies are the surest, so they need least.
+    freeze_budget: float = 0.05
+    near_freeze_budget: float = 0.01
+    copy_budget: float = 0.001
+    level_budget: float = 0.03
+    correlation_budget: float = 0.01
+    digits_budget: float = 0.01
+    density_budget: float = 0.01
+    availability_budget: float = 0.01
+    second_opinion_budget: float = 0.01
+    # Memory. 4,320 rows = 180 days of hours, 15 days of 5 minutes; more makes the state heavy for a database row.
+    history_rows: int = 4320
+    history_hours: int = 24 * 70  # reference (56 days) + the windows being judged (14 days)
+    history_days: int = 240  # daily statistics that calibrate the daily tests: two seasons
+    # Reference of the conditional model: days 14..56 before, so that a fortnight of forgery does not teach it.
+    reference_from_days: int = 56
+    reference_lag_days: int = 14
+    young_lag_days: int = 7  # while the history is too short for the full lag
+    reference_min_hours: int = 240  # ten operating days: fewer do not carry some 50 quadratic terms
+    refit_days: int = 7
+    # Freezes.
+    run_reference_samples: int = 240
+    run_reference_hours: float = 72.0
+    hold_min_samples: int = 4  # three equal steps are common on every coarse instrument
+    hold_min_hours: float = 0.5  # blow-back of an analyser holds its value for minutes
+    tail_keep: int = 32  # the longest reference runs that are remembered
+    tail_alpha_low: float = 1.5  # Hill exponent bounds: below 1.5 no mean, above 6 nothing is believed
+    tail_alpha_high: float = 6.0
+    tail_alpha_prior: float = 3.0
+    contrast_share: float = 0.02  # load counts as moving when its range exceeds 2 % of its highest value
+    still_penalty: float = 10.0  # a hold while the load stands still must be this much rarer
+    # Copies.
+    step_bits: float = 6.0  # most evidence one equal step of one channel may give (dependence)
+    side_channel_weight: float = 0.25  # of the further channels of a record: channels move together
+    copy_min_steps: int = 6
+    record_min_steps: int = 2
+    # Daily tests.
+    calibration_min_days: int = 10
+    day_min_hours: int = 12
+    week_min_hours: int = 72
+    quiet_days: int = 2  # an episode ends after this many quiet days
+    # Shape of the distribution.
+    digit_window_hours: int = 168
+    digit_min_values: int = 100
+    density_window_days: int = 14
+    density_band: float = 0.03  # bins of 3 % of the limit: a forger stays within 3 % below it
+    density_min_values: int = 20
+    # Availability.
+    missing_min_hours: int = 8
+    # e-value: e = kappa p^(kappa - 1) (Vovk and Wang 2021); 0.5 favours no particular strength.
+    kappa: float = 0.5
+    plot_points: int = 600
+
+
+DEFAULT = Config()
+
+
+def config_hash(config: Config = DEFAULT) -> str:
+    """Hash the configuration and the detectors' version (SHA-256, lowercase hex)."""
+    text = json.dumps({"version": VERSION, **asdict(config)}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,117 @@
+"""What goes into the detectors and what comes out: plain frozen values, numpy arrays, no behaviour.
+
+Time is int milliseconds since 1970-01-01 UTC. A missing value is NaN. A status is the ASCII code of one letter:
+N normal, F stopped, M maintenance, S manually set, D fault, C calibration, T over range, B communication fault
+(HJ 212), H held (analyser holds its value, as in blow-back), R substitute data (40 CFR 75.33).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Times: TypeAlias = NDArray[np.int64]
+Values: TypeAlias = NDArray[np.float64]
+Letters: TypeAlias = NDArray[np.uint8]
+Verdict: TypeAlias = Literal["cannot be", "very unlikely", "unusual"]
+Role: TypeAlias = Literal[
+    "pollutant",
+    "load",
+    "diluent",
+    "flow",
+    "temperature",
+    "pressure",
+    "moisture",
+    "ambient",
+    "process",
+]
+
+
+class DetectorError(Exception):
+    """Tell why a call cannot be served: `code` is stable and dotted. Odd readings never raise, they give notes."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class ChannelInfo:
+    """Describe one channel: `limit` in its unit or None, `resolution` the smallest step it reports or None."""
+
+    name: str
+    quantity: str
+    unit: str
+    role: str
+    limit: float | None = None
+    resolution: float | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """Describe the station: its id and its channels."""
+
+    stn: str
+    channels: tuple[ChannelInfo, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Hold readings of one station: `at_ms` strictly increasing int64[n], values and status letters per channel."""
+
+    at_ms: Times
+    values: Mapping[str, Values]
+    status: Mapping[str, Letters] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """State one implausible interval with its reasons.
+
+    The same `episode` again with `extends` is a longer interval of a finding already given: findings come at the
+    crossing, at each doubling of the length, and at the end. `e_value` is evidence against "an ordinary interval of
+    this station" (mean at most 1 when there is nothing to find); `statistic` is (name, value).
+    """
+
+    detector: str
+    version: str
+    family: str
+    kind: str
+    kinds: tuple[str, ...]
+    verdict: Verdict
+    from_ms: int
+    to_ms: int
+    channels: tuple[str, ...]
+    statistic: tuple[str, float]
+    e_value: float
+    numbers: dict[str, float | int | str]
+    text_en: str
+    text_zh: str
+    innocent: tuple[str, ...]
+    look_at_en: str
+    look_at_zh: str
+    plot: dict[str, Any]
+    episode: str
+    extends: bool
+
+
+@dataclass(frozen=True, order=True)
+class Note:
+    """Say that a detector cannot judge a channel ("" = the whole station), and because of what."""
+
+    detector: str
+    channel: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """Give back the new state, the findings in the order they arose, and what could not be judged."""
+
+    state: bytes
+    findings: tuple[Finding, ...]
+    notes: tuple[Note, ...] = ()

@@ -1,0 +1,153 @@
+"""The one way in: cut readings into clock hours, lead every family over them in order, give findings and state.
+
+Every family sees the same sequence of whole hours whatever the batches were, so streaming equals batch by
+construction. The hour still open waits in the state.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from stackwitness_detectors.codec import decode_state, encode_state
+from stackwitness_detectors.config import DEFAULT, Config
+from stackwitness_detectors.contract import Context, Finding, Frame, Note, Result, Times
+from stackwitness_detectors.memory import HOUR_MS, Block, Memory, place_of
+
+_NORMAL = ord("N")
+_LARGEST = 1e15  # no concentration, flow or power is larger: such a number is a transmission error
+
+
+class Family(Protocol):
+    """One family of tests: `hour` sees each closed hour before it is remembered, `day` each closed day after."""
+
+    name: str
+
+    def hour(self, block: Block) -> list[Finding]:
+        """Judge one hour at the native step."""
+
+    def day(self, day: int) -> list[Finding]:
+        """Judge the day that has just ended (days since 1970)."""
+
+    def notes(self) -> list[Note]:
+        """Say what cannot be judged now."""
+
+    def dump(self) -> dict[str, Any]:
+        """Give a tree for the state."""
+
+    def load(self, tree: dict[str, Any]) -> None:
+        """Read it back."""
+
+
+class Engine:
+    """Lead the families of one station over its hours."""
+
+    def __init__(self, context: Context, config: Config, families: list[Family], memory: Memory) -> None:
+        self.context, self.config, self.memory, self.families = context, config, memory, families
+        width = len(memory.names)
+        self.last_ms = -1
+        self.pending: tuple[Times, Any, Any] = (
+            np.empty(0, np.int64),
+            np.empty((0, width)),
+            np.empty((0, width), np.uint8),
+        )
+        self.findings: list[Finding] = []
+        self.notes: list[Note] = []
+
+    def feed(self, frame: Frame) -> None:
+        """Take readings; hours that are closed by a later reading are judged."""
+        at_ms, values, letters = self._clean(frame)
+        at_ms = np.concatenate([self.pending[0], at_ms])
+        values = np.concatenate([self.pending[1], values])
+        letters = np.concatenate([self.pending[2], letters])
+        hour = at_ms // HOUR_MS
+        edges = np.flatnonzero(np.diff(hour)) + 1
+        start = 0
+        for end in edges.tolist():
+            self._close(Block(int(hour[start]), at_ms[start:end], values[start:end], letters[start:end]))
+            start = end
+        self.pending = (at_ms[start:], values[start:], letters[start:])
+
+    def _close(self, block: Block) -> None:
+        known = self.memory.hours.view("hour")
+        if len(known) and block.hour // 24 != int(known[-1]) // 24:
+            day = int(known[-1]) // 24
+            for family in self.families:
+                self.findings += family.day(day)
+        for family in self.families:
+            self.findings += family.hour(block)
+        self.memory.remember(block)
+
+    def _clean(self, frame: Frame) -> tuple[Times, Any, Any]:
+        at_ms = np.asarray(frame.at_ms, np.int64)
+        before = np.maximum.accumulate(np.concatenate([[self.last_ms], at_ms]))[:-1] if len(at_ms) else at_ms
+        keep = at_ms > before
+        if not keep.all():
+            late = int((~keep).sum())
+            self.notes.append(
+                Note("engine", "", f"{late} readings are not later than the last one: not judged")
+            )
+        at_ms = at_ms[keep]
+        values = np.full((len(at_ms), len(self.memory.names)), np.nan)
+        letters = np.full(values.shape, _NORMAL, np.uint8)
+        for k, name in enumerate(self.memory.names):
+            if name in frame.values:
+                values[:, k] = np.asarray(frame.values[name], np.float64)[keep]
+            if name in frame.status:
+                letters[:, k] = np.asarray(frame.status[name], np.uint8)[keep]
+        letters[letters == 0] = _NORMAL
+        wild = np.abs(values) > _LARGEST
+        for k in np.flatnonzero(wild.any(axis=0)).tolist():
+            self.notes.append(
+                Note("engine", self.memory.names[k], "infinite or absurdly large values: as missing")
+            )
+        values[wild] = np.nan
+        if len(at_ms):
+            self.last_ms = int(at_ms[-1])
+        return at_ms, values, letters
+
+    def dump(self) -> bytes:
+        """Encode everything the next batch needs."""
+        return encode_state(
+            {
+                "last_ms": self.last_ms,
+                "pending": list(self.pending),
+                "memory": self.memory.dump(),
+                "families": {family.name: family.dump() for family in self.families},
+            }
+        )
+
+    def load(self, state: bytes) -> None:
+        """Read a state back; channels are matched by name."""
+        tree = decode_state(state)
+        place = place_of(self.memory.names, tree["memory"]["names"])
+        self.last_ms = tree["last_ms"]
+        at_ms, values, letters = tree["pending"]
+        moved = np.full((len(at_ms), len(place)), np.nan)
+        marks = np.full(moved.shape, _NORMAL, np.uint8)
+        moved[:, place >= 0] = values[:, place[place >= 0]]
+        marks[:, place >= 0] = letters[:, place[place >= 0]]
+        self.pending = (at_ms, moved, marks)
+        self.memory.load(tree["memory"])
+        for family in self.families:
+            if family.name in tree["families"]:
+                family.load(tree["families"][family.name])
+
+
+def run(context: Context, state: bytes | None, frame: Frame, config: Config = DEFAULT) -> Result:
+    """Judge the readings of `frame` after those already in `state`.
+
+    The same readings in any chunking give the same findings and the same final state, byte for byte. Odd readings
+    give notes, never errors; DetectorError is raised only for a state that is not ours.
+    """
+    from stackwitness_detectors.families import families_of
+
+    memory = Memory(context, config)
+    engine = Engine(context, config, families_of(memory, config), memory)
+    if state is not None:
+        engine.load(state)
+    with np.errstate(all="ignore"):
+        engine.feed(frame)
+    notes = engine.notes + [note for family in engine.families for note in family.notes()]
+    return Result(engine.dump(), tuple(engine.findings), tuple(sorted(set(notes))))

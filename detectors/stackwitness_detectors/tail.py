@@ -1,0 +1,57 @@
+"""One measure of surprise for all tests: how often a month would such a value be expected, given the own past?
+
+Inside the reference the answer is its rank; beyond its largest value a Pareto tail (Hill exponent, bounded) goes on.
+The rate doubles as a p-value (p = min(1, rate)), and p becomes an e-value by e = kappa p^(kappa-1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Values, Verdict
+
+HOURS_PER_MONTH = 720.0
+LEAST_RATE = 1e-12
+
+
+def hill_exponent(top: Values, config: Config) -> float:
+    """Estimate the tail exponent of the largest values (descending), shrunk to the prior by four pseudo-values."""
+    positive = top[top > 0]
+    if positive.size < 2:
+        return config.tail_alpha_prior
+    excess = float(np.log(positive / positive[-1]).sum())
+    alpha = (positive.size - 1 + 4.0) / (excess + 4.0 / config.tail_alpha_prior)
+    return min(max(alpha, config.tail_alpha_low), config.tail_alpha_high)
+
+
+def monthly_rate(
+    x: float, reference: Iterable[float] | NDArray[np.float64], months: float, config: Config
+) -> float:
+    """Expect so many reference values >= x a month; `reference` holds (at least) the largest of `months` months."""
+    values = np.sort(np.asarray(reference, np.float64))[::-1][: config.tail_keep]
+    months = max(months, 1e-6)
+    if values.size == 0 or values[0] <= 0 or x <= 0:
+        return 1.0 / months if x > 0 else math.inf
+    above = int((values >= x).sum())
+    if above:
+        return (1 + above) / months
+    rate = (float(values[0]) / x) ** hill_exponent(values, config) / months
+    return max(rate, LEAST_RATE)
+
+
+def e_value(rate: float, config: Config) -> float:
+    """Turn a rate into an e-value: kappa p^(kappa-1) with p = min(1, rate)."""
+    p = min(1.0, max(rate, LEAST_RATE))
+    return float(f"{config.kappa * p ** (config.kappa - 1.0):.6g}")
+
+
+def verdict_of(rate: float, impossible: bool = False) -> Verdict:
+    """Choose the words: "cannot be" only for what no real instrument does, else by rarity."""
+    if impossible and rate <= 1e-6:
+        return "cannot be"
+    return "very unlikely" if rate <= 1e-3 else "unusual"
