@@ -1,0 +1,1 @@
+"""Who is calling: accounts, bearer tokens, sign-in links, sessions, roles."""
