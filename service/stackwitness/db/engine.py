@@ -13,7 +13,7 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
     """Return an engine over psycopg whose sessions speak UTC.
 
     `postgresql://...` and `postgresql+psycopg://...` both work. `?prepare_threshold=none` turns server-side
-    prepared statements off, for servers whose connections share a backend (poolers, the TimescaleDB test one).
+    prepared statements off for servers whose connections share a backend (poolers, the TimescaleDB in tests).
     """
     address = make_url(url).set(drivername="postgresql+psycopg")
     connect: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC"}

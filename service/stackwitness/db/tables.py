@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
@@ -221,7 +222,10 @@ class Flag(SQLModel, table=True):
     """A finding raised for a person to judge."""
 
     __tablename__ = "flag"
-    __table_args__ = (UniqueConstraint("stn", "episode"),)
+    __table_args__ = (
+        UniqueConstraint("stn", "episode"),
+        Index("flag_raised_at", text("raised_at DESC"), text("flag_id DESC")),
+    )
 
     flag_id: str = _col(Text, primary_key=True)
     stn: str = _col(Text, foreign_key="station.stn")

@@ -80,7 +80,7 @@ def months_between(first_at: datetime, last_at: datetime) -> Iterator[tuple[date
 def ensure_months(conn: Connection, first_at: datetime, last_at: datetime) -> None:
     """Make the partitions that readings from `first_at` to `last_at` (aware, inclusive) need.
 
-    Nothing to do on TimescaleDB. New ones are made in a short transaction of their own, on another connection,
+    Nothing to do on TimescaleDB. New ones are made in a short transaction of their own on another connection,
     so that the caller's roll-back does not take back what this process remembers, and no one waits for the
     caller's commit. ATTACH takes no lock that stops readers or writers (CREATE ... PARTITION OF would).
     """

@@ -15,7 +15,7 @@ def unit_of_work(engine: Engine) -> Iterator[Connection]:
     """Yield a connection inside one transaction: committed at the end, rolled back when an exception leaves.
 
     Raises DatabaseUnavailable when the server is away, a lock was given up or the pool is exhausted. After a
-    failed COMMIT nobody can know whether it was stored: callers must be idempotent, as every write of ours is.
+    failed COMMIT nobody can know whether it was stored: callers must be idempotent, as all our writes are.
     """
     try:
         with engine.begin() as conn:

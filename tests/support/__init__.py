@@ -1,0 +1,1 @@
+"""What tests share: databases, a whole service, the whole-state checker."""

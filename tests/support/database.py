@@ -1,0 +1,84 @@
+"""Fixtures: one throwaway PostgreSQL per session, one database per test cloned from a migrated template."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from stackwitness.db.embedded import Cluster
+from stackwitness.db.engine import make_engine
+from stackwitness.db.migrate import migrate
+
+TEST_URL = "STACKWITNESS_TEST_DATABASE_URL"
+TEMPLATE = "template_stackwitness"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Start a throwaway cluster in a folder that the user nobody may enter; stop and remove it at the end."""
+    if TEST_URL in os.environ:
+        pytest.skip(f"{TEST_URL} names one foreign server: no cluster of our own to clone databases in")
+    folder = Path(tempfile.mkdtemp(prefix="stackwitness-test-"))
+    folder.chmod(0o755)
+    running = Cluster(folder, throwaway=True)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Cluster) -> str:
+    """Migrate the template database once."""
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {TEMPLATE}")
+    migrate(cluster.url(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the test a database of its own, migrated and empty."""
+    foreign = os.environ.get(TEST_URL)
+    if foreign is not None:
+        yield from _foreign_database(foreign)
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    template: str = request.getfixturevalue("template")
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    yield cluster.url(name)
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _foreign_database(url: str) -> Iterator[str]:
+    """Empty the schema public of a server without CREATE DATABASE ... TEMPLATE, and migrate it anew."""
+    engine = make_engine(url, pool_size=1)
+    with engine.begin() as conn:
+        conn.exec_driver_sql("DROP EXTENSION IF EXISTS timescaledb CASCADE")
+        conn.exec_driver_sql("DROP SCHEMA public CASCADE")
+        conn.exec_driver_sql("CREATE SCHEMA public")
+    with engine.begin() as conn:
+        conn.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    engine.dispose()
+    migrate(url)
+    yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Give an engine on the test's database."""
+    made = make_engine(database_url, pool_size=1 if TEST_URL in os.environ else 10)
+    yield made
+    made.dispose()
