@@ -1,0 +1,153 @@
+"""What the HTTP edge accepts and answers for stations."""
+
+from typing import Annotated, Literal
+
+from emdi.encoding import b64u_decode
+from emdi.errors import EmdiError
+from fastapi import Path
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from stackwitness.errors import Unprocessable
+from stackwitness.stations.domain import Channel, ChannelRole, NewKey, Station
+from stackwitness.stations.proof import MAX_PROOF_LENGTH
+
+STN_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+# PostgreSQL stores no NUL, and a control character in a name only serves to deceive a reader.
+Words = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+StnPath = Annotated[str, Path(pattern=STN_PATTERN, description="Station id")]
+KidPath = Annotated[str, Path(pattern=STN_PATTERN, description="Key id")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Form(BaseModel):
+    """A request body: a member we do not know is an error, not a shrug."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ChannelForm(Form):
+    """A channel; `limit` and `resolution` in its own unit."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}$")]
+    quantity: Words
+    unit: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    role: ChannelRole
+    limit: Finite | None = None
+    resolution: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    def to_channel(self) -> Channel:
+        """Return the domain's channel."""
+        return Channel(self.name, self.quantity, self.unit, self.role, self.limit, self.resolution)
+
+
+class StationForm(Form):
+    """A station with its channels."""
+
+    stn: Annotated[str, StringConstraints(pattern=STN_PATTERN)]
+    name: Words
+    agency: Words
+    industry: Words
+    lat: Annotated[float, Field(ge=-90, le=90)] | None = None
+    lon: Annotated[float, Field(ge=-180, le=180)] | None = None
+    utc_offset_min: Annotated[int, Field(ge=-14 * 60, le=14 * 60)] = 0
+    channels: Annotated[list[ChannelForm], Field(max_length=200)] = []
+
+    def to_station(self) -> Station:
+        """Return the domain's station."""
+        return Station(
+            self.stn, self.name, self.agency, self.industry, self.lat, self.lon, self.utc_offset_min
+        )
+
+
+class ChannelsForm(Form):
+    """Channels to add to a station."""
+
+    channels: Annotated[list[ChannelForm], Field(max_length=200)]
+
+
+class KeyForm(Form):
+    """A public key with the proof that its secret half is there."""
+
+    kid: Annotated[str, StringConstraints(pattern=STN_PATTERN)]
+    alg: Literal["Ed25519", "ES256"]
+    public_b64u: Annotated[str, StringConstraints(max_length=100)]
+    proof: Annotated[str, StringConstraints(max_length=MAX_PROOF_LENGTH)]
+
+    def to_key(self) -> NewKey:
+        """Return the domain's key. Raises Unprocessable when the bytes are not canonical base64url."""
+        try:
+            raw = b64u_decode(self.public_b64u)
+        except EmdiError as error:
+            raise Unprocessable(error.code, "The public key cannot be read", detail=str(error)) from error
+        return NewKey(self.kid, self.alg, raw, self.proof)
+
+
+class RotationForm(Form):
+    """The successor of a key; `handover` is the old key's signature on it."""
+
+    new: KeyForm
+    handover: Annotated[str, StringConstraints(max_length=MAX_PROOF_LENGTH)] | None = None
+
+
+class RevocationForm(Form):
+    """Why a key ends."""
+
+    why: Words
+
+
+class ChannelView(BaseModel):
+    """A channel as answered."""
+
+    name: str
+    quantity: str
+    unit: str
+    role: ChannelRole
+    limit: float | None
+    resolution: float | None
+
+
+class StationView(BaseModel):
+    """A station as answered."""
+
+    stn: str
+    name: str
+    agency: str
+    industry: str
+    lat: float | None
+    lon: float | None
+    utc_offset_min: int
+
+
+class StationDetail(StationView):
+    """A station with its channels."""
+
+    channels: list[ChannelView]
+
+
+class StationList(BaseModel):
+    """Every station."""
+
+    stations: list[StationView]
+
+
+class KeyView(BaseModel):
+    """A key as answered."""
+
+    kid: str
+    alg: str
+    public_b64u: str
+    revoked: bool
+
+
+class KeyList(BaseModel):
+    """The keys of a station."""
+
+    keys: list[KeyView]
+
+
+class HeadView(BaseModel):
+    """Where a station's chain stands; `env_id` is lowercase hex."""
+
+    ep: int
+    seq: int
+    env_id: str
