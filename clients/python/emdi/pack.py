@@ -14,7 +14,7 @@ MIN_AT_MS = 2**28 * 1000
 MAX_AT_MS = 253_402_300_799_999
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}")
 # HJ 212: N normal, F stopped, M maintenance, S set by hand, D fault, C calibration, T over range,
-# B communication fault. Ours: H held (the analyser repeats its value, e.g. during blow-back), R substitute data.
+# B communication fault. Ours: H held (the analyser repeats its value, as in blow-back), R substitute data.
 STATUSES = frozenset("NFMSDCTBHR")
 LABELS = frozenset({"bn", "bt", "bu", "n", "u", "t", "v", "vs", "st"})
 MISSING = "missing"
