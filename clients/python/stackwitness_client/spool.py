@@ -1,0 +1,362 @@
+"""Keep sealed envelopes on disk until the log has provably taken them.
+
+One SQLite file per station (WAL, synchronous=FULL). The head of the chain and the sealed envelope are written in one
+transaction, and the envelope is sealed inside it: after any crash either both are there or neither, so a (ep, seq)
+that could ever have left the process has exactly one content.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from emdi.envelope import Envelope
+
+from stackwitness_client.errors import ChainLost, SpoolError
+
+ZERO_ID = bytes(32)
+DAY_MS = 86_400_000
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS head (
+    one INTEGER PRIMARY KEY CHECK (one = 1), stn TEXT NOT NULL, ep INTEGER NOT NULL, seq INTEGER NOT NULL,
+    env_id BLOB NOT NULL, last_at_ms INTEGER, sealed INTEGER NOT NULL DEFAULT 0, readings INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS envelope (
+    ep INTEGER NOT NULL, seq INTEGER NOT NULL, env_id BLOB NOT NULL UNIQUE, jws BLOB NOT NULL,
+    readings INTEGER NOT NULL, last_at_ms INTEGER NOT NULL, stored INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (ep, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS checkpoint (
+    checkpoint_no INTEGER PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL, note BLOB NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS receipt (
+    env_id BLOB PRIMARY KEY, ep INTEGER NOT NULL, seq INTEGER NOT NULL, readings INTEGER NOT NULL,
+    log_index INTEGER NOT NULL, recv_ms INTEGER NOT NULL, extra BLOB NOT NULL, path BLOB NOT NULL,
+    checkpoint_no INTEGER NOT NULL REFERENCES checkpoint, verified_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (
+    one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, root BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Tell what the next envelope must carry: its place in the chain and the last verified checkpoint."""
+
+    stn: str
+    ep: int
+    seq: int
+    prev: bytes
+    cp: tuple[int, bytes] | None
+
+
+@dataclass(frozen=True)
+class Head:
+    """Say where the station's own chain stands; `seq` is -1 before the first envelope of an epoch."""
+
+    stn: str
+    ep: int
+    seq: int
+    env_id: bytes
+    last_at_ms: int | None
+    sealed: int
+    readings: int
+
+
+@dataclass(frozen=True)
+class Spooled:
+    """Hold one sealed envelope of the spool."""
+
+    ep: int
+    seq: int
+    env_id: bytes
+    jws: bytes
+    readings: int
+
+
+@dataclass(frozen=True)
+class Proven:
+    """Hold a verified receipt in parts: 13-byte entry prefix, Merkle path, checkpoint note."""
+
+    env_id: bytes
+    log_index: int
+    recv_ms: int
+    extra: bytes
+    path: tuple[bytes, ...]
+    checkpoint: bytes
+    size: int
+    root: bytes
+
+
+@dataclass(frozen=True)
+class SpoolCount:
+    """Count what the spool holds: envelopes not acknowledged, acknowledged without receipt, receipts kept."""
+
+    waiting: int
+    stored: int
+    receipts: int
+    receipt_readings: int
+
+
+class Spool:
+    """Append, hand out and free the sealed envelopes of one station; safe against kill -9 at any instant."""
+
+    def __init__(self, path: Path, stn: str) -> None:
+        self.path = path
+        self.stn = stn
+        self._lock = threading.RLock()
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            with self._transaction() as db:
+                for statement in SCHEMA.split(";\n"):
+                    db.execute(statement)
+                db.execute(
+                    "INSERT OR IGNORE INTO head (one, stn, ep, seq, env_id) VALUES (1, ?, 0, -1, ?)",
+                    (stn, ZERO_ID),
+                )
+        except (OSError, sqlite3.Error) as error:
+            raise SpoolError("spool.open", f"cannot use the spool {path}: {error}") from error
+        if (owner := self.head().stn) != stn:
+            raise SpoolError("spool.station", f"{path} is the spool of station {owner}, not of {stn}")
+
+    def close(self) -> None:
+        """Close the file; everything committed stays."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                raise SpoolError("spool.locked", f"cannot write to {self.path}: {error}") from error
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise SpoolError("spool.write", f"cannot write to {self.path}: {error}") from error
+                raise
+
+    # The chain --------------------------------------------------------------------------------------------------------
+    def head(self) -> Head:
+        """Return where the chain stands."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT stn, ep, seq, env_id, last_at_ms, sealed, readings FROM head"
+            ).fetchone()
+        return Head(*row)
+
+    def append(self, seal: Callable[[Link], Envelope]) -> Envelope:
+        """Seal one envelope at the head and keep it, durably, in one transaction."""
+        return self.append_many([seal])[0]
+
+    def append_many(self, seals: Iterable[Callable[[Link], Envelope]]) -> list[Envelope]:
+        """Seal several envelopes in order with one fsync; all of them are kept, or none."""
+        kept: list[Envelope] = []
+        with self._transaction() as db:
+            head = self.head()
+            cp = self.seen()
+            ep, seq, env_id = head.ep, head.seq, head.env_id
+            last_at_ms, readings = head.last_at_ms, 0
+            for seal in seals:
+                link = Link(self.stn, ep, seq + 1, env_id, cp)
+                envelope = seal(link)
+                if (envelope.stn, envelope.ep, envelope.seq, envelope.prev) != (
+                    link.stn,
+                    ep,
+                    link.seq,
+                    env_id,
+                ):
+                    raise SpoolError("spool.link", "the sealed envelope does not continue the chain")
+                latest = max(record.at_ms for record in envelope.records)
+                db.execute(
+                    "INSERT INTO envelope (ep, seq, env_id, jws, readings, last_at_ms) VALUES (?, ?, ?, ?, ?, ?)",
+                    (ep, link.seq, envelope.env_id, envelope.jws, len(envelope.records), latest),
+                )
+                seq, env_id = link.seq, envelope.env_id
+                last_at_ms = latest if last_at_ms is None else max(last_at_ms, latest)
+                readings += len(envelope.records)
+                kept.append(envelope)
+            db.execute(
+                "UPDATE head SET seq = ?, env_id = ?, last_at_ms = ?, sealed = sealed + ?, readings = readings + ?",
+                (seq, env_id, last_at_ms, len(kept), readings),
+            )
+        return kept
+
+    def open_epoch(self, ep: int, *, last_at_ms: int | None = None) -> None:
+        """Start epoch `ep` at seq 0; refused while envelopes of another epoch still wait, or going backwards."""
+        with self._transaction() as db:
+            head = self.head()
+            if db.execute("SELECT count(*) FROM envelope").fetchone()[0]:
+                raise SpoolError(
+                    "spool.not_empty", "envelopes still wait for their receipts: no new epoch now"
+                )
+            if ep < head.ep or (ep == head.ep and head.seq >= 0):
+                raise SpoolError("spool.epoch", f"epoch {ep} does not follow epoch {head.ep}")
+            db.execute(
+                "UPDATE head SET ep = ?, seq = -1, env_id = ?, last_at_ms = max(coalesce(last_at_ms, ?), ?)",
+                (ep, ZERO_ID, last_at_ms, last_at_ms),
+            )
+
+    # To the server ----------------------------------------------------------------------------------------------------
+    def waiting(self, limit: int = 256, limit_bytes: int = 4 << 20) -> list[Spooled]:
+        """Return the next envelopes the server has not acknowledged, in chain order, at least one if any."""
+        taken: list[Spooled] = []
+        size = 0
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT ep, seq, env_id, jws, readings FROM envelope WHERE stored = 0 ORDER BY ep, seq LIMIT ?",
+                (limit,),
+            )
+            for row in rows:
+                size += len(row[3]) + 1
+                if taken and size > limit_bytes:
+                    break
+                taken.append(Spooled(*row))
+            rows.close()
+        return taken
+
+    def mark_stored(self, env_ids: Iterable[bytes]) -> int:
+        """Note that the server acknowledged these envelopes; they stay until their receipts are verified."""
+        with self._transaction() as db:
+            cursor = db.executemany(
+                "UPDATE envelope SET stored = 1 WHERE env_id = ? AND stored = 0",
+                [(env_id,) for env_id in env_ids],
+            )
+            return cursor.rowcount
+
+    def unproven(self, limit: int = 256, *, after: tuple[int, int] = (-1, -1)) -> list[Spooled]:
+        """Return acknowledged envelopes whose receipts are still to be verified, in chain order."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT ep, seq, env_id, jws, readings FROM envelope WHERE stored = 1 AND (ep, seq) > (?, ?)"
+                " ORDER BY ep, seq LIMIT ?",
+                (*after, limit),
+            ).fetchall()
+        return [Spooled(*row) for row in rows]
+
+    def meet(self, server: tuple[int, int, bytes] | None) -> None:
+        """Set what still has to be sent from the server's head (ep, seq, env_id); None = the server knows nothing.
+
+        Raises ChainLost when the spool does not hold the envelopes that would continue the server's chain.
+        """
+        with self._transaction() as db:
+            self._check_met(db, server)
+            place = (server[0], server[1]) if server else (-1, -1)
+            freed = db.execute("SELECT count(*) FROM receipt WHERE (ep, seq) > (?, ?)", place).fetchone()[0]
+            if freed:
+                raise ChainLost(
+                    "chain.rolled_back",
+                    f"the server lost {freed} envelopes for which it had given verified receipts",
+                )
+            db.execute("UPDATE envelope SET stored = 0 WHERE (ep, seq) > (?, ?)", place)
+            db.execute("UPDATE envelope SET stored = 1 WHERE (ep, seq) <= (?, ?)", place)
+
+    def _check_met(self, db: sqlite3.Connection, server: tuple[int, int, bytes] | None) -> None:
+        ep, seq, env_id = server or (-1, -1, ZERO_ID)
+        mine = db.execute(
+            "SELECT env_id FROM envelope WHERE (ep, seq) = (?, ?)"
+            " UNION ALL SELECT env_id FROM receipt WHERE (ep, seq) = (?, ?)",
+            (ep, seq, ep, seq),
+        ).fetchone()
+        head = self.head()
+        if mine is None and (head.ep, head.seq) == (ep, seq):
+            mine = (head.env_id,)
+        if mine is not None and mine[0] != env_id:
+            raise ChainLost("chain.fork", f"the server holds another envelope at epoch {ep}, seq {seq}")
+        first = db.execute(
+            "SELECT ep, seq FROM envelope WHERE (ep, seq) > (?, ?) ORDER BY ep, seq", (ep, seq)
+        ).fetchone()
+        continues = first is None if mine is not None else False
+        if first is not None:
+            continues = first == (ep, seq + 1) or (first[0] > ep and first[1] == 0)
+        elif server is None:
+            continues = head.seq < 0
+        if not continues:
+            raise ChainLost(
+                "chain.lost",
+                f"the server stands at epoch {ep}, seq {seq}; the spool cannot continue from there"
+                " (open a new epoch: stackwitness-station init --new-epoch)",
+            )
+
+    # Proofs -----------------------------------------------------------------------------------------------------------
+    def seen(self) -> tuple[int, bytes] | None:
+        """Return size and root of the last checkpoint the station verified."""
+        with self._lock:
+            row = self._db.execute("SELECT size, root FROM seen").fetchone()
+        return (row[0], row[1]) if row else None
+
+    def free(self, proven: Sequence[Proven], now_ms: int) -> None:
+        """Exchange envelopes for their verified receipts and remember the newest checkpoint, in one transaction."""
+        with self._transaction() as db:
+            for proof in proven:
+                db.execute(
+                    "INSERT OR IGNORE INTO checkpoint (size, root, note) VALUES (?, ?, ?)",
+                    (proof.size, proof.root, proof.checkpoint),
+                )
+                db.execute(
+                    "INSERT INTO receipt SELECT env_id, ep, seq, readings, ?, ?, ?, ?,"
+                    " (SELECT checkpoint_no FROM checkpoint WHERE note = ?), ? FROM envelope WHERE env_id = ?",
+                    (
+                        proof.log_index,
+                        proof.recv_ms,
+                        proof.extra,
+                        b"".join(proof.path),
+                        proof.checkpoint,
+                        now_ms,
+                        proof.env_id,
+                    ),
+                )
+                db.execute("DELETE FROM envelope WHERE env_id = ?", (proof.env_id,))
+            newest = max(proven, key=lambda proof: proof.size, default=None)
+            if newest is not None:
+                db.execute(
+                    "INSERT INTO seen VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE SET size = excluded.size,"
+                    " root = excluded.root WHERE excluded.size > seen.size",
+                    (newest.size, newest.root),
+                )
+
+    def receipt(self, env_id: bytes) -> Proven | None:
+        """Return the kept receipt of an envelope, in parts, or None."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT env_id, log_index, recv_ms, extra, path, note, size, root"
+                " FROM receipt JOIN checkpoint USING (checkpoint_no) WHERE env_id = ?",
+                (env_id,),
+            ).fetchone()
+        if row is None:
+            return None
+        path = tuple(row[4][at : at + 32] for at in range(0, len(row[4]), 32))
+        return Proven(row[0], row[1], row[2], row[3], path, row[5], row[6], row[7])
+
+    def forget_receipts(self, now_ms: int, keep_days: int) -> int:
+        """Drop receipts verified more than `keep_days` ago; the newest of the chain always stays."""
+        with self._transaction() as db:
+            cursor = db.execute(
+                "DELETE FROM receipt WHERE verified_ms < ? AND (ep, seq) < (SELECT ep, seq FROM receipt"
+                " ORDER BY ep DESC, seq DESC LIMIT 1)",
+                (now_ms - keep_days * DAY_MS,),
+            )
+            db.execute(
+                "DELETE FROM checkpoint WHERE checkpoint_no NOT IN (SELECT checkpoint_no FROM receipt)"
+            )
+            return cursor.rowcount
+
+    def count(self) -> SpoolCount:
+        """Count what is here."""
+        with self._lock:
+            waiting, stored = self._db.execute(
+                "SELECT count(*) FILTER (WHERE stored = 0), count(*) FILTER (WHERE stored = 1) FROM envelope"
+            ).fetchone()
+            receipts, readings = self._db.execute(
+                "SELECT count(*), coalesce(sum(readings), 0) FROM receipt"
+            ).fetchone()
+        return SpoolCount(waiting, stored, receipts, readings)
