@@ -63,7 +63,8 @@ PROVINCE: tuple[ProvinceStation, ...] = (
         cheats=(PlannedCheat("replay", ("nox", "so2", "pm"), 6.0, 1.0),),
     ),
     ProvinceStation(
-        "waste-1", "Waste incinerator 1", "City bureau", "waste_incinerator", 35.12, 105.66, 105, stress={"nox": 1.22},
+        "waste-1", "Waste incinerator 1", "City bureau", "waste_incinerator", 35.12, 105.66, 105,
+        stress={"nox": 1.22},
         cheats=(PlannedCheat("excuse", ("nox",), 10.0, 0.80),),
     ),
     ProvinceStation(
