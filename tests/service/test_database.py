@@ -127,9 +127,7 @@ def test_a_back_fill_makes_its_months_and_a_roll_back_keeps_them(engine: sa.Engi
         assert conn.scalars(sa.text(f"SELECT {bucket} FROM reading ORDER BY 1")).all() == [old, new]
 
 
-def test_months_are_made_beside_a_writing_transaction_by_many_at_once(
-    engine: sa.Engine, partition_names
-) -> None:  # type: ignore[no-untyped-def]
+def test_months_are_made_beside_a_writing_transaction_by_many_at_once(engine: sa.Engine) -> None:
     first, last = datetime(2021, 1, 5, tzinfo=UTC), datetime(2021, 12, 5, tzinfo=UTC)
     failures: list[Exception] = []
 

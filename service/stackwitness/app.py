@@ -1,0 +1,49 @@
+"""Build the web application: slices' routes, problems, caps, telemetry."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from stackwitness import health
+from stackwitness.body_cap import BodyCap
+from stackwitness.problems import install_problems
+from stackwitness.telemetry import RequestTelemetry
+from stackwitness.wiring import Wiring
+
+SLICES = ("accounts", "stations", "ingest", "log", "readings", "flags", "reviews", "evidence", "console")
+
+
+def create_app(wiring: Wiring) -> FastAPI:
+    """Return the application over this wiring; the caller disposes of the engine."""
+    app = FastAPIOffline(
+        title="Stackwitness",
+        description="Signed emission readings, a transparency log over them, flags, reviews and evidence.",
+        lifespan=run_committer,
+    )
+    app.state.wiring = wiring
+    app.include_router(health.router)
+    for name in SLICES:
+        if find_spec(f"stackwitness.{name}") is None or find_spec(f"stackwitness.{name}.routes") is None:
+            continue
+        app.include_router(import_module(f"stackwitness.{name}.routes").router)
+    install_problems(app)
+    app.add_middleware(BodyCap, max_bytes=wiring.settings.max_body_bytes)
+    app.add_middleware(RequestTelemetry)
+    return app
+
+
+@asynccontextmanager
+async def run_committer(app: FastAPI) -> AsyncIterator[None]:
+    """Run the ingest committer while the application serves."""
+    if find_spec("stackwitness.ingest") is None:
+        yield
+        return
+    from stackwitness.ingest.flow import Committer
+
+    with Committer(app.state.wiring) as committer:
+        app.state.committer = committer
+        yield

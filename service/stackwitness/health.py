@@ -1,0 +1,79 @@
+"""Liveness, readiness and metrics."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from emdi.checkpoint import parse_checkpoint
+from emdi.errors import EmdiError
+from emdi.note import parse_note
+from stackwitness import telemetry
+from stackwitness.clock import now_ms
+from stackwitness.db.health import Health, read_health
+from stackwitness.db.migrate import newest_revision
+from stackwitness.db.unit import unit_of_work
+from stackwitness.errors import DatabaseUnavailable, StackwitnessError, Unavailable
+from stackwitness.wiring import Wiring, get_wiring
+
+# A leaf that waits longer than this for its checkpoint means that the log or the signer stands still.
+STALE_AFTER_MS = 30_000
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/healthz")
+def healthz() -> dict[str, str]:
+    """Tell that the process answers."""
+    return {"state": "alive"}
+
+
+@router.get("/readyz")
+def readyz(wiring: Annotated[Wiring, Depends(get_wiring)]) -> dict[str, Any]:
+    """Tell that the database answers, its schema is the newest, and the log keeps up. Raises Unavailable."""
+    health = _read(wiring)
+    if health.revision != newest_revision():
+        raise Unavailable(
+            "database.schema", "The database is not migrated", detail=f"it stands at {health.revision}"
+        )
+    size = checkpoint_size(wiring)
+    since = (
+        [health.oldest_pending_ms]
+        if size >= health.log_size
+        else [health.oldest_pending_ms, health.log_size_since_ms]
+    )
+    waiting_ms = max((now_ms() - moment for moment in since if moment is not None), default=0)
+    if size == 0 or waiting_ms > STALE_AFTER_MS:
+        raise Unavailable(
+            "log.stale",
+            "The log does not keep up",
+            detail=f"checkpoint of {size}, oldest leaf waits {waiting_ms} ms",
+        )
+    return {"state": "ready", "schema": health.revision, "pending": health.pending, "checkpoint_size": size}
+
+
+@router.get("/metrics")
+def metrics(wiring: Annotated[Wiring, Depends(get_wiring)]) -> Response:
+    """Give the series in the Prometheus text format; without the database, those of the process alone."""
+    try:
+        health = _read(wiring)
+        telemetry.PENDING.set(health.pending)
+        telemetry.LOG_SIZE.set(health.log_size)
+    except DatabaseUnavailable:
+        telemetry.PENDING.set(float("nan"))
+        telemetry.LOG_SIZE.set(float("nan"))
+    telemetry.CHECKPOINT_SIZE.set(checkpoint_size(wiring))
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def checkpoint_size(wiring: Wiring) -> int:
+    """Return the size of the published checkpoint; 0 while there is none."""
+    try:
+        return parse_checkpoint(parse_note(wiring.log_reader.checkpoint()).text).size
+    except (FileNotFoundError, EmdiError, StackwitnessError):
+        return 0
+
+
+def _read(wiring: Wiring) -> Health:
+    with unit_of_work(wiring.engine) as conn:
+        return read_health(conn)
