@@ -56,7 +56,7 @@ class Policy:
     def check(self, checkpoint_note: bytes) -> VerifiedNote:
         """Check that a trusted log signed the checkpoint and that the quorum of witnesses cosigned it.
 
-        Raises NoteError (note.*) for a bad note or signature, PolicyError: policy.origin, policy.log, policy.quorum.
+        Raises NoteError (note.*) for a bad note, PolicyError: policy.origin, policy.log, policy.quorum.
         """
         origin = parse_note(checkpoint_note).text.split("\n", 1)[0]
         log_keys = [log.key for log in self.logs if log.key.name == origin]
@@ -87,7 +87,7 @@ def parse_policy(text: str) -> Policy:
         raise PolicyError("policy.size", "policy too long")
     draft = _Draft()
     for number, line in enumerate(text.split("\n"), 1):
-        if any(char < " " and char != "\t" for char in line) or (not line.isprintable() and "\t" not in line):
+        if not line.replace("\t", " ").isprintable():
             raise PolicyError("policy.control", f"line {number}: control character")
         words = re.split(r"[ \t]+", line.strip(" \t"))
         if words == [""] or words[0].startswith("#"):

@@ -16,7 +16,7 @@ _MAGIC = "c2sp.org/tlog-proof@v1"
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`extra` is the 13-byte entry prefix; `checkpoint` the signed note, verbatim. Nothing here is checked yet."""
+    """`extra` is the 13-byte entry prefix, `checkpoint` the signed note verbatim; nothing is checked yet."""
 
     extra: bytes
     index: int

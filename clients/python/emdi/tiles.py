@@ -88,7 +88,8 @@ def widths(size: int) -> list[tuple[int, int, int]]:
 class TileReader:
     """Read hashes, entries and proofs of a log of `size` leaves from its static files.
 
-    `read(path)` returns a file or raises FileNotFoundError. Files are not trusted: compare root() with a checkpoint.
+    `read(path)` returns a file or raises FileNotFoundError. Files are not trusted: compare root() with a
+    checkpoint.
     """
 
     def __init__(self, read: Callable[[str], bytes], size: int) -> None:
@@ -154,7 +155,7 @@ class TileReader:
             raise ProofError("proof.index", f"index {index} outside a log of {self.size}")
 
     def _subtree(self, first: int, end: int) -> bytes:
-        """Return the root over leaves first..end-1, where `first` is a multiple of the power of two >= the count."""
+        """Return the root over leaves first..end-1; 2^k >= count divides `first` for some k."""
         hashes = self._complete(first, end)
         node = hashes[-1]
         for left in reversed(hashes[:-1]):
