@@ -1,7 +1,7 @@
-"""Read the rows a manifest describes from CSV and Parquet files, exactly as they are written, a batch at a time.
+"""Read the rows a manifest describes from CSV and Parquet files, exactly as written, a batch at a time.
 
-Parquet columns are turned into text by Arrow, which writes the shortest decimal that gives back the stored float
-(float32 as float32); from there on both kinds of file take the same road.
+Parquet columns are turned into text by Arrow, which writes the shortest decimal that gives back the stored
+float (float32 as float32); from there on both kinds of file take the same road.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from emdi.pack import Record
-
 from stackwitness_client.errors import ManifestError
 from stackwitness_client.manifest import ChannelSource, StationSource
 
@@ -156,8 +155,9 @@ class _RowReader:
         try:
             if len(texts) == 1:
                 return self._source.local_ms(datetime.fromisoformat(texts[0]))
-            year, month, day, *rest = (int(Decimal(text)) for text in texts)
-            return self._source.local_ms(datetime(year, month, day, *rest))  # noqa: DTZ001 - zone added by local_ms
+            year, month, day, hour, minute, second = [*(int(Decimal(text)) for text in texts), 0, 0, 0][:6]
+            at = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - local_ms adds the zone
+            return self._source.local_ms(at)
         except (ValueError, InvalidOperation, OverflowError) as error:
             raise ManifestError("data.time", self._path, f"line {line}", f"{texts} is no time") from error
 
@@ -166,11 +166,10 @@ class _RowReader:
         for channel, place, status_place, missing in self._channels:
             status = self._status(channel, cells[status_place], line) if channel.status else "N"
             value = self._value(channel, cells[place], missing, line)
-            if value is None:
-                if status == "N":
-                    if channel.when_missing is None:
-                        continue
-                    status = channel.when_missing
+            if value is None and status == "N":
+                if channel.when_missing is None:
+                    continue
+                status = channel.when_missing
             records.append(Record(channel.name, at_ms, channel.unit, value, status))
         return tuple(records)
 
@@ -235,8 +234,10 @@ def _places(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[i
 def _csv_texts(
     path: Path, columns: Sequence[str], filters: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[int, list[str]]]:
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    with io.TextIOWrapper(opened, encoding="utf-8-sig", newline="") as stream:
+    with (
+        gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as opened,
+        io.TextIOWrapper(opened, encoding="utf-8-sig", newline="") as stream,
+    ):
         lines = csv.reader(stream, strict=True)
         header = next(lines, [])
         places = _places(path, header, columns)

@@ -103,7 +103,7 @@ class ServerLink:
             )
         raise ServerRefused(response.status_code, problem_of(response.content))
 
-    # What a station needs ---------------------------------------------------------------------------------------------
+    # What a station needs ---------------------------------------------------------------------------------
     def send_envelopes(self, lines: Sequence[bytes]) -> Any:
         """Send signed envelopes of one station in order; return {"stored": [...], "known": [...]}."""
         return self.ask("POST", "/v1/envelopes", body=b"\n".join(lines)).json()

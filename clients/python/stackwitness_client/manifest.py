@@ -1,4 +1,7 @@
-"""Read `stations.toml`: which columns of which files are which channels of which station (docs/manifest.md)."""
+"""Read `stations.toml`: which columns of which files are which channels of which station.
+
+The format is described in docs/manifest.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emdi.units import UNITS
-
 from stackwitness_client.errors import ManifestError
 
 FILE_NAME = "stations.toml"
@@ -30,7 +32,8 @@ STATION_KEYS = {
     "status", "missing", "when_missing", "repeated_time", "missing_time", "for",
 }  # fmt: skip
 CHANNEL_KEYS = {
-    "column", "name", "quantity", "unit", "role", "limit", "resolution", "scale", "missing", "when_missing", "status",
+    "column", "name", "quantity", "unit", "role", "limit", "resolution", "scale", "missing", "when_missing",
+    "status",
 }  # fmt: skip
 TIME_KEYS = {"column", "columns", "start", "starts", "step_s"}
 
@@ -75,8 +78,8 @@ class ChannelSource:
 class TimeRule:
     """Say where a row's time comes from: one column, year/month/day/hour columns, or a start and a step.
 
-    With a step, `starts` maps file name patterns to the time of the first row of that file; a single `start` counts on
-    through all files.
+    With a step, `starts` maps file name patterns to the time of the first row of that file; a single `start`
+    counts on through all files.
     """
 
     columns: tuple[str, ...] = ()
@@ -217,7 +220,8 @@ def _station(table: _Table, folder: str) -> StationSource:
     return StationSource(
         table.path, folder, stn, table.text("name", stn), table.text("agency"), table.text("industry"),
         table.number("lat"), table.number("lon"), offset, files,
-        tuple((column, str(value)) for column, value in rows.items()), _time(table.table("time", required=True), offset),
+        tuple((column, str(value)) for column, value in rows.items()),
+        _time(table.table("time", required=True), offset),
         channels,
         table.choice("repeated_time", ("refuse", "skip")) == "skip",
         table.choice("missing_time", ("refuse", "skip")) == "skip",

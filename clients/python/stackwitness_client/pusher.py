@@ -12,7 +12,6 @@ from emdi.merkle import verify_consistency
 from emdi.policy import Policy
 from emdi.receipt import parse_receipt, verify_receipt
 from emdi.tiles import TileReader
-
 from stackwitness_client.errors import (
     ReceiptRefused,
     ServerBusy,
@@ -29,7 +28,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class PushAccount:
-    """Count one call: envelopes sent, acknowledged as new or known, freed against receipts; attempts repeated."""
+    """Count one call: envelopes sent, acknowledged as new or known, freed against receipts; retries."""
 
     sent: int = 0
     stored: int = 0
@@ -84,7 +83,7 @@ class Pusher:
     def push(self, *, give_up_s: float | None = None) -> PushAccount:
         """Send everything that waits, in order, repeating until the server has acknowledged it.
 
-        Gives up after `give_up_s` seconds without any success (None = never) and raises what the last attempt raised.
+        Gives up after `give_up_s` seconds without success (None = never) and raises the last attempt's error.
         A refusal (4xx) is raised at once: the same envelope would be refused again.
         """
         account = PushAccount()
@@ -105,7 +104,7 @@ class Pusher:
         return account
 
     def collect(self, *, give_up_s: float | None = None) -> PushAccount:
-        """Fetch and verify the receipts that exist by now; free those envelopes. One pass, no waiting for the log."""
+        """Fetch and verify the receipts that exist by now and free those envelopes: one pass, no waiting."""
         account = PushAccount()
         after = (-1, -1)
         while batch := self._spool.unproven(MAX_BATCH_LINES, after=after):
@@ -133,7 +132,7 @@ class Pusher:
                 raise ServerUnreachable(f"no receipt came for {count.stored} acknowledged envelopes")
             self._sleep(poll_s)
 
-    # One attempt ------------------------------------------------------------------------------------------------------
+    # One attempt ------------------------------------------------------------------------------------------
     def _send(self, batch: list[Spooled]) -> PushAccount:
         answer = self._link.send_envelopes([spooled.jws for spooled in batch])
         stored, known = acknowledged(answer, "stored"), acknowledged(answer, "known")
@@ -171,7 +170,7 @@ class Pusher:
         )
 
     def _check_views(self, proven: list[Proven]) -> None:
-        """Check that every checkpoint continues the last one verified: a log that shrinks or forks is refused."""
+        """Check that every checkpoint continues the last verified one: no log may shrink or fork."""
         seen = self._spool.seen()
         for size, root in sorted({(proof.size, proof.root) for proof in proven}):
             if seen is not None:
@@ -205,7 +204,7 @@ class Pusher:
                 f"the log of {new[0]} entries does not continue that of {old[0]}: {error}",
             ) from error
 
-    # Around an attempt ------------------------------------------------------------------------------------------------
+    # Around an attempt ------------------------------------------------------------------------------------
     def _meet(self, refusal: ServerRefused) -> None:
         self._spool.meet(head_of(refusal.problem.get("head")))
 
@@ -229,7 +228,7 @@ class Pusher:
 
 
 def acknowledged(body: Any, member: str) -> set[bytes]:
-    """Read the envelope ids of an answer's "stored" or "known" list; entries are ids or objects with "env_id"."""
+    """Read the envelope ids of an answer's "stored" or "known" list (ids, or objects with "env_id")."""
     try:
         entries = body.get(member) or []
         return {bytes.fromhex(entry["env_id"] if isinstance(entry, dict) else entry) for entry in entries}

@@ -1,8 +1,8 @@
 """Keep sealed envelopes on disk until the log has provably taken them.
 
-One SQLite file per station (WAL, synchronous=FULL). The head of the chain and the sealed envelope are written in one
-transaction, and the envelope is sealed inside it: after any crash either both are there or neither, so a (ep, seq)
-that could ever have left the process has exactly one content.
+One SQLite file per station (WAL, synchronous=FULL). The head of the chain and the sealed envelope are written in
+one transaction, and the envelope is sealed inside it: after any crash either both are there or neither, so a place
+in the chain that could ever have left the process has exactly one content.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emdi.envelope import Envelope
-
 from stackwitness_client.errors import ChainLost, SpoolError
 
 ZERO_ID = bytes(32)
@@ -24,7 +23,8 @@ DAY_MS = 86_400_000
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS head (
     one INTEGER PRIMARY KEY CHECK (one = 1), stn TEXT NOT NULL, ep INTEGER NOT NULL, seq INTEGER NOT NULL,
-    env_id BLOB NOT NULL, last_at_ms INTEGER, sealed INTEGER NOT NULL DEFAULT 0, readings INTEGER NOT NULL DEFAULT 0);
+    env_id BLOB NOT NULL, last_at_ms INTEGER,
+    sealed INTEGER NOT NULL DEFAULT 0, readings INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS envelope (
     ep INTEGER NOT NULL, seq INTEGER NOT NULL, env_id BLOB NOT NULL UNIQUE, jws BLOB NOT NULL,
     readings INTEGER NOT NULL, last_at_ms INTEGER NOT NULL, stored INTEGER NOT NULL DEFAULT 0,
@@ -145,7 +145,7 @@ class Spool:
                     raise SpoolError("spool.write", f"cannot write to {self.path}: {error}") from error
                 raise
 
-    # The chain --------------------------------------------------------------------------------------------------------
+    # The chain --------------------------------------------------------------------------------------------
     def head(self) -> Head:
         """Return where the chain stands."""
         with self._lock:
@@ -178,7 +178,8 @@ class Spool:
                     raise SpoolError("spool.link", "the sealed envelope does not continue the chain")
                 latest = max(record.at_ms for record in envelope.records)
                 db.execute(
-                    "INSERT INTO envelope (ep, seq, env_id, jws, readings, last_at_ms) VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO envelope (ep, seq, env_id, jws, readings, last_at_ms)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
                     (ep, link.seq, envelope.env_id, envelope.jws, len(envelope.records), latest),
                 )
                 seq, env_id = link.seq, envelope.env_id
@@ -186,13 +187,14 @@ class Spool:
                 readings += len(envelope.records)
                 kept.append(envelope)
             db.execute(
-                "UPDATE head SET seq = ?, env_id = ?, last_at_ms = ?, sealed = sealed + ?, readings = readings + ?",
+                "UPDATE head SET seq = ?, env_id = ?, last_at_ms = ?, sealed = sealed + ?,"
+                " readings = readings + ?",
                 (seq, env_id, last_at_ms, len(kept), readings),
             )
         return kept
 
     def open_epoch(self, ep: int, *, last_at_ms: int | None = None) -> None:
-        """Start epoch `ep` at seq 0; refused while envelopes of another epoch still wait, or going backwards."""
+        """Start epoch `ep` at seq 0; refused while envelopes still wait, or going backwards."""
         with self._transaction() as db:
             head = self.head()
             if db.execute("SELECT count(*) FROM envelope").fetchone()[0]:
@@ -206,14 +208,15 @@ class Spool:
                 (ep, ZERO_ID, last_at_ms, last_at_ms),
             )
 
-    # To the server ----------------------------------------------------------------------------------------------------
+    # To the server ----------------------------------------------------------------------------------------
     def waiting(self, limit: int = 256, limit_bytes: int = 4 << 20) -> list[Spooled]:
-        """Return the next envelopes the server has not acknowledged, in chain order, at least one if any."""
+        """Return the next envelopes the server has not acknowledged, in chain order; at least one if any."""
         taken: list[Spooled] = []
         size = 0
         with self._lock:
             rows = self._db.execute(
-                "SELECT ep, seq, env_id, jws, readings FROM envelope WHERE stored = 0 ORDER BY ep, seq LIMIT ?",
+                "SELECT ep, seq, env_id, jws, readings FROM envelope WHERE stored = 0"
+                " ORDER BY ep, seq LIMIT ?",
                 (limit,),
             )
             for row in rows:
@@ -244,7 +247,7 @@ class Spool:
         return [Spooled(*row) for row in rows]
 
     def meet(self, server: tuple[int, int, bytes] | None) -> None:
-        """Set what still has to be sent from the server's head (ep, seq, env_id); None = the server knows nothing.
+        """Set what still has to be sent from the server's head (ep, seq, env_id); None = it knows nothing.
 
         Raises ChainLost when the spool does not hold the envelopes that would continue the server's chain.
         """
@@ -287,7 +290,7 @@ class Spool:
                 " (open a new epoch: stackwitness-station init --new-epoch)",
             )
 
-    # Proofs -----------------------------------------------------------------------------------------------------------
+    # Proofs -----------------------------------------------------------------------------------------------
     def seen(self) -> tuple[int, bytes] | None:
         """Return size and root of the last checkpoint the station verified."""
         with self._lock:
@@ -295,7 +298,7 @@ class Spool:
         return (row[0], row[1]) if row else None
 
     def free(self, proven: Sequence[Proven], now_ms: int) -> None:
-        """Exchange envelopes for their verified receipts and remember the newest checkpoint, in one transaction."""
+        """Exchange envelopes for verified receipts and remember the newest checkpoint: one transaction."""
         with self._transaction() as db:
             for proof in proven:
                 db.execute(
@@ -304,7 +307,8 @@ class Spool:
                 )
                 db.execute(
                     "INSERT INTO receipt SELECT env_id, ep, seq, readings, ?, ?, ?, ?,"
-                    " (SELECT checkpoint_no FROM checkpoint WHERE note = ?), ? FROM envelope WHERE env_id = ?",
+                    " (SELECT checkpoint_no FROM checkpoint WHERE note = ?), ?"
+                    " FROM envelope WHERE env_id = ?",
                     (
                         proof.log_index,
                         proof.recv_ms,

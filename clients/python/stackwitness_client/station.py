@@ -15,13 +15,12 @@ from emdi.errors import EmdiError
 from emdi.keys import Signer
 from emdi.pack import Record
 from emdi.policy import Policy
-
 from stackwitness_client.errors import RecordError
 from stackwitness_client.http import ServerLink
 from stackwitness_client.pusher import PushAccount, Pusher
 from stackwitness_client.spool import Link, Spool
 
-# What the JSON of one pack may take so that the finished JWS stays below emdi.envelope.MAX_JWS_BYTES (base64url adds a
+# What the JSON of one pack may take so that the JWS stays below emdi.envelope.MAX_JWS_BYTES (base64url adds a
 # third), with room for the other claims.
 PACK_BYTES = 35_000
 RECORD_OVERHEAD_BYTES = 34
@@ -32,7 +31,7 @@ Value = Decimal | float | int | str | None
 
 @dataclass(frozen=True)
 class Reading:
-    """Give a value its unit and status letter; `unit` None takes the channel's own, `value` None means missing."""
+    """Give a value its unit and status letter; unit None = the channel's own, value None = missing."""
 
     value: Value
     unit: str | None = None
@@ -78,9 +77,9 @@ class Station:
     def record(
         self, values: Mapping[str, Value | Reading], at: datetime | int, status: str = "N"
     ) -> Envelope:
-        """Sign and keep the readings of one instant (aware datetime, or Unix ms); returns the sealed envelope.
+        """Sign and keep the readings of one instant (aware datetime, or Unix ms); return the sealed envelope.
 
-        The envelope is on disk when this returns. Nothing is sent yet: call `push`, or let another process do so.
+        It is on disk when this returns. Nothing is sent yet: call `push`, or let another process do so.
         """
         at_ms = instant_ms(at)
         return self.record_pack([self._record(name, at_ms, value, status) for name, value in values.items()])
@@ -135,7 +134,7 @@ def instant_ms(at: datetime | int) -> int:
 
 
 def exact(value: Value) -> Decimal | None:
-    """Return the decimal a value stands for: text digit by digit, floats by their shortest text; None and "" = None."""
+    """Return the decimal a value stands for: text as written, floats by their shortest text, "" as None."""
     if value is None or value == "":
         return None
     try:
@@ -152,7 +151,7 @@ def exact(value: Value) -> Decimal | None:
 
 
 def packs(rows: Iterable[Sequence[Record]], max_readings: int = MAX_READINGS) -> Iterator[list[Record]]:
-    """Group rows of records into packs that fit one envelope; a row is split only when it does not fit alone."""
+    """Group rows into packs that fit one envelope; a row is split only when it does not fit alone."""
     pack: list[Record] = []
     size = 0
     for row in rows:
