@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+
 from emdi.event import Event, seal_event
 from emdi.keys import Signer
-
 from stackwitness import clock
 
 ZERO_ID = bytes(32)
@@ -33,8 +33,9 @@ def append_event(
 ) -> Event:
     """Seal the next event of a subject and store it in the caller's transaction.
 
-    The subject stays locked until that transaction ends, so a number is never given twice and never skipped; the
-    row's leaf is queued by the database's own trigger. Callers holding several subjects lock them in bytewise order.
+    The subject stays locked until that transaction ends, so a number is never given twice and never skipped;
+    the row's leaf is queued by the database's own trigger. Callers holding several subjects lock them in
+    bytewise order.
     """
     head = lock_subject(conn, subj)
     ts_ms = clock.now_ms()
@@ -56,10 +57,12 @@ def append_event(
 def lock_subject(conn: sa.Connection, subj: str) -> SubjectHead | None:
     """Lock a subject until the transaction ends and return its head; None when it has no event yet.
 
-    The advisory lock covers the subject that has no row to lock. Waiting on it is a statement of its own, so that
-    the read after it takes a snapshot younger than the commit it waited for.
+    The advisory lock covers the subject that has no row to lock. Waiting on it is a statement of its own, so
+    that the read after it takes a snapshot younger than the commit it waited for.
     """
-    conn.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('subject:' || :subj, 0))"), {"subj": subj})
+    conn.execute(
+        sa.text("SELECT pg_advisory_xact_lock(hashtextextended('subject:' || :subj, 0))"), {"subj": subj}
+    )
     return read_subject(conn, subj, for_update=True)
 
 

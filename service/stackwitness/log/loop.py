@@ -1,0 +1,241 @@
+"""The log process: sequence, publish, have it signed, rename the checkpoint into place; then again."""
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Protocol
+
+import sqlalchemy as sa
+import structlog
+
+from emdi.checkpoint import parse_checkpoint
+from emdi.keys import Signer
+from emdi.note import parse_note
+from stackwitness import clock
+from stackwitness.errors import StackwitnessError
+from stackwitness.log.disk import Disk, lock_file
+from stackwitness.log.errors import LogCorrupt, LogForked, LogKeyInvalid, SignerRefused
+from stackwitness.log.genesis import make_genesis, read_genesis, store_genesis
+from stackwitness.log.notekeys import load_export_key
+from stackwitness.log.publisher import Publisher
+from stackwitness.log.sequencer import BATCH, LogHead, Sequencer, lock_log, read_head, read_root
+from stackwitness.log.signer.client import SignerClient
+from stackwitness.log.stopping import stop_on_signals
+from stackwitness.settings import Settings
+
+REPUBLISH_MS = 10 * 60_000
+RETRY_MS = 1_000
+REFUSED_RETRY_MS = 15_000
+STATUS_FILE = "log-status.json"
+log = structlog.get_logger("log")
+
+
+class CheckpointSigner(Protocol):
+    """Whoever can sign this log's checkpoints: the client of the signer process."""
+
+    def vkey(self) -> str:
+        """Return the log's public key."""
+
+    def head(self) -> bytes:
+        """Return the last signed note; empty before the first."""
+
+    def sign(self, size: int, root: bytes) -> bytes:
+        """Return the signed note."""
+
+
+class LogWiring(Protocol):
+    """The part of the service's wiring that the log process needs."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this process."""
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The database."""
+
+    @property
+    def service_key(self) -> Signer:
+        """The key that signs events; leaf 0 names its public half."""
+
+
+class LogLoop:
+    """Drive one log. Each step may fail at any point and be called again: nothing is remembered that a
+    restart would miss.
+    """
+
+    def __init__(self, engine: sa.Engine, disk: Disk, signer: CheckpointSigner) -> None:
+        self._engine = engine
+        self._disk = disk
+        self._signer = signer
+        self._sequencer = Sequencer(engine)
+        self._publisher = Publisher(disk)
+        self._checked = False
+        self._published_ms = 0
+        self._published = b""
+
+    def check_signed(self) -> None:
+        """Refuse a database that is not the one last signed: an older copy, or another history
+        (LogForked).
+        """
+        note = self._signer.head()
+        if note:
+            signed = parse_checkpoint(parse_note(note).text)
+            with self._engine.begin() as conn:
+                head, root = read_head(conn), read_root(conn, signed.size)
+            if root != signed.root:
+                raise LogForked(
+                    f"signed: {signed.size} entries, root {signed.root.hex()}; "
+                    f"database: {head.size} entries, root there {root.hex() if root else 'none'}"
+                )
+        self._checked = True
+
+    def sequence(self) -> int:
+        """Sequence all that waits; return how many entries."""
+        if not self._checked:
+            self.check_signed()
+        total = 0
+        while True:
+            count = self._sequencer.sequence_once()
+            total += count
+            if count < BATCH and not (total == 1 and count == 1):
+                return total
+
+    def publish(self) -> LogHead:
+        """Bring disk and checkpoint up to the sequenced log; return what is now published.
+
+        Order: bundles and tiles durable, then the signature, then the checkpoint. Raises OSError,
+        StackwitnessError.
+        """
+        if not self._checked:
+            self.check_signed()
+        with self._engine.begin() as conn:
+            head = read_head(conn)
+            if head.size == 0:
+                return head
+            self._publisher.publish(conn, head.size)
+        try:
+            note = self._signer.sign(head.size, head.root)
+        except StackwitnessError:
+            self._checked = False
+            raise
+        now_ms = clock.now_ms()
+        if note != self._published or now_ms - self._published_ms >= REPUBLISH_MS:
+            self._disk.write("checkpoint", note)
+            self._published, self._published_ms = note, now_ms
+        return head
+
+
+def ensure_genesis(
+    engine: sa.Engine, settings: Settings, service_key: Signer, signer: CheckpointSigner
+) -> None:
+    """Create leaf 0 at the very first start; later, insist that it names the keys in use (LogForked)."""
+    vkey = signer.vkey()
+    with engine.begin() as conn:
+        lock_log(conn)
+        stored = read_genesis(conn)
+        created_ms = clock.now_ms() if stored is None else stored.created_ms
+        export_key = load_export_key(settings, create=stored is None)
+        wanted = make_genesis(
+            settings.log_origin, vkey, service_key.kid, service_key.public, export_key.vkey, created_ms
+        )
+        if stored is None and (read_head(conn).size or signer.head()):
+            raise LogForked("the log has been signed before, but this database has no leaf 0")
+        if stored is None:
+            store_genesis(conn, wanted)
+        elif stored != wanted:
+            raise LogForked("leaf 0 of this database names another log, or other keys")
+
+
+def run_log(wiring: LogWiring, stop: threading.Event | None = None) -> None:
+    """Run the log process until SIGTERM (or `stop`). What fails is logged, shown as an alarm and tried
+    again.
+    """
+    stop = stop or stop_on_signals()
+    settings = wiring.settings
+    status = StatusFile(settings.home / STATUS_FILE)
+    lock: AbstractContextManager[object] | None = None
+    while lock is None and not stop.is_set():
+        lock = lock_file(settings.log_dir / ".lock")
+        if lock is None:  # another log process leads on this disk; be ready to take over
+            stop.wait(RETRY_MS / 1000)
+    with lock or nullcontext():
+        signer = SignerClient(settings.signer_socket)
+        loop = LogLoop(wiring.engine, Disk(settings.log_dir), signer)
+        turns = Turns(loop, lambda: ensure_genesis(wiring.engine, settings, wiring.service_key, signer))
+        while not stop.is_set():
+            stop.wait(turns.take(settings, status) / 1000)
+
+
+class Turns:
+    """Take the log's turns: sequence often, publish now and then. After a failure nothing more is
+    sequenced until a checkpoint is out again, so that the queue fills and ingest learns of it.
+    """
+
+    def __init__(self, loop: LogLoop, start: Callable[[], None]) -> None:
+        self._loop = loop
+        self._start = start
+        self._started = False
+        self._blocked = False
+        self._published_ms = 0
+
+    def take(self, settings: Settings, status: "StatusFile") -> int:
+        """Do what is due and return how many ms to wait."""
+        try:
+            if not self._started:
+                self._start()
+                self._started = True
+            if not self._blocked:
+                self._loop.sequence()
+            # abs: a clock set back must not hold up checkpoints
+            if self._blocked or abs(clock.now_ms() - self._published_ms) >= settings.checkpoint_ms:
+                head = self._loop.publish()
+                self._published_ms, self._blocked = clock.now_ms(), False
+                status.clear(head.size)
+        except (OSError, StackwitnessError, sa.exc.SQLAlchemyError) as error:
+            self._blocked = self._started
+            status.alarm(error)
+            return retry_pause_ms(error)
+        return settings.integrate_ms
+
+
+def retry_pause_ms(error: Exception) -> int:
+    """Return how long to wait after an error: longer when only a person can help."""
+    return (
+        REFUSED_RETRY_MS
+        if isinstance(error, LogCorrupt | LogForked | LogKeyInvalid | SignerRefused)
+        else RETRY_MS
+    )
+
+
+class StatusFile:
+    """Tell other processes whether the log moves: {"alarm": null | text, "code", "since_ms", "size"}."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last: dict[str, object] = {}
+
+    def alarm(self, error: Exception) -> None:
+        """Raise the alarm, once for as long as the same thing is wrong."""
+        code = error.code if isinstance(error, StackwitnessError) else f"log.{type(error).__name__.lower()}"
+        if self._last.get("code") != code:
+            log.error("log.stopped", code=code, error=str(error))
+            self._write({"alarm": str(error), "code": code, "since_ms": clock.now_ms()})
+
+    def clear(self, size: int) -> None:
+        """Say that everything up to `size` is published."""
+        if self._last.get("code") is not None:
+            log.info("log.resumed", size=size)
+        if self._last.get("size") != size:
+            self._write({"alarm": None, "code": None, "since_ms": clock.now_ms(), "size": size})
+
+    def _write(self, members: dict[str, object]) -> None:
+        self._last = members
+        temporary = self._path.with_suffix(".tmp")
+        try:
+            temporary.write_text(json.dumps(members))
+            temporary.replace(self._path)
+        except OSError as error:  # a full disk must not stop the loop that waits for room
+            log.warning("log.status_lost", error=str(error))

@@ -1,0 +1,7 @@
+"""The process that alone holds the log's key, and signs only what extends what it signed before."""
+
+from stackwitness.log.signer.client import SignerClient
+from stackwitness.log.signer.server import run_signer
+from stackwitness.log.signer.state import LogSigner
+
+__all__ = ["LogSigner", "SignerClient", "run_signer"]

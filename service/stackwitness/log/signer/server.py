@@ -1,0 +1,105 @@
+"""Serve the signer on a Unix socket: one line in, one answer out, one connection at a time.
+
+key                    -> ok\n<vkey>\n
+head                   -> ok\n<last signed note, empty before the first>
+sign <size> <base64>   -> ok\n<signed note>
+                       or refused <code> <why>\n      asking again will not help
+                       or failed <why>\n              asking again may help
+"""
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import structlog
+
+from emdi.encoding import b64_decode, parse_uint
+from emdi.errors import EmdiError
+from stackwitness.log.disk import lock_file
+from stackwitness.log.errors import SignerRefused, SignerUnavailable
+from stackwitness.log.signer.state import LogSigner, open_signer
+from stackwitness.log.stopping import stop_on_signals
+from stackwitness.settings import Settings
+
+MAX_REQUEST_BYTES = 256
+CLIENT_TIMEOUT_S = 5.0
+POLL_S = 0.5
+log = structlog.get_logger("signer")
+
+
+def run_signer(settings: Settings, *, init: bool = False, stop: threading.Event | None = None) -> None:
+    """Serve until SIGTERM (or `stop`). Raises SignerRefused when key and state do not allow signing at
+    all.
+    """
+    stop = stop or stop_on_signals()
+    settings.signer_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = lock_file(settings.signer_dir / "lock")
+    if lock is None:
+        raise SignerRefused("signer.second", "another signer holds this state")
+    signer = open_signer(settings.signer_dir, settings.log_dir, settings.log_origin, init=init)
+    with lock, listen(settings.signer_socket) as server:
+        log.info("signer.ready", socket=str(settings.signer_socket))
+        serve(server, signer, stop)
+
+
+def listen(path: Path) -> socket.socket:
+    """Listen on a socket only this user may connect to, in place of one left behind by a signer that died."""
+    path.unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        server.bind(str(path))
+    finally:
+        os.umask(mask)
+    server.listen(8)
+    server.settimeout(POLL_S)
+    return server
+
+
+def serve(server: socket.socket, signer: LogSigner, stop: threading.Event) -> None:
+    """Answer one client after another until `stop` is set."""
+    while not stop.is_set():
+        try:
+            client, _ = server.accept()
+        except TimeoutError:
+            continue
+        with client:
+            client.settimeout(CLIENT_TIMEOUT_S)
+            try:
+                client.sendall(answer(signer, read_line(client)))
+            except OSError as error:
+                log.warning("signer.client_lost", error=str(error))
+
+
+def read_line(client: socket.socket) -> bytes:
+    """Return one request without its newline; what is longer or cut off is empty, and no request."""
+    data = b""
+    while not data.endswith(b"\n"):
+        part = client.recv(MAX_REQUEST_BYTES)
+        data += part
+        if not part or len(data) > MAX_REQUEST_BYTES:
+            return b""
+    return data[:-1]
+
+
+def answer(signer: LogSigner, request: bytes) -> bytes:
+    """Return the answer to one request line."""
+    try:
+        match request.decode("ascii", "replace").split(" "):
+            case ["key"]:
+                return f"ok\n{signer.vkey}\n".encode()
+            case ["head"]:
+                return b"ok\n" + signer.last_note
+            case ["sign", size, root]:
+                return b"ok\n" + signer.sign(parse_uint(size, "signer.request"), b64_decode(root))
+            case _:
+                return b"refused signer.request not a request\n"
+    except SignerRefused as error:
+        log.error("signer.refused", code=error.code, why=error.detail)
+        return f"refused {error.code} {error.detail}\n".encode()
+    except EmdiError as error:
+        return f"refused signer.request {error}\n".encode()
+    except SignerUnavailable as error:
+        log.error("signer.failed", why=error.detail)
+        return f"failed {error.detail}\n".encode()
