@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from emdi.errors import BundleError
+from emdi.encoding import b64u_decode, b64u_encode, dump_json, load_json
+from emdi.errors import BundleError, EncodingError
 from emdi.pack import Record
 from emdi.units import format_at, format_value
 
@@ -67,6 +69,54 @@ def reviews_csv_row(idx: int, review_id: str, flag_id: str, decision: str, act: 
 def flag_text_sha256(text_en: str, text_zh: str) -> str:
     """Return the lowercase hex SHA-256 of text_en, a newline and text_zh."""
     return hashlib.sha256(f"{text_en}\n{text_zh}".encode()).hexdigest()
+
+
+class Disclosure(NamedTuple):
+    """A text whose digest stands in an event: SHA-256(salt || UTF-8 text)."""
+
+    event_id: bytes
+    salt: bytes
+    text: str
+
+    @property
+    def digest(self) -> bytes:
+        """Return the digest the event commits to."""
+        return hashlib.sha256(self.salt + self.text.encode("utf-8")).digest()
+
+
+def format_disclosure(disclosure: Disclosure) -> str:
+    """Return one line of disclosures.jsonl: event_id in hex, salt in base64url, the text."""
+    line = {
+        "event_id": disclosure.event_id.hex(),
+        "salt": b64u_encode(disclosure.salt),
+        "text": disclosure.text,
+    }
+    return dump_json(line).decode("utf-8") + "\n"
+
+
+def parse_disclosure(line: str) -> Disclosure:
+    """Read one line of disclosures.jsonl; raise BundleError("bundle.disclosure")."""
+    try:
+        members = load_json(line.encode("utf-8"))
+    except EncodingError as error:
+        raise BundleError("bundle.disclosure", error.message) from None
+    if not isinstance(members, dict) or members.keys() != {"event_id", "salt", "text"}:
+        raise BundleError("bundle.disclosure", "a line holds exactly event_id, salt and text")
+    if type(members["text"]) is not str:
+        raise BundleError("bundle.disclosure", "text is not a string")
+    return Disclosure(take_sha256(members["event_id"]), take_sha256(members["salt"]), members["text"])
+
+
+def take_sha256(text: object) -> bytes:
+    """Return 32 bytes written in lowercase hex or canonical base64url; raise BundleError("bundle.digest")."""
+    if type(text) is str and len(text) == 64 and set(text) <= set("0123456789abcdef"):
+        return bytes.fromhex(text)
+    if type(text) is str and len(text) == 43:
+        try:
+            return b64u_decode(text)
+        except EncodingError:
+            pass
+    raise BundleError("bundle.digest", "not 32 bytes in lowercase hex or base64url")
 
 
 def _row(*fields: str) -> str:
