@@ -1,5 +1,6 @@
 """Build the web application: slices' routes, problems, caps, telemetry."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -44,6 +45,16 @@ async def run_committer(app: FastAPI) -> AsyncIterator[None]:
         return
     from stackwitness.ingest.flow import Committer
 
-    with Committer(app.state.wiring) as committer:
-        app.state.committer = committer
+    wiring: Wiring = app.state.wiring
+    committer = Committer(
+        wiring.engine,
+        wiring.service_key,
+        max_future_ms=wiring.settings.max_future_ms,
+        pending_limit=wiring.settings.pending_limit,
+    )
+    committer.start()
+    app.state.committer = committer
+    try:
         yield
+    finally:
+        await asyncio.to_thread(committer.stop)

@@ -3,7 +3,6 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastapi import Request
 from sqlalchemy import Engine
@@ -11,10 +10,8 @@ from sqlalchemy import Engine
 from emdi.keys import LocalKey
 from stackwitness.db.embedded import locked
 from stackwitness.db.engine import make_engine
+from stackwitness.log.reader import LogReader
 from stackwitness.settings import Settings
-
-if TYPE_CHECKING:
-    from stackwitness.log.reader import LogReader
 
 SERVICE_KID = "service-1"
 
@@ -26,15 +23,13 @@ class Wiring:
     settings: Settings
     engine: Engine
     service_key: LocalKey
-    log_reader: "LogReader"
+    log_reader: LogReader
 
 
 def wire(settings: Settings) -> Wiring:
     """Return the wiring of a process; `settings.database_url` must be set (see db.embedded.open_database)."""
     if settings.database_url is None:
         raise ValueError("wire() needs a database_url; open_database(settings) gives one")
-    from stackwitness.log.reader import LogReader
-
     engine = make_engine(settings.database_url)
     return Wiring(settings, engine, ensure_service_key(settings.key_dir), LogReader(settings.log_dir, engine))
 

@@ -7,7 +7,6 @@ nobody cannot reach HOME or the wheel (a closed home folder), data and a copy of
 
 import contextlib
 import fcntl
-import os
 import secrets
 import shutil
 import signal
@@ -23,6 +22,7 @@ import structlog
 from psycopg import sql
 
 from stackwitness.db.server_place import USER, Place, find_place
+from stackwitness.private_file import write_private
 from stackwitness.settings import Settings
 from stackwitness.tether import tether
 
@@ -124,8 +124,7 @@ class Cluster:
     def _password(self) -> str:
         path = self.folder / "password"
         if not path.is_file():
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(24))
+            write_private(path, secrets.token_urlsafe(24))
         return path.read_text(encoding="ascii")
 
     def _port(self) -> str:
@@ -149,9 +148,7 @@ class Cluster:
         fresh.mkdir(mode=0o700)
         place.give(fresh)
         password_file = place.data_dir.with_name("password.initdb")
-        password_file.unlink(missing_ok=True)
-        with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(self._password())
+        write_private(password_file, self._password())
         place.give(password_file)
         arguments = [
             str(place.bin_dir / "initdb"),

@@ -1,0 +1,207 @@
+"""Start everything in order, keep it alive, stop it in reverse."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import IO
+
+from stackwitness import clock
+from stackwitness.db.embedded import Cluster, ClusterError
+from stackwitness.db.migrate import migrate
+from stackwitness.private_file import write_private
+from stackwitness.settings import Settings
+from stackwitness.supervisor.child import Child
+from stackwitness.supervisor.welcome import Welcome, prepare_welcome
+
+READY_WITHIN_S = 120.0
+GIVE_UP_AFTER_DEATHS = 5
+POLL_S = 0.2
+# Producers stop before the log they write to, the signer last; the database after all of them.
+STOP_ORDER = (("province",), ("serve", "worker"), ("log",), ("signer",))
+
+
+class StartFailed(Exception):
+    """The service did not become ready; the message says which part and shows its last words."""
+
+
+def run_up(
+    settings: Settings, environment: Mapping[str, str], *, demo: bool = False, honest: bool = False
+) -> None:
+    """Run every process until SIGINT or SIGTERM; children inherit `environment`. Raises StartFailed."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with (settings.home / "up.lock").open("w") as lock:
+        take_home(lock, settings)
+        Supervisor(settings, environment, demo=demo, honest=honest).run()
+
+
+def take_home(lock: IO[str], settings: Settings) -> None:
+    """Lock the home folder for this process; raises StartFailed when another `up` has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise StartFailed(
+            f"another `stackwitness up` runs in {settings.home}; see {settings.run_file}"
+        ) from None
+
+
+def say(line: str) -> None:
+    """Print one line of progress at once, also into a pipe."""
+    print(line, flush=True)
+
+
+def free_port(host: str) -> int:
+    """Return a TCP port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Supervisor:
+    """Hold the children of one run."""
+
+    def __init__(
+        self, settings: Settings, environment: Mapping[str, str], *, demo: bool, honest: bool
+    ) -> None:
+        self.settings = settings
+        self.demo, self.honest = demo, honest
+        self.port = settings.port or free_port(settings.host)
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        self.api_url = f"http://{host}:{self.port}"
+        self.cluster = Cluster(settings.home) if settings.database_url is None else None
+        self.database_url = ""
+        self.children: list[Child] = []
+        self.stopping = threading.Event()
+        self.environment = dict(environment)
+
+    def run(self) -> None:
+        """Set up, say `ready`, supervise until a signal, stop."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.stopping.set())
+        try:
+            self._open_database()
+            welcome = prepare_welcome(self.settings, self.database_url)
+            self._start("signer", "log", "serve", "worker")
+            say("starting: signer, log, api, worker")
+            self._wait_ready()
+            if self.demo:
+                say("starting: a simulated province" + (", all of it honest" if self.honest else ""))
+                self._start_province()
+            if not self.stopping.is_set():
+                self._greet(welcome)
+            while not self.stopping.wait(POLL_S):
+                self._keep_alive()
+        except ClusterError as error:
+            raise StartFailed(str(error)) from error
+        finally:
+            self._stop()
+
+    def _open_database(self) -> None:
+        if self.cluster is None:
+            self.database_url = self.settings.database_url or ""
+        else:
+            say(f"database: PostgreSQL in {self.cluster.folder}")
+            self.database_url = self.cluster.start()
+        say("database: migrating")
+        migrate(self.database_url)
+
+    def _child(self, name: str, *command: str) -> Child:
+        environment = {
+            **self.environment,
+            "STACKWITNESS_HOME": str(self.settings.home.absolute()),
+            "STACKWITNESS_MODE": self.settings.mode,
+            "STACKWITNESS_HOST": self.settings.host,
+            "STACKWITNESS_PORT": str(self.port),
+            "STACKWITNESS_DATABASE_URL": self.database_url,
+            "STACKWITNESS_LOG_ORIGIN": self.settings.log_origin,
+        }
+        return Child(
+            name, [sys.executable, "-m", *command], environment, self.settings.logs_dir / f"{name}.log"
+        )
+
+    def _start(self, *names: str) -> None:
+        for name in names:
+            child = self._child(name, "stackwitness.cli", name)
+            child.start()
+            self.children.append(child)
+        self._write_run_file()
+
+    def _start_province(self) -> None:
+        child = self._child("province", "stackwitness.province", *(["--honest"] if self.honest else []))
+        child.start()
+        self.children.append(child)
+        self._write_run_file()
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not self.stopping.wait(POLL_S):
+            if self._answers("/readyz"):
+                return
+            self._keep_alive()
+            failing = next((child for child in self.children if child.deaths >= GIVE_UP_AFTER_DEATHS), None)
+            if failing is not None:
+                raise StartFailed(f"{failing.name} does not start\n{failing.last_words()}")
+            if time.monotonic() > deadline:
+                words = "\n".join(f"--- {child.name}\n{child.last_words()}" for child in self.children)
+                raise StartFailed(f"not ready after {READY_WITHIN_S:.0f} s\n{words}")
+
+    def _answers(self, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(self.api_url + path, timeout=5) as response:
+                return bool(response.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def _keep_alive(self) -> None:
+        """Restart what died: the database first, and everyone when its address changed."""
+        changed = False
+        if self.cluster is not None and self.cluster.pid is None:
+            url = self.cluster.start()
+            changed = True
+            if url != self.database_url:
+                self.database_url = url
+                for child in self.children:
+                    child.environment["STACKWITNESS_DATABASE_URL"] = url
+                    child.ask_to_stop()
+        for child in self.children:
+            changed |= child.revive()
+        if changed:
+            self._write_run_file()
+
+    def _greet(self, welcome: Welcome | None) -> None:
+        if welcome is not None:
+            for line in welcome.lines(self.api_url):
+                say(line)
+        say(f"ready {self.api_url}/")
+
+    def _write_run_file(self) -> None:
+        pids = {child.name: child.pid for child in self.children}
+        if self.cluster is not None:
+            pids["postgres"] = self.cluster.pid
+        members = {
+            "api_url": self.api_url,
+            "database_url": self.database_url,
+            "pid": os.getpid(),
+            "pids": pids,
+            "written_ms": clock.now_ms(),
+        }
+        write_private(self.settings.run_file, json.dumps(members, indent=1))
+
+    def _stop(self) -> None:
+        for names in STOP_ORDER:
+            group = [child for child in self.children if child.name in names]
+            for child in group:
+                child.ask_to_stop()
+            for child in group:
+                child.wait_stopped()
+        if self.cluster is not None:
+            self.cluster.stop()
+        self.settings.run_file.unlink(missing_ok=True)

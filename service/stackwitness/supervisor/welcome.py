@@ -1,0 +1,42 @@
+"""What a developer gets at the start: accounts, sign-in links, an operator's token. Never in production."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stackwitness.accounts import flow
+from stackwitness.db.engine import make_engine
+from stackwitness.db.unit import unit_of_work
+from stackwitness.private_file import write_private
+from stackwitness.settings import Settings
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """Hold the sign-in tokens by role."""
+
+    links: dict[str, str]
+
+    def lines(self, api_url: str) -> Iterator[str]:
+        """Yield the banner and the links."""
+        rule = "!" * 78
+        yield rule
+        yield "INSECURE development mode: whoever has these links is signed in. Never expose this."
+        for role, token in self.links.items():
+            yield f"  {role}: {api_url}/sign-in?token={token}"
+        yield rule
+
+
+def prepare_welcome(settings: Settings, database_url: str) -> Welcome | None:
+    """Make development accounts, links and HOME/operator.token; None where links are not allowed."""
+    if not settings.prints_dev_links:
+        return None
+    engine = make_engine(database_url, pool_size=1)
+    try:
+        with unit_of_work(engine) as conn:
+            flow.ensure_development_accounts(conn, settings.mode)
+            links = {role: flow.issue_link(conn, role) for role in ("inspector", "regulator")}
+            token = flow.issue_token(conn, "operator")
+    finally:
+        engine.dispose()
+    write_private(settings.home / "operator.token", token + "\n")
+    return Welcome(links)
