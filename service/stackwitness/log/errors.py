@@ -21,6 +21,13 @@ class LogForked(LogUnavailable):
         super().__init__("log.forked", "The log is not the one that was signed", detail=detail, **extra)
 
 
+class LogOvertaken(LogUnavailable):
+    """Another sequencer extended the log first: forget everything and read again."""
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__("log.overtaken", "Another sequencer was first", detail=detail, **extra)
+
+
 class LogKeyInvalid(LogUnavailable):
     """A key file that cannot be used."""
 

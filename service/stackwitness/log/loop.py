@@ -14,6 +14,7 @@ from emdi.checkpoint import parse_checkpoint
 from emdi.keys import Signer
 from emdi.note import parse_note
 from stackwitness import clock
+from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import StackwitnessError
 from stackwitness.log.disk import Disk, lock_file
 from stackwitness.log.errors import LogCorrupt, LogForked, LogKeyInvalid, SignerRefused
@@ -83,7 +84,7 @@ class LogLoop:
         note = self._signer.head()
         if note:
             signed = parse_checkpoint(parse_note(note).text)
-            with self._engine.begin() as conn:
+            with unit_of_work(self._engine) as conn:
                 head, root = read_head(conn), read_root(conn, signed.size)
             if root != signed.root:
                 raise LogForked(
@@ -111,7 +112,7 @@ class LogLoop:
         """
         if not self._checked:
             self.check_signed()
-        with self._engine.begin() as conn:
+        with unit_of_work(self._engine) as conn:
             head = read_head(conn)
             if head.size == 0:
                 return head
@@ -133,7 +134,7 @@ def ensure_genesis(
 ) -> None:
     """Create leaf 0 at the very first start; later, insist that it names the keys in use (LogForked)."""
     vkey = signer.vkey()
-    with engine.begin() as conn:
+    with unit_of_work(engine) as conn:
         lock_log(conn)
         stored = read_genesis(conn)
         created_ms = clock.now_ms() if stored is None else stored.created_ms

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
 from emdi.merkle import CompactRange, leaf_hash
 from stackwitness.db.locks import LOG_LOCK
-from stackwitness.log.errors import LogCorrupt
+from stackwitness.db.unit import unit_of_work
+from stackwitness.errors import DatabaseUnavailable
+from stackwitness.log.errors import LogCorrupt, LogOvertaken
 
 BATCH = 1024
 
@@ -35,17 +38,22 @@ class Sequencer:
     def sequence_once(self) -> int:
         """Move up to 1024 entries from log_pending into the log and return how many.
 
-        Raises sqlalchemy IntegrityError when another sequencer got there first, LogCorrupt when the database
-        contradicts itself.
+        Raises LogOvertaken when another sequencer got there first, LogCorrupt when the database contradicts
+        itself, DatabaseUnavailable.
         """
         tree, self._tree = self._tree, None
-        with self._engine.begin() as conn:
-            lock_log(conn)
-            head = read_head(conn)
-            if tree is None or tree.size != head.size:
-                tree = load_tree(conn, head)
-            pending = _read_pending(conn, first=head.size == 0)
-            tree = _integrate(conn, tree, pending) if pending else tree
+        try:
+            with unit_of_work(self._engine) as conn:
+                lock_log(conn)
+                head = read_head(conn)
+                if tree is None or tree.size != head.size:
+                    tree = load_tree(conn, head)
+                pending = _read_pending(conn, first=head.size == 0)
+                tree = _integrate(conn, tree, pending) if pending else tree
+        except (sa.exc.IntegrityError, psycopg.IntegrityError) as error:
+            raise LogOvertaken(str(error)) from error
+        except psycopg.Error as error:  # out of COPY, which SQLAlchemy does not see
+            raise DatabaseUnavailable() from error
         self._tree = tree
         return len(pending)
 

@@ -1,0 +1,1 @@
+"""Exports: what a regulator takes away, and anyone can verify offline."""

@@ -1,0 +1,111 @@
+"""The log over HTTP: checkpoint and tiles as static files, policy, leaf 0, and receipts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import Engine
+
+from emdi.errors import TileError
+from emdi.tiles import parse_tile_path
+from stackwitness.db.unit import unit_of_work
+from stackwitness.errors import NotFound, Unprocessable
+from stackwitness.log.genesis import Genesis, read_genesis
+from stackwitness.log.queries import is_stored
+from stackwitness.log.reader import LogReader
+
+
+def _reader(request: Request) -> LogReader:
+    reader: LogReader = request.app.state.wiring.log_reader
+    return reader
+
+
+def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.wiring.engine
+    return engine
+
+
+router = APIRouter(tags=["log"])
+Reader = Annotated[LogReader, Depends(_reader)]
+Database = Annotated[Engine, Depends(_engine)]
+FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+NEVER = {"Cache-Control": "no-cache"}
+ENTRY_ID = r"^[0-9a-f]{64}$"
+
+
+class ReceiptsWanted(BaseModel):
+    """Ask for the receipts of up to 256 envelopes or events, by lowercase hex id."""
+
+    env_ids: list[Annotated[str, Field(pattern=ENTRY_ID)]] = Field(min_length=1, max_length=256)
+
+
+class ReceiptsFound(BaseModel):
+    """Give each id its receipt, null while it waits or when it is unknown."""
+
+    receipts: dict[str, str | None]
+
+
+@router.get("/log/checkpoint", response_class=PlainTextResponse)
+def get_checkpoint(reader: Reader) -> Response:
+    """Return the newest signed checkpoint (c2sp.org/tlog-checkpoint)."""
+    return PlainTextResponse(reader.checkpoint(), headers=NEVER)
+
+
+@router.get("/log/tile/{path:path}", response_class=Response)
+def get_tile(path: str, reader: Reader) -> Response:
+    """Return a tile or entry bundle (c2sp.org/tlog-tiles); a published one never changes."""
+    try:
+        parse_tile_path("tile/" + path)
+        data = reader.file("tile/" + path)
+    except (TileError, FileNotFoundError):
+        raise NotFound("log.no_tile", "There is no such tile") from None
+    return Response(data, media_type="application/octet-stream", headers=FOREVER)
+
+
+@router.get("/log/policy", response_class=PlainTextResponse)
+def get_policy(engine: Database) -> Response:
+    """Return the policy of leaf 0: the log's public key. A verifier keeps a copy of its own."""
+    return PlainTextResponse(_genesis(engine).policy, headers=NEVER)
+
+
+@router.get("/log/genesis")
+def get_genesis(engine: Database) -> Response:
+    """Return leaf 0 exactly as hashed."""
+    return Response(_genesis(engine).body(), media_type="application/json", headers=FOREVER)
+
+
+@router.get("/v1/receipts/{env_id}", response_class=PlainTextResponse)
+def get_receipt(env_id: str, reader: Reader, engine: Database) -> Response:
+    """Return the receipt (c2sp.org/tlog-proof) of an envelope or event; 202 while it waits for the log."""
+    entry_id = _entry_id(env_id)
+    receipt = reader.receipt(entry_id)
+    if receipt is not None:
+        return PlainTextResponse(receipt, headers=NEVER)
+    with unit_of_work(engine) as conn:
+        stored = is_stored(conn, entry_id)
+    if not stored:
+        raise NotFound("receipt.unknown", "Nothing of this id is stored")
+    return JSONResponse({"state": "pending"}, status_code=202, headers={"Retry-After": "1"})
+
+
+@router.post("/v1/receipts")
+def get_receipts(wanted: ReceiptsWanted, reader: Reader) -> ReceiptsFound:
+    """Return many receipts at once, all against one checkpoint."""
+    found = reader.receipts([bytes.fromhex(env_id) for env_id in wanted.env_ids])
+    texts = {entry_id.hex(): receipt.decode() for entry_id, receipt in found.items()}
+    return ReceiptsFound(receipts={env_id: texts.get(env_id) for env_id in wanted.env_ids})
+
+
+def _entry_id(text: str) -> bytes:
+    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
+        raise Unprocessable("receipt.id", "An id is 64 lowercase hex digits")
+    return bytes.fromhex(text)
+
+
+def _genesis(engine: Engine) -> Genesis:
+    with unit_of_work(engine) as conn:
+        genesis = read_genesis(conn)
+    if genesis is None:
+        raise NotFound("log.empty", "The log has no leaf yet")
+    return genesis
