@@ -21,7 +21,8 @@ _NAMES = ("export_id", "stn", "requester", "purpose")
 class Scope:
     """The query and the counts; the four bounds and `head` are None for a station without envelopes in it.
 
-    `from_ms` and `to_ms` are Unix milliseconds (half-open), `requester` an account id, `size` that of `checkpoint`.
+    `from_ms` and `to_ms` are Unix milliseconds (half-open), `requester` an account id, `size` that of
+    `checkpoint`.
     """
 
     export_id: str
@@ -78,10 +79,11 @@ def _take_scope(members: dict[str, Any]) -> Scope:
     names = {name: members[name] for name in _NAMES}
     if any(type(value) is not str for value in names.values()):
         raise BundleError("bundle.scope", "a name is not a string")
-    bounds = {name: None if members[name] is None else _take_count(members[name]) for name in _BOUNDS}
-    counts = {name: _take_count(members[name]) for name in _COUNTS}
-    period = {"from_ms": _take_at(members["from"]), "to_ms": _take_at(members["to"])}
-    return Scope(**names, **period, **bounds, **counts, head=parse_head(members["head"]))
+    fields: dict[str, Any] = dict(names)
+    fields |= {name: None if members[name] is None else _take_count(members[name]) for name in _BOUNDS}
+    fields |= {name: _take_count(members[name]) for name in _COUNTS}
+    fields |= {"from_ms": _take_at(members["from"]), "to_ms": _take_at(members["to"])}
+    return Scope(**fields, head=parse_head(members["head"]))
 
 
 def _take_count(value: object) -> int:
