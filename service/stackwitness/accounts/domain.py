@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 Role = Literal["operator", "inspector", "regulator", "auditor"]
-# What each may do beyond reading: operator stations and keys, inspector reviews, regulator exports, auditor nothing.
+# Beyond reading: operator stations and keys, inspector reviews, regulator exports, auditor nothing.
 ROLES: tuple[Role, ...] = ("operator", "inspector", "regulator", "auditor")
 TokenKind = Literal["bearer", "link", "session"]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from stackwitness.accounts import flow
-from stackwitness.accounts.domain import Account, Role
+from stackwitness.accounts.domain import Account, Role, TokenKind
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Forbidden, Unauthorized
 
@@ -19,7 +19,8 @@ router = APIRouter(tags=["accounts"])
 def optional_account(request: Request) -> Account | None:
     """Return the caller's account by bearer token or session cookie; None when there is neither.
 
-    A header that is present and wrong is an error rather than "nobody": a script with a bad token must hear of it.
+    A header that is present and wrong is an error rather than "nobody": a script with a bad token must hear
+    of it.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme:
@@ -59,6 +60,6 @@ def read_account(account: Annotated[Account, Depends(current_account)]) -> Accou
     return account
 
 
-def _look_up(request: Request, token: str, kind: flow.TokenKind) -> Account | None:
+def _look_up(request: Request, token: str, kind: TokenKind) -> Account | None:
     with unit_of_work(request.app.state.wiring.engine) as conn:
         return flow.account_of(conn, token, kind)

@@ -52,7 +52,7 @@ class Station:
 
 @dataclass(frozen=True)
 class NewKey:
-    """A public key offered for a station; `proof` is a compact JWS made with its secret half (see proof.py)."""
+    """A public key offered for a station; `proof` is a JWS made with its secret half."""
 
     kid: str
     alg: Alg

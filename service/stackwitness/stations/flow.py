@@ -1,19 +1,19 @@
-"""Register stations and their channels; register, rotate and revoke keys. One event per act, in the same transaction."""
+"""Register stations and channels; register, rotate and revoke keys: one event per act, same transaction."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from emdi.encoding import b64u_encode
-from emdi.errors import EmdiError
-from emdi.keys import PublicKey, Signer, refuse_published
-from emdi.units import UNITS
 from sqlalchemy import Connection
 
+from emdi.encoding import b64u_encode
+from emdi.errors import EmdiError
+from emdi.event import verify_key_proof
+from emdi.keys import PublicKey, Signer, refuse_published
+from emdi.units import UNITS
 from stackwitness.errors import Conflict, NotFound, Unprocessable
 from stackwitness.log.events import append_event, lock_subject
 from stackwitness.stations import queries
 from stackwitness.stations.domain import Channel, NewKey, Station, StationKey, subject_of
-from stackwitness.stations.proof import HANDOVER_TYP, PROOF_TYP, check_proof
 
 
 def register_station(
@@ -31,8 +31,10 @@ def register_station(
         _insert_channels(conn, signer, station.stn, channels, act)
 
 
-def set_channels(conn: Connection, signer: Signer, stn: str, channels: Sequence[Channel], *, act: str) -> None:
-    """Add the channels that are new; one that exists must be the same, for its readings were signed as such.
+def set_channels(
+    conn: Connection, signer: Signer, stn: str, channels: Sequence[Channel], *, act: str
+) -> None:
+    """Add the channels that are new; one that exists must be the same: its readings were signed so.
 
     Raises NotFound station.unknown, Conflict channel.fixed, Unprocessable channel.*.
     """
@@ -75,29 +77,24 @@ def rotate_key(
     old_kid: str,
     key: NewKey,
     *,
-    handover: str | None = None,
     act: str,
     test_keys: bool = False,
 ) -> None:
     """Replace a key: the successor is registered and the old one revoked, so that none is ever forgotten.
 
-    `handover` is a proof like that of the new key, made by the old one; without it (the old key is lost) the event
-    says so by its absence. Raises as register_key, and NotFound key.unknown, Conflict key.revoked.
+    Raises as register_key, and NotFound key.unknown, Conflict key.revoked.
     """
     public = _check_key(stn, key, test_keys)
     _lock(conn, stn)
-    old = _live_key(conn, stn, old_kid)
+    _live_key(conn, stn, old_kid)
     data = {**_key_data(stn, key, public), "old_kid": old_kid}
-    if handover is not None:
-        check_proof(handover, old.public, typ=HANDOVER_TYP, signed_by=old_kid, stn=stn, kid=key.kid)
-        data["handover"] = handover
     event_id = _append(conn, signer, stn, "key.rotate", act, data)
     _insert_key(conn, stn, key, public, event_id)
     _revoke(conn, signer, stn, old_kid, "rotated", act)
 
 
 def revoke_key(conn: Connection, signer: Signer, stn: str, kid: str, why: str, *, act: str) -> None:
-    """Revoke a key, from this event on. Raises NotFound station.unknown | key.unknown, Conflict key.revoked."""
+    """Revoke a key, from this event on. Raises NotFound *.unknown, Conflict key.revoked."""
     _lock(conn, stn)
     _live_key(conn, stn, kid)
     _revoke(conn, signer, stn, kid, why, act)
@@ -128,7 +125,11 @@ def _check_key(stn: str, key: NewKey, test_keys: bool) -> PublicKey:
             refuse_published(public)
     except EmdiError as error:
         raise Unprocessable(error.code, "The public key is refused", detail=str(error)) from error
-    check_proof(key.proof, public, typ=PROOF_TYP, signed_by=key.kid, stn=stn, kid=key.kid)
+    try:
+        verify_key_proof(key.proof, stn=stn, kid=key.kid, key=public)
+    except EmdiError as error:
+        title = "The proof of possession does not hold"
+        raise Unprocessable("key.proof", title, detail=str(error)) from error
     return public
 
 

@@ -2,15 +2,15 @@
 
 from typing import Annotated, Literal
 
-from emdi.encoding import b64u_decode
-from emdi.errors import EmdiError
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from emdi.encoding import b64u_decode
+from emdi.errors import EmdiError
 from stackwitness.errors import Unprocessable
 from stackwitness.stations.domain import Channel, ChannelRole, NewKey, Station
-from stackwitness.stations.proof import MAX_PROOF_LENGTH
 
+MAX_PROOF_LENGTH = 2048
 STN_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 # PostgreSQL stores no NUL, and a control character in a name only serves to deceive a reader.
 Words = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
@@ -83,10 +83,9 @@ class KeyForm(Form):
 
 
 class RotationForm(Form):
-    """The successor of a key; `handover` is the old key's signature on it."""
+    """The successor of a key."""
 
     new: KeyForm
-    handover: Annotated[str, StringConstraints(max_length=MAX_PROOF_LENGTH)] | None = None
 
 
 class RevocationForm(Form):

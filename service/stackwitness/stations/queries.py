@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import cast
 
-from emdi.keys import Alg, PublicKey
 from sqlalchemy import Connection, Row, text
 
+from emdi.keys import Alg, PublicKey
 from stackwitness.stations.domain import Channel, ChannelRole, Station, StationKey, StoredChannel
 
 STATION_COLUMNS = "stn, name, agency, industry, lat, lon, utc_offset_min"
@@ -33,7 +33,9 @@ def find_station(conn: Connection, stn: str) -> Station | None:
 
 def list_stations(conn: Connection) -> list[Station]:
     """Return every station, by id."""
-    return [_station(row) for row in conn.execute(text(f"SELECT {STATION_COLUMNS} FROM station ORDER BY stn"))]
+    return [
+        _station(row) for row in conn.execute(text(f"SELECT {STATION_COLUMNS} FROM station ORDER BY stn"))
+    ]
 
 
 def insert_station(conn: Connection, station: Station, event_id: bytes) -> None:

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from emdi.encoding import b64u_encode
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import Connection
 
+from emdi.encoding import b64u_encode
 from stackwitness.accounts.domain import Account
 from stackwitness.accounts.routes import current_account, require
 from stackwitness.db.unit import unit_of_work
@@ -25,9 +25,7 @@ def register_station(
     wiring = request.app.state.wiring
     channels = [channel.to_channel() for channel in form.channels]
     with unit_of_work(wiring.engine) as conn:
-        flow.register_station(
-            conn, wiring.service_key, form.to_station(), channels, act=account.account_id
-        )
+        flow.register_station(conn, wiring.service_key, form.to_station(), channels, act=account.account_id)
         response.headers["Location"] = f"/v1/stations/{form.stn}"
         return _detail(conn, form.stn)
 
@@ -97,7 +95,6 @@ def rotate_key(
             stn,
             kid,
             form.new.to_key(),
-            handover=form.handover,
             act=account.account_id,
             test_keys=_takes_test_keys(request),
         )
@@ -124,9 +121,7 @@ def _detail(conn: Connection, stn: str) -> forms.StationDetail:
     station = queries.find_station(conn, stn)
     if station is None:
         raise NotFound("station.unknown", "There is no such station")
-    channels = [
-        forms.ChannelView(**channel.to_json()) for channel in queries.list_channels(conn, stn)
-    ]
+    channels = [forms.ChannelView(**channel.to_json()) for channel in queries.list_channels(conn, stn)]
     return forms.StationDetail(**station.to_json(), channels=channels)
 
 

@@ -1,0 +1,1 @@
+"""The road in: signed envelopes become evidence, readings and a pending leaf, in one transaction."""
