@@ -1,4 +1,4 @@
-"""One deterministic encoding of detector state: canonical JSON for the tree, raw little-endian arrays, zlib."""
+"""One deterministic encoding of detector state: canonical JSON for the tree, raw arrays, zlib."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ class Config:
     density_budget: float = 0.01
     availability_budget: float = 0.01
     second_opinion_budget: float = 0.01
-    # Memory. 4,320 rows = 180 days of hours, 15 days of 5 minutes; more makes the state heavy for a database row.
+    # Memory. 4,320 rows = 180 days of hours, 15 days of 5 minutes; more makes the state heavy for a database.
     history_rows: int = 4320
     history_hours: int = 24 * 70  # reference (56 days) + the windows being judged (14 days)
     history_days: int = 240  # daily statistics that calibrate the daily tests: two seasons
-    # Reference of the conditional model: days 14..56 before, so that a fortnight of forgery does not teach it.
+    # Reference of the conditional model: days 14..56 before: a fortnight of forgery does not teach it.
     reference_from_days: int = 56
     reference_lag_days: int = 14
     young_lag_days: int = 7  # while the history is too short for the full lag

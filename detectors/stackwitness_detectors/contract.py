@@ -1,8 +1,9 @@
 """What goes into the detectors and what comes out: plain frozen values, numpy arrays, no behaviour.
 
-Time is int milliseconds since 1970-01-01 UTC. A missing value is NaN. A status is the ASCII code of one letter:
-N normal, F stopped, M maintenance, S manually set, D fault, C calibration, T over range, B communication fault
-(HJ 212), H held (analyser holds its value, as in blow-back), R substitute data (40 CFR 75.33).
+Time is int milliseconds since 1970-01-01 UTC. A missing value is NaN. A status is the ASCII code of one
+letter: N normal, F stopped, M maintenance, S manually set, D fault, C calibration, T over range,
+B communication fault (HJ 212), H held (analyser holds its value, as in blow-back), R substitute data
+(40 CFR 75.33).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Role: TypeAlias = Literal[
 
 
 class DetectorError(Exception):
-    """Tell why a call cannot be served: `code` is stable and dotted. Odd readings never raise, they give notes."""
+    """Tell why a call cannot be served by a stable dotted `code`; odd readings never raise, they give notes."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -41,7 +42,7 @@ class DetectorError(Exception):
 
 @dataclass(frozen=True)
 class ChannelInfo:
-    """Describe one channel: `limit` in its unit or None, `resolution` the smallest step it reports or None."""
+    """Describe one channel: `limit` in its unit or None, `resolution` its smallest step or None."""
 
     name: str
     quantity: str
@@ -61,7 +62,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Frame:
-    """Hold readings of one station: `at_ms` strictly increasing int64[n], values and status letters per channel."""
+    """Hold readings of a station: `at_ms` strictly increasing int64[n], values and letters per channel."""
 
     at_ms: Times
     values: Mapping[str, Values]
@@ -72,9 +73,9 @@ class Frame:
 class Finding:
     """State one implausible interval with its reasons.
 
-    The same `episode` again with `extends` is a longer interval of a finding already given: findings come at the
-    crossing, at each doubling of the length, and at the end. `e_value` is evidence against "an ordinary interval of
-    this station" (mean at most 1 when there is nothing to find); `statistic` is (name, value).
+    The same `episode` again with `extends` is a longer interval of a finding already given: findings come at
+    the crossing, at each doubling of the length, and at the end. `e_value` is evidence against "an ordinary
+    interval of this station" (mean at most 1 when there is nothing to find); `statistic` is (name, value).
     """
 
     detector: str

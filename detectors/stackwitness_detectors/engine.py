@@ -1,4 +1,4 @@
-"""The one way in: cut readings into clock hours, lead every family over them in order, give findings and state.
+"""The one way in: cut readings into clock hours, lead every family over them, give findings and state.
 
 Every family sees the same sequence of whole hours whatever the batches were, so streaming equals batch by
 construction. The hour still open waits in the state.
@@ -20,7 +20,7 @@ _LARGEST = 1e15  # no concentration, flow or power is larger: such a number is a
 
 
 class Family(Protocol):
-    """One family of tests: `hour` sees each closed hour before it is remembered, `day` each closed day after."""
+    """One family of tests: `hour` sees each closed hour when it has been remembered, `day` each closed day."""
 
     name: str
 
@@ -75,9 +75,9 @@ class Engine:
             day = int(known[-1]) // 24
             for family in self.families:
                 self.findings += family.day(day)
+        self.memory.remember(block)
         for family in self.families:
             self.findings += family.hour(block)
-        self.memory.remember(block)
 
     def _clean(self, frame: Frame) -> tuple[Times, Any, Any]:
         at_ms = np.asarray(frame.at_ms, np.int64)
@@ -138,8 +138,8 @@ class Engine:
 def run(context: Context, state: bytes | None, frame: Frame, config: Config = DEFAULT) -> Result:
     """Judge the readings of `frame` after those already in `state`.
 
-    The same readings in any chunking give the same findings and the same final state, byte for byte. Odd readings
-    give notes, never errors; DetectorError is raised only for a state that is not ours.
+    The same readings in any chunking give the same findings and the same final state, byte for byte. Odd
+    readings give notes, never errors; DetectorError is raised only for a state that is not ours.
     """
     from stackwitness_detectors.families import families_of
 

@@ -1,11 +1,17 @@
-"""The families in the order in which they speak: what a freeze or copy explains, later families leave alone."""
+"""The families in the order in which they speak: later ones leave alone what a freeze or copy explains."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stackwitness_detectors.availability import MissingWhenHigh
+from stackwitness_detectors.conditional import Dependence, Level, Residuals
 from stackwitness_detectors.config import Config
+from stackwitness_detectors.copy import Copies
+from stackwitness_detectors.freeze import Holds, NearHolds
 from stackwitness_detectors.memory import Memory
+from stackwitness_detectors.second_opinion import SecondOpinion
+from stackwitness_detectors.shape import LastDigits, LimitDensity
 
 if TYPE_CHECKING:
     from stackwitness_detectors.engine import Family
@@ -13,4 +19,12 @@ if TYPE_CHECKING:
 
 def families_of(memory: Memory, config: Config) -> list[Family]:
     """Make the families of one station."""
-    return []
+    residuals = Residuals(memory, config)
+    day, week = Level(memory, config, residuals, 1), Level(memory, config, residuals, 7)
+    day.others, week.others = [week], [day]
+    near = NearHolds(memory, config)
+    dependence = Dependence(memory, config, residuals)
+    named = [near, day, week, dependence, LastDigits(memory, config), LimitDensity(memory, config)]
+    missing = MissingWhenHigh(memory, config, residuals)
+    second = SecondOpinion(memory, config, residuals, [*named, missing])
+    return [Holds(memory, config), Copies(memory, config), residuals, *named, missing, second]

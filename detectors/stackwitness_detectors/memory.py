@@ -93,6 +93,8 @@ class Memory:
                 "mean": ("<f8", width),  # of the measured samples
                 "marked": ("|b1", width),  # some sample carries a mark other than N or T
                 "claimed": ("|b1", width),  # a freeze or copy explains this hour: no model may learn from it
+                "expected": ("<f8", width),  # what the conditional model says, in the channel's unit
+                "residual": ("<f8", width),  # reported against expected: log ratio, or difference (see there)
             },
         )
 
@@ -105,7 +107,8 @@ class Memory:
         count = present.sum(axis=0)
         total = np.where(present, measured, 0.0).sum(axis=0)
         mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        self.hours.append(block.hour, mean, (~np.isin(block.letters, _MEASURED)).any(axis=0), False)
+        marked = (~np.isin(block.letters, _MEASURED)).any(axis=0)
+        self.hours.append(block.hour, mean, marked, False, np.nan, np.nan)
 
     def claim(self, channel: int | None, from_ms: int, to_ms: int) -> None:
         """Mark the hours of an interval as explained (`channel` None: all channels)."""

@@ -1,7 +1,7 @@
-"""One measure of surprise for all tests: how often a month would such a value be expected, given the own past?
+"""One measure of surprise for all tests: how often a month is such a value expected, given the own past?
 
-Inside the reference the answer is its rank; beyond its largest value a Pareto tail (Hill exponent, bounded) goes on.
-The rate doubles as a p-value (p = min(1, rate)), and p becomes an e-value by e = kappa p^(kappa-1).
+Inside the reference the answer is its rank; beyond its largest value a Pareto tail (Hill exponent, bounded)
+goes on. The rate doubles as a p-value (p = min(1, rate)), and p becomes an e-value by e = kappa p^(kappa-1).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEAST_RATE = 1e-12
 
 
 def hill_exponent(top: Values, config: Config) -> float:
-    """Estimate the tail exponent of the largest values (descending), shrunk to the prior by four pseudo-values."""
+    """Estimate the tail exponent of the largest values (descending), shrunk by four prior values."""
     positive = top[top > 0]
     if positive.size < 2:
         return config.tail_alpha_prior
@@ -32,7 +32,7 @@ def hill_exponent(top: Values, config: Config) -> float:
 def monthly_rate(
     x: float, reference: Iterable[float] | NDArray[np.float64], months: float, config: Config
 ) -> float:
-    """Expect so many reference values >= x a month; `reference` holds (at least) the largest of `months` months."""
+    """Expect so many values >= x a month; `reference` holds at least the largest ones of `months` months."""
     values = np.sort(np.asarray(reference, np.float64))[::-1][: config.tail_keep]
     months = max(months, 1e-6)
     if values.size == 0 or values[0] <= 0 or x <= 0:
@@ -41,7 +41,7 @@ def monthly_rate(
     if above:
         return (1 + above) / months
     rate = (float(values[0]) / x) ** hill_exponent(values, config) / months
-    return max(rate, LEAST_RATE)
+    return float(max(rate, LEAST_RATE))
 
 
 def e_value(rate: float, config: Config) -> float:

@@ -1,0 +1,114 @@
+"""Missing when high: Fisher's exact test of "invalid or missing" against "the model expects a high value"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from stackwitness_detectors.conditional.residuals import Residuals
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, day_hours
+from stackwitness_detectors.memory import DAY_MS, Memory
+from stackwitness_detectors.plots import series_of, short, span_ms
+
+_DAYS = 14
+_NEAR_LIMIT = 0.9  # of the limit: the model's expectation is smoother than the hours themselves
+_HIGH_SHARE = 0.85  # without a limit, or far below it: the highest 15 % of what is expected
+_LEAST_HIGH = 8
+
+
+class MissingWhenHigh(DailyTest):
+    """Score = -log10 p of the last 14 days; a gap of many hours counts as one chance, not as many."""
+
+    name = "availability"
+    detector = "missing_when_high"
+    family = "availability"
+    kind = "missing_when_high"
+    kinds = ("missing_when_high", "status_abuse", "selective_transmission")
+    innocent = ("load_related_fault", "instrument_fault", "covariate_fault")
+    needs_reference = False
+
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals) -> None:
+        super().__init__(memory, config, residuals.targets, config.availability_budget)
+        self.residuals = residuals
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Count present and missing hours, expected high and not."""
+        rows = day_hours(self.memory, day, _DAYS)
+        hours = self.memory.hours
+        expected = hours.view("expected")[rows, k]
+        known = np.isfinite(expected)
+        reported = hours.view("mean")[rows, k][known]
+        expected = expected[known]
+        missing = ~np.isfinite(reported)
+        if missing.sum() < self.config.missing_min_hours or missing.all():
+            return None
+        limit = self.memory.channels[k].limit
+        level = float(np.quantile(expected, _HIGH_SHARE))
+        if limit is not None and _LEAST_HIGH <= (expected >= _NEAR_LIMIT * limit).sum() <= 0.5 * len(
+            expected
+        ):
+            level = _NEAR_LIMIT * limit
+        high = expected >= level
+        length = mean_gap(missing)
+        both, low_missing = float((missing & high).sum()), float((missing & ~high).sum())
+        present_high, present_low = float((~missing & high).sum()), float((~missing & ~high).sum())
+        table = np.array(
+            [[both / length, low_missing / length], [present_high / length, present_low / length]]
+        )
+        p = float(stats.fisher_exact(np.round(table).astype(np.int64), alternative="greater").pvalue)
+        numbers: dict[str, float | int | str] = {
+            "missing_hours": int(missing.sum()),
+            "missing_high": int(both),
+            "high_hours": int(high.sum()),
+            "hours": len(expected),
+            "level": level,
+            "share_high_percent": 100 * both / max(float(high.sum()), 1.0),
+            "share_other_percent": 100 * low_missing / max(float((~high).sum()), 1.0),
+            "mean_gap_hours": length,
+        }
+        score = -float(np.log10(max(p, 1e-300)))
+        least = p * DAYS_PER_MONTH / _DAYS
+        return Judged(score, (day - _DAYS + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers, least)
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Trust the exact test: ordinary days without gaps give no reference to compare with."""
+        return judged.least_rate
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        channel, n = self.memory.channels[k], judged.numbers
+        high, other = short(float(n["share_high_percent"])), short(float(n["share_other_percent"]))
+        level = short(float(n["level"]))
+        en = (
+            f"{channel.name} is missing or invalid in {n['missing_high']} of {n['high_hours']} hours for which the "
+            f"model expects at least {level} {channel.unit} ({high} %), but in {other} % of the other hours."
+        )
+        zh = (
+            f"模型预期不低于 {level} {channel.unit} 的 {n['high_hours']} 个小时中,{channel.name} 有 "
+            f"{n['missing_high']} 个缺失或无效({high} %),其他小时仅 {other} %。"
+        )
+        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
+        plot = {
+            "kind": "missing",
+            "title_en": f"{channel.name} missing when expected high",
+            "title_zh": f"{channel.name} 预期偏高时缺失",
+            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
+            "band": self.residuals.band(k, first, last),
+        }
+        if channel.limit is not None:
+            plot["limit"] = channel.limit
+        return en, zh, plot
+
+    def notes(self) -> list[Any]:
+        """Its need of a model is noted by the model."""
+        return []
+
+
+def mean_gap(missing: NDArray[np.bool_]) -> float:
+    """Give the mean length of runs of missing hours."""
+    starts = int((missing & ~np.concatenate([[False], missing[:-1]])).sum())
+    return float(missing.sum()) / max(starts, 1)

@@ -1,0 +1,95 @@
+"""What findings may be called: innocent causes with the record that would clear them, and where to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Name an innocent cause in both languages, and the record that would show it."""
+
+    code: str
+    en: str
+    zh: str
+    record_en: str
+    record_zh: str
+
+
+_CAUSES = (
+    Cause("substitute_data", "substitute data (40 CFR 75.33 and the like) sent without a mark",
+          "缺失数据替代值未加标记", "missing-data log, monitor availability report", "缺失数据处理台账、监测设备可用率报告"),
+    Cause("analyser_hold", "the analyser or its signal was held (blow-back, calibration, sample line)",
+          "分析仪或信号保持(反吹、校准、采样管路)", "analyser event log, blow-back and calibration schedule",
+          "分析仪事件记录、反吹与校准计划"),
+    Cause("acquisition_hold", "the data logger repeated its last values or filled a gap afterwards",
+          "数采仪重复上一组数据或事后补数", "data logger event log, communication log", "数采仪事件日志、通信日志"),
+    Cause("detection_floor", "readings at the detection floor or a coarse step", "读数处于检出限或分辨率过粗",
+          "instrument certificate: detection limit and resolution", "仪器证书:检出限与分辨率"),
+    Cause("steady_operation", "the plant really ran unusually steadily", "机组确实异常平稳运行",
+          "control-room trend of load and fuel", "集控室负荷与燃料曲线"),
+    Cause("recalibration", "retuning, recalibration or repair moved the level", "调试、重新校准或维修改变了水平",
+          "calibration and maintenance record, RATA report", "校准维护记录、比对监测报告"),
+    Cause("fuel_change", "another fuel, reagent dose or catalyst", "燃料、药剂投加或催化剂变化",
+          "fuel and reagent receipts, coal analysis", "燃料与药剂台账、煤质分析"),
+    Cause("treatment_change", "the abatement plant was changed or ran differently", "治理设施变更或运行方式改变",
+          "abatement plant log (pumps, pH, ammonia)", "治理设施运行记录(浆液泵、pH、喷氨)"),
+    Cause("covariate_fault", "load, oxygen or another explaining channel was wrong", "负荷、氧量等解释变量有误",
+          "second source of load and oxygen", "负荷与氧量的第二来源"),
+    Cause("resolution_change", "the instrument's range or output resolution was changed", "仪器量程或输出分辨率改变",
+          "parameter change record of analyser and logger", "分析仪与数采仪参数修改记录"),
+    Cause("limit_control", "the abatement is really controlled to a set-point just below the limit",
+          "治理设施确按略低于限值的设定值控制", "controller set-point history, reagent flow", "控制器设定值历史、药剂流量"),
+    Cause("load_related_fault", "the instrument fails or is serviced at high load for technical reasons",
+          "仪器在高负荷时因技术原因失效或检修", "fault and maintenance record with times", "故障与维护记录(含时间)"),
+    Cause("instrument_fault", "an instrument fault or a leak", "仪器故障或管路泄漏",
+          "fault record, leak test", "故障记录、检漏记录"),
+    Cause("deterministic_process", "a start-up or set programme that really repeats", "启停或设定程序确实重复",
+          "control programme and its log", "控制程序及其记录"),
+)  # fmt: skip
+
+CAUSES: dict[str, Cause] = {cause.code: cause for cause in _CAUSES}
+
+# kind of finding -> what to look at on site (English, Chinese)
+LOOK_AT: dict[str, tuple[str, str]] = {
+    "hold": (
+        "Compare the analyser's own display and memory with the logger; look for a held or simulated output.",
+        "对比分析仪自身显示与存储数据和数采仪数据;查找信号保持或模拟输出。",
+    ),
+    "near_hold": (
+        "Look for a damped or simulated signal; pass calibration gas and watch the response time.",
+        "查找信号阻尼或模拟;通标气观察响应时间。",
+    ),
+    "copy": (
+        "Compare both periods with the analyser's memory; search the logger for replay or back-filling.",
+        "将两个时段与分析仪存储数据比对;检查数采仪是否回放或补录。",
+    ),
+    "record_repeat": (
+        "Read the logger's event log for a hang or back-filling in these hours.",
+        "查看数采仪在这些小时的事件日志,是否死机或补录。",
+    ),
+    "level_low": (
+        "Check span and slope settings, the probe and sample line for dilution, and the last calibration.",
+        "核查量程与斜率设置、采样探头与管路是否稀释,以及最近一次校准。",
+    ),
+    "dependence_lost": (
+        "Check whether the signal comes from the stack at all: pass calibration gas from the probe.",
+        "核查信号是否真来自烟道:从探头端通标气全系统校准。",
+    ),
+    "digits": (
+        "Ask who or what writes the last digit: see the analyser output, the logger's conversion, manual entry.",
+        "核查末位数字由谁产生:分析仪输出、数采仪换算、人工录入。",
+    ),
+    "below_limit": (
+        "Look at raw minute data around the limit and at range or clamp settings.",
+        "查看限值附近的分钟原始数据以及量程、限幅设置。",
+    ),
+    "missing_when_high": (
+        "Compare maintenance and fault marks with work orders; read the analyser's own memory for these hours.",
+        "将维护、故障标记与工单比对;读取分析仪在这些小时的存储数据。",
+    ),
+    "odd_features": (
+        "Look at the raw trend of the day beside load; nothing single stands out.",
+        "结合负荷查看当日原始曲线;没有单项特别突出。",
+    ),
+}

@@ -1,0 +1,84 @@
+"""Dependence: over a week the reported value no longer follows what drives it (Fisher z of the correlation)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stackwitness_detectors.conditional.residuals import Residuals
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.daily import DailyTest, Judged, day_hours
+from stackwitness_detectors.memory import DAY_MS, Memory
+from stackwitness_detectors.plots import series_of, short, span_ms
+
+_DAYS = 7
+_ORDINARY = 1.0  # Fisher z of a model worth testing: r = 0.76
+_LEAST_SWING = 0.5  # the expectation must move at least half as much as it usually does
+
+
+class Dependence(DailyTest):
+    """Score = ordinary Fisher z minus the week's, where the expectation moved as usual."""
+
+    name = "dependence"
+    detector = "dependence"
+    family = "conditional"
+    kind = "dependence_lost"
+    kinds = ("generated", "replay", "smooth", "calibration_gas", "freeze")
+    innocent = ("instrument_fault", "covariate_fault", "steady_operation", "treatment_change")
+
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals) -> None:
+        super().__init__(memory, config, residuals.targets, config.correlation_budget)
+        self.residuals = residuals
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Correlate reported and expected over the week."""
+        model = self.residuals.models.get(k)
+        rows = day_hours(self.memory, day, _DAYS)
+        residual = self.residuals.residual(k, rows)
+        known = np.isfinite(residual)
+        if model is None or known.sum() < self.config.week_min_hours or model.r2 <= 0:
+            return None
+        expected = model.transform(self.memory.hours.view("expected")[rows, k][known])
+        reported = expected + residual[known]
+        usual = float(np.sqrt(model.r2 / max(1.0 - model.r2, 1e-6))) * model.residual_spread
+        swing = float(expected.std())
+        ordinary = float(np.arctanh(min(np.sqrt(model.r2), 0.999)))
+        if swing < _LEAST_SWING * usual or ordinary < _ORDINARY:
+            return None
+        spread = float(reported.std())
+        r = float(np.corrcoef(reported, expected)[0, 1]) if spread > 0 else 0.0
+        lost = ordinary - float(np.arctanh(np.clip(r, -0.999, 0.999)))
+        numbers: dict[str, float | int | str] = {
+            "correlation": r,
+            "usual_correlation": float(np.sqrt(model.r2)),
+            "hours": int(known.sum()),
+        }
+        return Judged(max(lost, 0.0), (day - _DAYS + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
+
+    def past_days(self, k: int) -> list[int]:
+        """Calibrate with the held-out residuals of a first fit."""
+        return self.residuals.fresh.get(k, [])
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        channel, n = self.memory.channels[k], judged.numbers
+        r, usual = float(n["correlation"]), float(n["usual_correlation"])
+        en = (
+            f"Over {n['hours']} h {channel.name} followed load and the other channels with a correlation of "
+            f"{r:.2f}; ordinarily it is {usual:.2f} (loss in Fisher z {short(judged.score)}, largest before "
+            f"{short(longest)})."
+        )
+        zh = (
+            f"在 {n['hours']} 小时内,{channel.name} 与负荷等变量的相关系数为 {r:.2f},平时为 {usual:.2f}"
+            f"(Fisher z 下降 {short(judged.score)},此前最大 {short(longest)})。"
+        )
+        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
+        plot = {
+            "kind": "residual",
+            "title_en": f"{channel.name} no longer follows its drivers",
+            "title_zh": f"{channel.name} 不再随驱动变量变化",
+            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
+            "band": self.residuals.band(k, first, last),
+        }
+        return en, zh, plot

@@ -1,0 +1,91 @@
+"""Level: the reported value lies below what the model expects, for a day or a week."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from stackwitness_detectors.conditional.residuals import Residuals
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Note
+from stackwitness_detectors.daily import DailyTest, Judged, day_hours
+from stackwitness_detectors.memory import DAY_MS, Memory
+from stackwitness_detectors.plots import series_of, short, span_ms
+
+
+class Level(DailyTest):
+    """Score = minus the mean residual of the last `days` days; only lower-than-expected is of interest."""
+
+    family = "conditional"
+    kind = "level_low"
+    kinds = ("scale", "offset", "dilution", "span_change", "drift", "replay", "generated")
+    innocent = ("recalibration", "treatment_change", "fuel_change", "covariate_fault", "instrument_fault")
+
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals, days: int) -> None:
+        super().__init__(memory, config, residuals.targets, config.level_budget / 2)
+        self.residuals, self.days = residuals, days
+        self.name = f"level_{days}d"
+        self.detector = self.name
+        self.least = config.day_min_hours if days == 1 else config.week_min_hours
+        self.others: list[Level] = []
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Average the residuals."""
+        rows = day_hours(self.memory, day, self.days)
+        residual = self.residuals.residual(k, rows)
+        known = np.isfinite(residual)
+        if known.sum() < self.least or k not in self.residuals.models:
+            return None
+        low = -float(residual[known].mean())
+        model = self.residuals.models[k]
+        hours = self.memory.hours
+        numbers: dict[str, float | int | str] = {
+            "reported": float(hours.view("mean")[rows, k][known].mean()),
+            "expected": float(hours.view("expected")[rows, k][known].mean()),
+            "hours": int(known.sum()),
+            "model_r2": model.r2,
+            "shift_percent": 100 * math.expm1(-low) if model.logarithmic else math.nan,
+        }
+        if not model.logarithmic:
+            del numbers["shift_percent"]
+        return Judged(low, (day - self.days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
+
+    def past_days(self, k: int) -> list[int]:
+        """Calibrate with the held-out residuals of a first fit."""
+        return self.residuals.fresh.get(k, [])
+
+    def muted(self, k: int, day: int) -> bool:
+        """Leave it to the other window when that one already speaks."""
+        return any(self.memory.names[k] in other.episodes for other in self.others)
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        channel, n = self.memory.channels[k], judged.numbers
+        by = f" ({short(float(n['shift_percent']))} %)" if "shift_percent" in n else ""
+        reported, expected = short(float(n["reported"])), short(float(n["expected"]))
+        en = (
+            f"{channel.name} averaged {reported} {channel.unit} over {n['hours']} h where load and the other "
+            f"channels lead one to expect {expected}{by}; the largest such shortfall before was "
+            f"{short(longest)}, now {short(judged.score)} (model R2 {float(n['model_r2']):.2f})."
+        )
+        zh = (
+            f"{channel.name} 在 {n['hours']} 小时内平均 {reported} {channel.unit},而按负荷等变量预期为 {expected}{by};"
+            f"此前最大的偏低量为 {short(longest)},现为 {short(judged.score)}(模型 R2 {float(n['model_r2']):.2f})。"
+        )
+        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
+        plot = {
+            "kind": "residual",
+            "title_en": f"{channel.name} below expectation",
+            "title_zh": f"{channel.name} 低于预期",
+            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
+            "band": self.residuals.band(k, first, last),
+        }
+        if channel.limit is not None:
+            plot["limit"] = channel.limit
+        return en, zh, plot
+
+    def notes(self) -> list[Note]:
+        """Say which channels have a model but no calibration yet."""
+        return self.short_reference("days with residuals")

@@ -1,0 +1,160 @@
+"""Keep one conditional model a target channel, refitted weekly on a lagged reference; write residuals beside hours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackwitness_detectors.conditional.model import Model, fit_model
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Finding, Note, Values
+from stackwitness_detectors.daily import day_hours, operating
+from stackwitness_detectors.memory import Block, Memory
+
+_COVERAGE = 0.8  # a covariate missing in more than a fifth of the reference is left out
+_MOST_COVARIATES = 10
+
+
+class Residuals:
+    """Fit and apply the models. It finds nothing itself; the tests of this package and others read its columns."""
+
+    name = "residuals"
+
+    def __init__(self, memory: Memory, config: Config) -> None:
+        self.memory, self.config = memory, config
+        self.targets = memory.indices("pollutant", "flow")
+        self.models: dict[int, Model] = {}
+        self.fresh: dict[int, list[int]] = {}
+        self.refused: dict[int, str] = {}
+
+    def hour(self, block: Block) -> list[Finding]:
+        """Nothing happens within the day."""
+        return []
+
+    def day(self, day: int) -> list[Finding]:
+        """Refit when due, then expect the hours of the day that has ended."""
+        self.fresh = {}
+        running = operating(self.memory)
+        for k in self.targets:
+            if k not in self.models or day % self.config.refit_days == 0:
+                self._refit(k, day, running)
+            if k in self.models and k not in self.fresh:
+                self._apply(k, day_hours(self.memory, day), running)
+        return []
+
+    def covariates(self, k: int) -> NDArray[np.int64]:
+        """Choose what explains a target: everything but pollutants where there is a load, else the other pollutants too."""
+        has_load = bool(self.memory.indices("load"))
+        skipped = {"pollutant"} if has_load else set()
+        chosen = [
+            j
+            for j, channel in enumerate(self.memory.channels)
+            if j != k and channel.role not in skipped and (has_load or channel.role != "flow")
+        ]
+        order = (
+            "load",
+            "diluent",
+            "flow",
+            "temperature",
+            "pollutant",
+            "process",
+            "moisture",
+            "ambient",
+            "pressure",
+        )
+        rank = {role: i for i, role in enumerate(order)}
+        chosen.sort(key=lambda j: (rank.get(self.memory.channels[j].role, 9), j))
+        return np.array(chosen[:_MOST_COVARIATES], np.int64)
+
+    def _refit(self, k: int, day: int, running: NDArray[np.bool_]) -> None:
+        config, hours = self.config, self.memory.hours
+        day_of = hours.view("hour") // 24
+        mean = hours.view("mean")
+        usable = (
+            running & np.isfinite(mean[:, k]) & ~hours.view("claimed")[:, k] & ~hours.view("marked")[:, k]
+        )
+        use = (
+            usable & (day_of < day - config.reference_lag_days) & (day_of >= day - config.reference_from_days)
+        )
+        if use.sum() < config.reference_min_hours:
+            use = (
+                usable & (day_of < day - config.young_lag_days) & (day_of >= day - config.reference_from_days)
+            )
+        covariates = self.covariates(k)
+        if use.sum() < config.reference_min_hours:
+            self.refused[k] = "fewer than ten days of ordinary operating hours in the reference"
+            return
+        covered = np.isfinite(mean[use][:, covariates]).mean(axis=0) >= _COVERAGE
+        covariates = covariates[covered]
+        if not covariates.size or np.ptp(mean[use, k]) == 0:
+            self.refused[k] = (
+                "no channel explains this one" if not covariates.size else "constant in the reference"
+            )
+            return
+        first_time = k not in self.models
+        model, held_out = fit_model(mean[use][:, covariates], mean[use, k], covariates)
+        self.models[k] = model
+        self.refused.pop(k, None)
+        if first_time:
+            # Everything remembered gets an expectation; in the reference the held-out residuals calibrate.
+            self._apply(k, slice(0, len(hours)), running)
+            hours.view("residual")[np.flatnonzero(use), k] = held_out
+            self.fresh[k] = sorted(set(day_of[use].tolist()))
+
+    def _apply(self, k: int, rows: slice, running: NDArray[np.bool_]) -> None:
+        model, hours = self.models[k], self.memory.hours
+        x = hours.view("mean")[rows][:, model.covariates]
+        known = running[rows] & (np.isfinite(x).mean(axis=1) >= 0.5)
+        if not len(x) or not known.any():
+            return
+        expected = model.predict(x)
+        y = hours.view("mean")[rows, k]
+        hours.view("expected")[rows, k] = np.where(known, model.restore(expected), np.nan)
+        hours.view("residual")[rows, k] = np.where(known, model.transform(y) - expected, np.nan)
+
+    def residual(self, k: int, rows: slice) -> Values:
+        """Give the residuals that may be judged: explained and marked hours are NaN."""
+        hours = self.memory.hours
+        off = hours.view("claimed")[rows, k] | hours.view("marked")[rows, k]
+        return np.where(off, np.nan, hours.view("residual")[rows, k])
+
+    def band(self, k: int, from_ms: int, to_ms: int) -> dict[str, Any]:
+        """Draw what the model expects, with two residual spreads to each side."""
+        hours = self.memory.hours
+        at_ms = hours.view("hour") * 3_600_000
+        first, last = np.searchsorted(at_ms, [from_ms, to_ms + 1])
+        stride = max(1, -(-(last - first) // self.config.plot_points))
+        rows = np.arange(first, last, stride)
+        rows = rows[np.isfinite(hours.view("expected")[rows, k])]
+        mid = hours.view("expected")[rows, k]
+        if k not in self.models:
+            return {"t": [], "lo": [], "mid": [], "hi": []}
+        model = self.models[k]
+        wide = 2 * model.residual_spread
+        lo, hi = (mid * np.exp(-wide), mid * np.exp(wide)) if model.logarithmic else (mid - wide, mid + wide)
+        digits = [[float(f"{v:.6g}") for v in line.tolist()] for line in (lo, mid, hi)]
+        return {"t": at_ms[rows].tolist(), "lo": digits[0], "mid": digits[1], "hi": digits[2]}
+
+    def notes(self) -> list[Note]:
+        """Say which channels have no model."""
+        names = self.memory.names
+        missing = [k for k in self.targets if k not in self.models]
+        return [Note("conditional", names[k], self.refused.get(k, "no day has ended yet")) for k in missing]
+
+    def dump(self) -> dict[str, Any]:
+        """Give a tree for the state; covariates by name, since positions may change."""
+        names = self.memory.names
+        return {
+            names[k]: {**model.dump(), "covariates": [names[j] for j in model.covariates.tolist()]}
+            for k, model in self.models.items()
+        }
+
+    def load(self, tree: dict[str, Any]) -> None:
+        """Read it back; a model whose covariates are gone is fitted anew."""
+        here = {name: k for k, name in enumerate(self.memory.names)}
+        for name, fields in tree.items():
+            if here.get(name) in self.targets and all(c in here for c in fields["covariates"]):
+                places = np.array([here[c] for c in fields["covariates"]], np.int64)
+                self.models[here[name]] = Model(**{**fields, "covariates": places})

@@ -1,0 +1,214 @@
+"""What all daily tests share: one score a channel and day, its own past as reference, episodes of flagged days."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackwitness_detectors.catalogue import LOOK_AT
+from stackwitness_detectors.config import VERSION, Config
+from stackwitness_detectors.contract import Finding, Note
+from stackwitness_detectors.episodes import dump_episodes, load_episodes, open_episode
+from stackwitness_detectors.memory import DAY_MS, Block, Memory
+from stackwitness_detectors.tail import e_value, monthly_rate, verdict_of
+
+DAYS_PER_MONTH = 30.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Give one score: larger is odder. `least_rate` bounds the monthly rate from below (a test's own p-value)."""
+
+    score: float
+    from_ms: int
+    to_ms: int
+    numbers: dict[str, float | int | str]
+    least_rate: float = 0.0
+
+
+def day_hours(memory: Memory, day: int, days: int = 1) -> slice:
+    """Give the remembered hours of the `days` days that end with `day`."""
+    first, last = np.searchsorted(memory.hours.view("hour"), [(day - days + 1) * 24, (day + 1) * 24])
+    return slice(int(first), int(last))
+
+
+class DailyTest:
+    """Judge each tested channel once a day against the scores of its own earlier, unflagged days."""
+
+    name = ""
+    detector = ""
+    family = ""
+    kind = ""
+    kinds: tuple[str, ...] = ()
+    innocent: tuple[str, ...] = ()
+    needs_reference = True
+
+    def __init__(self, memory: Memory, config: Config, tested: list[int], budget: float) -> None:
+        self.memory, self.config, self.tested = memory, config, tested
+        self.budget = budget / max(len(tested), 1)
+        self.past: dict[int, list[float]] = {k: [] for k in tested}
+        self.episodes: dict[str, Any] = {}
+        self.latest: dict[str, Judged] = {}
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Score one channel on one day; None when this day cannot be judged."""
+        raise TypeError("a daily test must say what it measures")
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word a finding in both languages and draw it; `longest` is the highest reference score."""
+        raise TypeError("a daily test must describe what it found")
+
+    def past_days(self, k: int) -> list[int]:
+        """Name earlier days to learn from at once, when a model has just been fitted for the first time."""
+        return []
+
+    def muted(self, k: int, day: int) -> bool:
+        """Tell whether another test has already said the same."""
+        return False
+
+    def hour(self, block: Block) -> list[Finding]:
+        """Nothing happens within the day."""
+        return []
+
+    def day(self, day: int) -> list[Finding]:
+        """Judge the day that has ended; end the episodes that have been quiet."""
+        findings: list[Finding] = []
+        for k in self.tested:
+            for earlier in self.past_days(k):
+                known = self.measure(k, earlier)
+                if known is not None:
+                    self._learn(k, known.score)
+            judged = self.measure(k, day)
+            if judged is not None:
+                rate = self.rate(k, judged)
+                if rate is not None and rate <= self.budget:
+                    if not self.muted(k, day):
+                        findings += self._flag(k, judged, rate)
+                    continue
+                self._learn(k, judged.score)
+            findings += self._quiet(k, day)
+        return findings
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Expect so many such days a month; None without a reference."""
+        past = self.past[k]
+        if len(past) < self.config.calibration_min_days:
+            return None if self.needs_reference else judged.least_rate
+        months = len(past) / DAYS_PER_MONTH
+        return max(judged.least_rate, monthly_rate(judged.score, past, months, self.config))
+
+    def _learn(self, k: int, score: float) -> None:
+        past = self.past[k]
+        past.append(score)
+        if len(past) > self.config.history_days:
+            del past[0]
+
+    def _flag(self, k: int, judged: Judged, rate: float) -> list[Finding]:
+        name = self.memory.names[k]
+        self.latest[name] = judged
+        episode = self.episodes.get(name)
+        if episode is not None:
+            return [self._finding(k, True)] if episode.grow(judged.to_ms, rate) else []
+        self.episodes[name] = open_episode(self.detector, name, judged.from_ms, judged.to_ms, rate)
+        return [self._finding(k, False)]
+
+    def _quiet(self, k: int, day: int) -> list[Finding]:
+        name = self.memory.names[k]
+        episode = self.episodes.get(name)
+        if episode is None or day * DAY_MS - episode.seen_ms < self.config.quiet_days * DAY_MS:
+            return []
+        findings = [self._finding(k, True)] if episode.end() else []
+        del self.episodes[name], self.latest[name]
+        return findings
+
+    def _finding(self, k: int, extends: bool) -> Finding:
+        name = self.memory.names[k]
+        judged, episode = self.latest[name], self.episodes[name]
+        past = self.past[k]
+        text_en, text_zh, plot = self.describe(k, judged, max(past) if past else 0.0)
+        return Finding(
+            detector=self.detector,
+            version=VERSION,
+            family=self.family,
+            kind=self.kind,
+            kinds=self.kinds,
+            verdict=verdict_of(episode.rate),
+            from_ms=episode.from_ms,
+            to_ms=episode.seen_ms,
+            channels=(name,),
+            statistic=("score", float(f"{judged.score:.6g}")),
+            e_value=e_value(episode.rate, self.config),
+            numbers={
+                **{key: rounded(value) for key, value in judged.numbers.items()},
+                "expected_per_month": float(f"{episode.rate:.4g}"),
+                "reference_days": len(past),
+            },
+            text_en=text_en,
+            text_zh=text_zh,
+            innocent=self.innocent,
+            look_at_en=LOOK_AT[self.kind][0],
+            look_at_zh=LOOK_AT[self.kind][1],
+            plot={**plot, "interval": [episode.from_ms, episode.seen_ms]},
+            episode=episode.key,
+            extends=extends,
+        )
+
+    def short_reference(self, of_what: str) -> list[Note]:
+        """Note the channels whose reference is still too short."""
+        need = self.config.calibration_min_days
+        return [
+            Note(self.detector, self.memory.names[k], f"fewer than {need} {of_what} in the reference")
+            for k in self.tested
+            if len(self.past[k]) < need
+        ]
+
+    def notes(self) -> list[Note]:
+        """Say what cannot be judged now."""
+        return self.short_reference("days that can be judged")
+
+    def dump(self) -> dict[str, Any]:
+        """Give a tree for the state."""
+        return {
+            "past": {self.memory.names[k]: np.array(past, np.float64) for k, past in self.past.items()},
+            "episodes": dump_episodes(self.episodes),
+            "latest": {name: asdict(judged) for name, judged in self.latest.items()},
+        }
+
+    def load(self, tree: dict[str, Any]) -> None:
+        """Read it back; channels that are no longer tested are forgotten."""
+        here = {self.memory.names[k]: k for k in self.tested}
+        for name, past in tree["past"].items():
+            if name in here:
+                self.past[here[name]] = past.tolist()
+        self.episodes = {n: e for n, e in load_episodes(tree["episodes"]).items() if n in here}
+        self.latest = {name: Judged(**fields) for name, fields in tree["latest"].items() if name in here}
+
+
+def rounded(value: float | int | str) -> float | int | str:
+    """Give numbers of a finding six digits."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def operating(memory: Memory) -> NDArray[np.bool_]:
+    """Tell for each remembered hour whether the unit runs and has run the two hours before (no start-up).
+
+    Without a load channel every hour counts.
+    """
+    loads = memory.indices("load")
+    hour = memory.hours.view("hour")
+    if not loads:
+        return np.ones(len(hour), np.bool_)
+    load = memory.hours.view("mean")[:, loads[0]]
+    finite = load[np.isfinite(load)]
+    if not finite.size:
+        return np.zeros(len(hour), np.bool_)
+    on = load > 0.05 * finite.max()
+    steady = on.copy()
+    for lag in (1, 2):
+        before = np.zeros(len(hour), np.bool_)
+        before[lag:] = on[:-lag] & (hour[lag:] - hour[:-lag] == lag)
+        steady &= before
+    return steady

@@ -1,0 +1,160 @@
+"""ECOD (Li et al. 2022, as in PyOD) on daily features of a channel's residuals, fitted on its own earlier days."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from stackwitness_detectors.conditional.residuals import Residuals
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Finding, Values
+from stackwitness_detectors.daily import DailyTest, Judged, day_hours
+from stackwitness_detectors.memory import DAY_MS, Memory
+from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.tail import monthly_rate
+
+FEATURES = ("mean", "spread", "movement", "lag1", "correlation", "still", "range")
+_LEAST_DAYS = 45  # fewer days than this tell nothing of tails in seven dimensions
+_STEEPNESS = 3.0  # scores fall off exponentially: exp(score / 3) gives them a Pareto tail
+
+
+class SecondOpinion(DailyTest):
+    """Score = exp(ECOD / 3) of the day among the channel's earlier unflagged days."""
+
+    name = "second_opinion"
+    detector = "ecod"
+    family = "second_opinion"
+    kind = "odd_features"
+    kinds = ("generated", "smooth", "near_freeze", "replay", "scale")
+    innocent = ("instrument_fault", "treatment_change", "recalibration", "covariate_fault")
+
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals, others: list[DailyTest]) -> None:
+        super().__init__(memory, config, residuals.targets, config.second_opinion_budget)
+        self.residuals, self.others = residuals, others
+        self.rows: dict[int, Values] = {k: np.empty((0, len(FEATURES))) for k in residuals.targets}
+
+    def muted(self, k: int, day: int) -> bool:
+        """Speak only of what no test has named."""
+        return any(self.memory.names[k] in other.episodes for other in self.others)
+
+    def day(self, day: int) -> list[Finding]:
+        """Judge as any daily test, with the day's features as the reference of days to come."""
+        findings = []
+        for k in self.tested:
+            for earlier in self.residuals.fresh.get(k, []):
+                self._keep(k, self.features(k, earlier))
+            row = self.features(k, day)
+            if row is None:
+                findings += self._quiet(k, day)
+                continue
+            judged, rate = self._score(k, day, row)
+            if judged is not None and rate <= self.budget:
+                if not self.muted(k, day):
+                    findings += self._flag(k, judged, rate)
+                continue
+            self._keep(k, row)
+            findings += self._quiet(k, day)
+        return findings
+
+    def features(self, k: int, day: int) -> Values | None:
+        """Describe one day of one channel, None with too few hours."""
+        model = self.residuals.models.get(k)
+        rows = day_hours(self.memory, day)
+        residual = self.residuals.residual(k, rows)
+        known = np.isfinite(residual)
+        if model is None or known.sum() < self.config.day_min_hours:
+            return None
+        r = residual[known]
+        expected = model.transform(self.memory.hours.view("expected")[rows, k][known])
+        y = expected + r
+        tiny = 1e-6 + 1e-3 * model.residual_spread
+        centred = r - r.mean()
+        lag1 = float((centred[1:] * centred[:-1]).sum() / max(float((centred**2).sum()), tiny**2))
+        swing, spread = float(expected.std()), float(y.std())
+        link = float(np.corrcoef(y, expected)[0, 1]) if min(swing, spread) > tiny else 0.0
+        return np.array(
+            [
+                r.mean() / model.residual_spread,
+                math.log(float(r.std()) + tiny),
+                math.log(float(np.abs(np.diff(y)).mean()) + tiny),
+                lag1,
+                link,
+                float((np.diff(y) == 0).mean()),
+                math.log(float(np.ptp(y)) + tiny),
+            ]
+        )
+
+    def _keep(self, k: int, row: Values | None) -> None:
+        if row is not None and np.isfinite(row).all():
+            self.rows[k] = np.vstack([self.rows[k], row])[-self.config.history_days :]
+
+    def _score(self, k: int, day: int, row: Values) -> tuple[Judged | None, float]:
+        past = self.rows[k]
+        if len(past) < _LEAST_DAYS or not np.isfinite(row).all():
+            return None, math.inf
+        low, centre, high = np.quantile(past, [0.25, 0.5, 0.75], axis=0)
+        spread = np.where(high > low, high - low, 1.0)
+        reference, score = ecod_scores((past - centre) / spread, ((row - centre) / spread)[None, :])
+        x = math.exp(score / _STEEPNESS)
+        rate = monthly_rate(x, np.exp(reference / _STEEPNESS), len(past) / 30.0, self.config)
+        far = (row - centre) / spread
+        most = int(np.abs(far).argmax())
+        numbers: dict[str, float | int | str] = {
+            "ecod": score,
+            "largest_before": float(reference.max()),
+            "feature": FEATURES[most],
+            "feature_spreads": float(far[most]),
+        }
+        return Judged(x, day * DAY_MS, (day + 1) * DAY_MS - 1, numbers), rate
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        name, n = self.memory.names[k], judged.numbers
+        score, before = short(float(n["ecod"])), short(float(n["largest_before"]))
+        far = short(float(n["feature_spreads"]))
+        en = (
+            f"The day of {name} as a whole is unlike its earlier days: ECOD {score}, largest before {before}; "
+            f"furthest off is the {n['feature']} of its residuals ({far} quartile ranges)."
+        )
+        zh = (
+            f"{name} 当日整体与以往不同:ECOD {score},此前最大 {before};"
+            f"偏离最大的是残差特征 {n['feature']}({far} 个四分位距)。"
+        )
+        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
+        plot = {
+            "kind": "features",
+            "title_en": f"{name}: an unusual day",
+            "title_zh": f"{name}:异常的一天",
+            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
+            "band": self.residuals.band(k, first, last),
+        }
+        return en, zh, plot
+
+    def notes(self) -> list[Any]:
+        """Say nothing of its own: it is an addition."""
+        return []
+
+    def dump(self) -> dict[str, Any]:
+        """Give a tree for the state."""
+        return {**super().dump(), "rows": {self.memory.names[k]: rows for k, rows in self.rows.items()}}
+
+    def load(self, tree: dict[str, Any]) -> None:
+        """Read it back."""
+        super().load(tree)
+        here = {self.memory.names[k]: k for k in self.tested}
+        for name, rows in tree["rows"].items():
+            if name in here:
+                self.rows[here[name]] = rows
+
+
+def ecod_scores(reference: Values, rows: Values) -> tuple[Values, float]:
+    """Fit ECOD on the reference; give its own scores and that of the one row."""
+    # Imported late: PyOD takes seconds to load, and most calls judge no day. Only this module of it is used.
+    from pyod.models.ecod import ECOD
+
+    detector = ECOD(contamination=0.01)
+    detector.fit(np.ascontiguousarray(reference))
+    scores = np.asarray(detector.decision_scores_, np.float64).copy()
+    return scores, float(detector.decision_function(np.ascontiguousarray(rows))[0])
