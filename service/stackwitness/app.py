@@ -1,6 +1,5 @@
 """Build the web application: slices' routes, problems, caps, telemetry."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -45,16 +44,6 @@ async def run_committer(app: FastAPI) -> AsyncIterator[None]:
         return
     from stackwitness.ingest.flow import Committer
 
-    wiring: Wiring = app.state.wiring
-    committer = Committer(
-        wiring.engine,
-        wiring.service_key,
-        max_future_ms=wiring.settings.max_future_ms,
-        pending_limit=wiring.settings.pending_limit,
-    )
-    committer.start()
-    app.state.committer = committer
-    try:
+    with Committer(app.state.wiring) as committer:
+        app.state.committer = committer
         yield
-    finally:
-        await asyncio.to_thread(committer.stop)
