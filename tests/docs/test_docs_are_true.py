@@ -1,0 +1,107 @@
+"""The docs say what the code does: names resolve, settings and error codes are listed, commands exist."""
+
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("emdi", "stackwitness", "stackwitness_client", "stackwitness_detectors")
+DOTTED = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_][A-Za-z0-9_]*)+)(?:\(.*?\))?`")
+
+
+def resolve(dotted: str) -> object:
+    """Import the longest module prefix of `dotted` and walk the rest as attributes."""
+    parts = dotted.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[cut:]:
+            found = getattr(found, name)
+        return found
+    raise ModuleNotFoundError(dotted)
+
+
+def pages() -> list[Path]:
+    return sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda p: p.name)
+def test_every_dotted_name_in_the_docs_exists(page: Path) -> None:
+    for dotted in set(DOTTED.findall(page.read_text())):
+        resolve(dotted)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda p: p.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_make_target_named_in_the_docs_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for page in pages():
+        named = set(re.findall(r"`make ([a-z-]+)`", page.read_text()))
+        assert named <= targets, (page.name, named - targets)
+
+
+def test_every_setting_is_documented() -> None:
+    from stackwitness.settings import Settings
+
+    page = (ROOT / "docs" / "settings.md").read_text()
+    missing = [name for name in Settings.model_fields if f"`STACKWITNESS_{name.upper()}`" not in page]
+    assert not missing
+
+
+def test_every_error_code_in_the_code_is_documented() -> None:
+    codes: set[str] = set()
+    for folder in ("clients/python", "service"):
+        for path in (ROOT / folder).rglob("*.py"):
+            codes |= set(re.findall(r"(?:Error|Problem|Refused|BadRequest|Unauthorized|Forbidden|NotFound|Conflict|TooLarge|"
+                                    r"Unprocessable|Unavailable|TooManyPending)\(\s*(?:\d+,\s*)?\"([a-z_]+\.[a-z_]+)\"", path.read_text()))  # fmt: skip
+    page = (ROOT / "docs" / "errors.md").read_text()
+    missing = sorted(code for code in codes if f"`{code}`" not in page)
+    assert not missing
+
+
+def test_every_command_named_in_the_readme_answers_help() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for command in sorted(set(re.findall(r"\.venv/bin/(stackwitness(?:-[a-z]+)?(?: [a-z]+)?)", readme))):
+        program, *rest = command.split()
+        path = Path(sys.executable).parent / program
+        done = subprocess.run([str(path), *rest, "--help"], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, (command, done.stderr)
+
+
+def test_files_and_functions_stay_small() -> None:
+    import ast
+
+    long: list[str] = []
+    for folder in ("clients", "detectors", "service"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            if text.count("\n") > 400:
+                long.append(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines")
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+                    length = node.end_lineno - node.lineno + 1
+                    if length > 60:
+                        long.append(f"{path.relative_to(ROOT)}:{node.name}: {length} lines")
+    assert not long
+
+
+def test_constraints_hold_no_addresses() -> None:
+    text = (ROOT / "constraints.txt").read_text()
+    assert "://" not in text
+    assert " @ " not in text
+
+
+def test_entry_points_are_the_fixed_names() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["scripts"]) == {"stackwitness", "stackwitness-station", "stackwitness-verify"}
