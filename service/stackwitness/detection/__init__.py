@@ -1,0 +1,1 @@
+"""Detection: stored readings in, flags out, in a worker process of its own."""

@@ -1,0 +1,1 @@
+"""Flags: implausible intervals with their reasons, each a row and a logged event."""

@@ -1,0 +1,97 @@
+"""What the API says about flags."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from stackwitness.flags.domain import Extension, Flag
+
+
+class FlagView(BaseModel):
+    """A flag as it stands now."""
+
+    flag_id: str
+    stn: str
+    detector: str
+    detector_version: str
+    kind: str
+    verdict: str
+    from_at: datetime
+    to_at: datetime
+    channels: list[str]
+    e_value: float
+    text_en: str
+    text_zh: str
+    raised_at: datetime
+    event_id: str
+    state: str
+    decision: str | None
+    decided_at: datetime | None
+
+    @classmethod
+    def of(cls, flag: Flag) -> FlagView:
+        """Show a flag."""
+        return cls(
+            flag_id=flag.flag_id,
+            stn=flag.stn,
+            detector=flag.detector,
+            detector_version=flag.detector_version,
+            kind=flag.kind,
+            verdict=flag.verdict,
+            from_at=flag.from_at,
+            to_at=flag.to_at,
+            channels=list(flag.channels),
+            e_value=flag.e_value,
+            text_en=flag.text_en,
+            text_zh=flag.text_zh,
+            raised_at=flag.raised_at,
+            event_id=flag.event_id.hex(),
+            state="open" if flag.decision is None else "decided",
+            decision=flag.decision,
+            decided_at=flag.decided_at,
+        )
+
+
+class ExtensionView(BaseModel):
+    """One extension of a flag."""
+
+    event_id: str
+    to_at: datetime
+    e_value: float
+
+    @classmethod
+    def of(cls, extension: Extension) -> ExtensionView:
+        """Show an extension."""
+        return cls(event_id=extension.event_id.hex(), to_at=extension.to_at, e_value=extension.e_value)
+
+
+class FlagDetail(FlagView):
+    """A flag with the signed claims of its event and how it grew."""
+
+    claims: dict[str, Any]
+    extensions: list[ExtensionView]
+
+
+class FlagPage(BaseModel):
+    """A page of flags, newest first; `next` goes into `after` for the following page."""
+
+    flags: list[FlagView]
+    next: str | None
+
+
+class EventView(BaseModel):
+    """An event of the log as it was signed."""
+
+    event_id: str
+    typ: str
+    subj: str
+    sseq: int
+    sprev: str
+    act: str
+    ts_ms: int
+    ref: list[str | int]
+    data: dict[str, Any]
+    jws: str

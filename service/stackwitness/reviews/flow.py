@@ -1,0 +1,99 @@
+"""Decide about flags."""
+
+from __future__ import annotations
+
+import secrets
+from typing import get_args
+
+from sqlalchemy import Connection
+
+from emdi.keys import Signer
+from stackwitness.accounts.domain import Account
+from stackwitness.errors import Forbidden, Unprocessable
+from stackwitness.flags import flow as flags
+from stackwitness.log.events import append_event, lock_subject
+from stackwitness.reviews import queries
+from stackwitness.reviews.domain import MAX_REASON, MIN_REASON, SALT_BYTES, Decision, Review, reason_sha256
+from stackwitness.stations.domain import subject_of
+
+
+def decide(
+    conn: Connection, signer: Signer, account: Account, flag_id: str, decision: Decision, reason: str
+) -> Review:
+    """Store an inspector's decision on a flag: signed event and row, in the caller's transaction.
+
+    A flag may be decided again; the earlier decision stays and the latest counts. Raises Forbidden, NotFound,
+    Unprocessable (review.decision, review.reason).
+    """
+    # 1 Who, what, why.
+    if account.role != "inspector":
+        raise Forbidden(detail=f"Only an inspector decides; you are {account.role}")
+    if decision not in get_args(Decision):
+        raise Unprocessable("review.decision", "There is no such decision", detail=decision)
+    reason = reason.strip()
+    if not MIN_REASON <= len(reason) <= MAX_REASON:
+        raise Unprocessable(
+            "review.reason",
+            "A decision needs a reason",
+            detail=f"Give the reason in {MIN_REASON} to {MAX_REASON} characters",
+        )
+    if "\x00" in reason or not _is_text(reason):
+        raise Unprocessable("review.reason", "The reason is not text")
+    # 2 The flag, under the lock of its station's subject.
+    flag = flags.find_flag(conn, flag_id)
+    head = lock_subject(conn, subject_of(flag.stn))
+    review_id = f"{flag.stn}-{0 if head is None else head.sseq + 1}"
+    # 3 The event names the hash, the row keeps the words.
+    salt = secrets.token_bytes(SALT_BYTES)
+    event = append_event(
+        conn,
+        signer,
+        typ="review.decision",
+        subj=subject_of(flag.stn),
+        act=account.account_id,
+        ref=(flag.event_id.hex(),),
+        data={
+            "review_id": review_id,
+            "flag_id": flag_id,
+            "decision": decision,
+            "reason_sha256": reason_sha256(salt, reason),
+        },
+    )
+    review = Review(
+        review_id,
+        flag_id,
+        account.account_id,
+        decision,
+        reason,
+        salt,
+        flags.at_of(event.ts_ms),
+        event.event_id,
+    )
+    queries.insert_review(
+        conn,
+        {
+            "review_id": review.review_id,
+            "flag_id": review.flag_id,
+            "account_id": review.account_id,
+            "decision": review.decision,
+            "reason": review.reason,
+            "salt": review.salt,
+            "decided_at": review.decided_at,
+            "event_id": review.event_id,
+        },
+    )
+    return review
+
+
+def list_reviews(conn: Connection, flag_id: str) -> list[Review]:
+    """Return every decision on a flag, oldest first. Raises NotFound."""
+    flags.find_flag(conn, flag_id)
+    return queries.list_reviews(conn, flag_id)
+
+
+def _is_text(reason: str) -> bool:
+    try:
+        reason.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON lets through
+        return False
+    return True
