@@ -1,0 +1,1 @@
+"""Readings, looked up: ranges, channels, aggregates, pages."""
