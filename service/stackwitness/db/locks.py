@@ -3,5 +3,5 @@
 MIGRATION_LOCK = 0x5741_0001
 PARTITION_LOCK = 0x5741_0002
 LOG_LOCK = 0x5741_0003
-# First half of a two-number lock, whose second half is the subject's hash: numbers of its own kind in PostgreSQL.
+# First half of a two-number lock, the second half is the subject's hash: numbers of their own in PostgreSQL.
 SUBJECT_LOCK_CLASS = 0x5741_0004

