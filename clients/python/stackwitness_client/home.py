@@ -64,7 +64,7 @@ def load_config(home: Path) -> StationConfig:
 
 
 def open_home(home: Path, *, server: str | None = None) -> Station:
-    """Open the station of a folder; raises KeyFileError or SpoolError. `server` overrides the configured URL."""
+    """Open the station of a folder; `server` overrides its URL. Raises KeyFileError or SpoolError."""
     config = load_config(home)
     try:
         signer = LocalKey.load(home / KEY, config.kid)

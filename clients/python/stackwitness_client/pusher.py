@@ -71,7 +71,7 @@ class Pusher:
     ) -> None:
         self._spool = spool
         self._link = link
-        self._policy = policy
+        self.policy = policy
         self._batch_lines = min(batch_lines, MAX_BATCH_LINES)
         self._batch_bytes = batch_bytes
         self._receipt_days = receipt_days
@@ -152,7 +152,7 @@ class Pusher:
 
     def _verify(self, spooled: Spooled, text: bytes) -> Proven:
         try:
-            verified = verify_receipt(text, spooled.jws, self._policy)
+            verified = verify_receipt(text, spooled.jws, self.policy)
             receipt = parse_receipt(text)
         except EmdiError as error:
             raise ReceiptRefused(

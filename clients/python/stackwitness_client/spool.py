@@ -1,8 +1,8 @@
 """Keep sealed envelopes on disk until the log has provably taken them.
 
-One SQLite file per station (WAL, synchronous=FULL). The head of the chain and the sealed envelope are written in
-one transaction, and the envelope is sealed inside it: after any crash either both are there or neither, so a place
-in the chain that could ever have left the process has exactly one content.
+One SQLite file per station (WAL, synchronous=FULL). The head of the chain and the sealed envelope are written
+in one transaction, and the envelope is sealed inside it: after any crash either both are there or neither, so
+a place in the chain that could ever have left the process has exactly one content.
 """
 
 from __future__ import annotations

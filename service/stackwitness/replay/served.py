@@ -1,0 +1,130 @@
+"""What a replay asks the server besides pushing: where it is, what it stored, what it flagged."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from stackwitness.replay.options import ReplayError, ReplayOptions
+from stackwitness_client.errors import ServerBusy, ServerUnreachable
+from stackwitness_client.http import Backoff, ServerLink
+
+HOUR_MS = 3_600_000
+PAGE = 10_000
+Answer = TypeVar("Answer")
+
+
+def find_server(options: ReplayOptions) -> str:
+    """Return the URL given, or that of the `stackwitness up` running in the home folder."""
+    if options.server:
+        return options.server
+    run_file = options.home / "run.json"
+    try:
+        return str(json.loads(run_file.read_text("utf-8"))["api_url"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReplayError(
+            "replay.no_server",
+            f"no server runs from {options.home} (no {run_file.name}):"
+            " start `stackwitness up`, or give --server URL",
+        ) from error
+
+
+def find_token(options: ReplayOptions) -> str:
+    """Return the operator's token given, or the one `up` left in the home folder."""
+    if options.token:
+        return options.token
+    try:
+        return (options.home / "operator.token").read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReplayError(
+            "replay.no_token",
+            f"no operator's token: none in {options.home}, and STACKWITNESS_OPERATOR_TOKEN is not set",
+        ) from error
+
+
+class Served:
+    """Ask one server as an operator, again and again while it is away."""
+
+    def __init__(
+        self, link: ServerLink, patience_s: float, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.link = link
+        self._patience_s = patience_s
+        self._sleep = sleep
+
+    def patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask until there is an answer; raises the last error when patience ends."""
+        backoff, began = Backoff(), time.monotonic()
+        while True:
+            try:
+                return ask()
+            except (ServerUnreachable, ServerBusy) as error:
+                if time.monotonic() - began >= self._patience_s:
+                    raise
+                self._sleep(backoff.next_s(getattr(error, "retry_after_s", None)))
+
+    def count_readings(self, stn: str, from_ms: int, to_ms: int) -> int:
+        """Return how many readings the server holds of a station in [from_ms, to_ms)."""
+        query = {"station": stn, "from": iso(from_ms), "to": iso(to_ms), "limit": PAGE}
+        return sum(len(page["rows"]) for page in self._pages("/v1/readings", query))
+
+    def last_reading_ms(self, stn: str) -> int | None:
+        """Return the time of the newest reading the server holds of a station."""
+        query = {
+            "station": stn,
+            "from": iso(0),
+            "to": iso(4_102_444_800_000),
+            "aggregate": "day",
+            "limit": PAGE,
+        }
+        newest: str | None = None
+        for page in self._pages("/v1/readings", query):
+            newest = max([row["at"] for row in page["rows"]] + ([newest] if newest else []), default=None)
+        if newest is None:
+            return None
+        day_ms = instant_ms(newest)
+        rows = self._pages(
+            "/v1/readings",
+            {"station": stn, "from": iso(day_ms), "to": iso(day_ms + 24 * HOUR_MS), "limit": PAGE},
+        )
+        return max((instant_ms(row["at"]) for page in rows for row in page["rows"]), default=day_ms)
+
+    def flags_by_kind(self, stn: str) -> dict[str, int]:
+        """Count the station's flags by kind."""
+        counts: Counter[str] = Counter()
+        for page in self._pages("/v1/flags", {"station": stn, "limit": 1000}):
+            counts.update(flag["kind"] for flag in page["flags"])
+        return dict(sorted(counts.items()))
+
+    def judged_upto_ms(self, stn: str) -> int | None:
+        """Return up to when detection has judged the station's readings, None = not at all yet."""
+        answer = self.patiently(lambda: self.link.ask("GET", f"/v1/stations/{quote(stn, safe='')}/detection"))
+        upto = answer.json()["upto"]
+        return None if upto is None else instant_ms(upto)
+
+    def _pages(self, path: str, query: dict[str, Any]) -> Iterator[Any]:
+        after: str | None = None
+        while True:
+            asked = {**query, "after": after} if after else query
+            page = self.patiently(lambda asked=asked: self.link.ask("GET", path, query=asked).json())  # type: ignore[misc]
+            yield page
+            after = page.get("next")
+            if not after:
+                return
+
+
+def iso(at_ms: int) -> str:
+    """Return Unix ms as UTC text."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def instant_ms(text: str | int) -> int:
+    """Read a time of an answer: ISO text, or Unix ms."""
+    if isinstance(text, int):
+        return text
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
