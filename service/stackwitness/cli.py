@@ -82,6 +82,17 @@ def signer(
 
 
 @app.command()
+def worker(home: Home = None) -> None:
+    """Work off jobs: detection and exports."""
+    from stackwitness.detection.tasks import run_worker
+    from stackwitness.wiring import wire
+
+    settings = load_settings(home)
+    with open_database(settings) as url:
+        run_worker(wire(settings.model_copy(update={"database_url": url})))
+
+
+@app.command()
 def migrate(home: Home = None) -> None:
     """Bring the database to the newest schema."""
     from stackwitness.db.migrate import migrate as run_migrations

@@ -1,7 +1,7 @@
 """Scan a station: what is stored and not yet judged goes through the detectors, findings become flags.
 
-What is still to be judged follows from the data (the station's head against the detectors' memory), never from
-a job: a lost job loses nothing. Only the worker imports this module, for it loads numpy and the detectors.
+What is still to be judged follows from the data (the station's head against the detectors' memory), never
+from a job: a lost job loses nothing. Only the worker imports this module: it loads numpy and the detectors.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def find_memory(conn: Connection, stn: str) -> Memory | None:
 def load_series(conn: Connection, stn: str, from_at: datetime, to_at: datetime) -> list[Series]:
     """Return the readings of [from_at, to_at) per channel, by time; of several the first seen.
 
-    First seen, because a value sent again later is a claim about the past: it never replaces what was reported.
+    A value sent again later is a claim about the past: it never replaces what was reported.
     """
     query = text(
         "SELECT c.name, array_agg(r.ms ORDER BY r.ms) AS at_ms, array_agg(r.value ORDER BY r.ms) AS values,"

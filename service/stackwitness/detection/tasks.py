@@ -1,7 +1,7 @@
 """The worker: one procrastinate app over the service's database, with the tasks of detection and evidence.
 
-`detection.scan(stn)` is queued by ingest in the transaction that stored the readings. Every minute a sweep queues
-what was lost all the same: scans whose job failed or died, and jobs of workers that were killed.
+`detection.scan(stn)` is queued by ingest in the transaction that stored the readings. Every minute a sweep
+queues what was lost all the same: scans whose job failed or died, and jobs of workers that were killed.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def raise_flag(conn: Connection, signer: Signer, finding: Finding, provenance: Provenance) -> Flag | None:
     """Store a finding as a flag, or as an extension of the flag its episode has, in one transaction.
 
-    Returns the flag as it stands then, or None when the finding adds nothing to what is stored (a scan repeated
-    after a crash gives the same findings again).
+    Returns the flag as it stands then, or None when the finding adds nothing to what is stored (a scan
+    repeated after a crash gives the same findings again).
     """
     # 1 The station's subject: its lock also keeps a second scan from raising the same episode.
     head = lock_subject(conn, subject_of(provenance.stn))

@@ -29,5 +29,5 @@ class Review:
 
 
 def reason_sha256(salt: bytes, reason: str) -> str:
-    """Return the lowercase hex SHA-256 of salt and UTF-8 reason; the salt keeps short reasons from being guessed."""
+    """Return the lowercase hex SHA-256 of salt and UTF-8 reason (salted, so that nobody guesses it)."""
     return hashlib.sha256(salt + reason.encode()).hexdigest()

@@ -36,7 +36,8 @@ def insert_review(conn: Connection, row: Mapping[str, Any]) -> None:
     conn.execute(
         text(
             "INSERT INTO review (review_id, flag_id, account_id, decision, reason, salt, decided_at,"
-            " event_id) VALUES (:review_id, :flag_id, :account_id, :decision, :reason, :salt, :decided_at, :event_id)"
+            " event_id) VALUES (:review_id, :flag_id, :account_id, :decision, :reason, :salt, :decided_at,"
+            " :event_id)"
         ),
         row,
     )
