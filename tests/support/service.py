@@ -1,5 +1,6 @@
 """Fixture: a whole service in this process over real parts; the log moves when the test says so."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -39,6 +40,12 @@ class Service:
         while self.loop.sequence() or self.pending():
             pass
         return self.loop.publish().size
+
+    def work(self) -> None:
+        """Run the worker until no job is left."""
+        from stackwitness.detection.tasks import serve  # loads numpy: only for tests that need it
+
+        asyncio.run(serve(self.wiring, wait=False, install_signal_handlers=False))
 
     def pending(self) -> int:
         """Return how many leaves wait."""
