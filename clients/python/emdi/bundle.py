@@ -24,6 +24,7 @@ from emdi.tables import (
     readings_csv_row,
     readings_csv_rows,
     reviews_csv_row,
+    take_sha256,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = [
     "readings_csv_row",
     "readings_csv_rows",
     "reviews_csv_row",
+    "take_sha256",
     "write_bundle",
 ]
 

@@ -1,0 +1,73 @@
+"""Verify an export bundle offline, with public keys only."""
+
+from pathlib import Path
+
+from emdi.bundle import BundleReader
+from emdi.errors import BundleError, EmdiError
+from emdi.event import parse_event
+from emdi.scope import Scope, parse_scope
+from stackwitness_client.verify.container import check_container
+from stackwitness_client.verify.entries import EntryWalk
+from stackwitness_client.verify.report import Finding, Report, Step, Verdict
+from stackwitness_client.verify.seal import SealCheck
+from stackwitness_client.verify.trust import establish_trust
+
+__all__ = ["Finding", "Report", "Step", "Verdict", "verify_bundle"]
+
+
+def verify_bundle(
+    path: Path,
+    policy_text: str | None,
+    known_checkpoint: bytes | None = None,
+    *,
+    trust_bundle_policy: bool = False,
+) -> Report:
+    """Check a bundle against the verifier's own policy and return the account; never raises for a bad bundle.
+
+    `known_checkpoint` is a signed checkpoint of the same log kept from earlier. Without a policy the bundle's
+    own is used, which counts as "policy not met" unless `trust_bundle_policy`. Memory use does not grow with
+    the bundle. Raises OSError when the file itself cannot be read.
+    """
+    report = Report()
+    try:
+        reader = BundleReader(path)
+    except BundleError as error:
+        report.step(1).add(Verdict.MALFORMED, error.code, error.message)
+        return report
+    with reader:
+        if not check_container(reader, report):
+            return report
+        trust = establish_trust(reader, policy_text, known_checkpoint, trust_bundle_policy, report)
+        if trust is None:
+            return report
+        scope = _read_scope(reader, report)
+        stn = scope.stn if scope is not None else _station_of_export(reader)
+        contents = EntryWalk(reader, trust, stn, report).run()
+        SealCheck(reader, trust, contents, report).run(scope)
+    return report
+
+
+def _read_scope(reader: BundleReader, report: Report) -> Scope | None:
+    if "scope.json" not in reader.sizes:
+        return None
+    try:
+        scope = parse_scope(reader.read("scope.json"))
+    except BundleError as error:
+        report.step(1).add(Verdict.MALFORMED, error.code, error.message, file="scope.json")
+        return None
+    report.scope = {
+        "export_id": scope.export_id,
+        "stn": scope.stn,
+        "from_ms": scope.from_ms,
+        "to_ms": scope.to_ms,
+        "requester": scope.requester,
+        "purpose": scope.purpose,
+    }
+    return scope
+
+
+def _station_of_export(reader: BundleReader) -> str:
+    try:
+        return parse_event(reader.read("export.jws").removesuffix(b"\n")).subj.partition(":")[2]
+    except (EmdiError, KeyError):
+        return ""

@@ -1,0 +1,168 @@
+"""What a verification found: numbered steps, findings that name the culprit, and one exit code."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+MAX_FINDINGS = 200
+
+
+class Verdict(StrEnum):
+    """How a finding weighs. SEAL: the seal does not fit the content, which any other fault causes too."""
+
+    TAMPERED = "tampered"
+    INCOMPLETE = "incomplete"
+    MALFORMED = "malformed"
+    SEAL = "seal"
+    POLICY = "policy"
+
+
+# The first verdict found in this order decides: a missing envelope breaks the seal too, yet is "incomplete".
+EXIT_CODES = {
+    Verdict.TAMPERED: 1,
+    Verdict.INCOMPLETE: 2,
+    Verdict.MALFORMED: 3,
+    Verdict.SEAL: 1,
+    Verdict.POLICY: 4,
+}
+EXIT_TEXTS = {
+    0: "OK: everything in this bundle is as it was signed and logged",
+    1: "TAMPERED: something was changed after it was signed or logged",
+    2: "INCOMPLETE: something that was signed and logged is missing from the bundle",
+    3: "UNVERIFIABLE: the bundle is malformed",
+    4: "POLICY NOT MET: the log's signature or witnesses are not those you trust",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong: where (log index, table and row, envelope, flag) and what."""
+
+    verdict: Verdict
+    code: str
+    message: str
+    idx: int | None = None
+    file: str | None = None
+    row: int | None = None
+    envelope: tuple[str, int, int] | None = None
+    flag_id: str | None = None
+
+    def line(self) -> str:
+        """Return the finding as one line for people."""
+        place = [f"idx {self.idx}"] if self.idx is not None else []
+        place += [f"{self.file} row {self.row}"] if self.file and self.row is not None else []
+        place += ["envelope {} ep {} seq {}".format(*self.envelope)] if self.envelope else []
+        place += [f"flag {self.flag_id}"] if self.flag_id else []
+        return f"{self.verdict}: {self.message}" + (f" [{', '.join(place)}]" if place else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the members that are known."""
+        members: dict[str, Any] = {"verdict": str(self.verdict), "code": self.code, "message": self.message}
+        for name in ("idx", "file", "row", "flag_id"):
+            if getattr(self, name) is not None:
+                members[name] = getattr(self, name)
+        if self.envelope:
+            members |= dict(zip(("stn", "ep", "seq"), self.envelope, strict=True))
+        return members
+
+
+@dataclass(slots=True)
+class Step:
+    """One numbered step; `done` says what was established when nothing was found."""
+
+    number: int
+    name: str
+    done: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    found: int = 0
+    ran: bool = False
+
+    def add(self, verdict: Verdict, code: str, message: str, **place: Any) -> None:
+        """Record a finding; past the first 200 of a step they are only counted."""
+        self.ran = True
+        self.found += 1
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(Finding(verdict, code, message, **place))
+
+    def finish(self, done: str) -> None:
+        """Say what this step established."""
+        self.ran = True
+        self.done = done
+
+
+STEPS = (
+    "container: sizes, names, no undeclared member",
+    "MANIFEST against the members",
+    "checkpoint signature and policy",
+    "Merkle proofs of every entry",
+    "signatures, with keys from the log",
+    "chains: envelopes and events without a hole",
+    "seal: export.made in the log, heads, bundle.note",
+    "tables regenerated from the signed entries",
+)
+LIMITS = (
+    "The chain proves what the station signed, not that its analyser measured truly.",
+    "It cannot show what a station never sent, nor readings outside the exported envelopes;"
+    " that these envelopes are all of the period rests on the exporter's statement.",
+    "Without witnesses in your policy, the log's operator could show someone else another history.",
+)
+
+
+class Report:
+    """The account of one verification."""
+
+    def __init__(self) -> None:
+        self.steps = [Step(number, name) for number, name in enumerate(STEPS, 1)]
+        self.counts = {"envelopes": 0, "readings": 0, "flags": 0, "reviews": 0, "events": 0, "quarantined": 0}
+        self.notes: list[str] = []
+        self.scope: dict[str, Any] = {}
+        self.checkpoint: dict[str, Any] = {}
+
+    def step(self, number: int) -> Step:
+        """Return a step by its number."""
+        return self.steps[number - 1]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Return all findings kept, in the order of the steps."""
+        return [finding for step in self.steps for finding in step.findings]
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 ok, 1 tampered, 2 incomplete, 3 unverifiable, 4 policy not met."""
+        present = {finding.verdict for finding in self.findings}
+        for verdict, code in EXIT_CODES.items():
+            if verdict in present:
+                return code
+        return 0 if all(step.ran for step in self.steps) else 3
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for machines."""
+        steps = [
+            {
+                "number": step.number,
+                "name": step.name,
+                "state": "failed" if step.findings else "ok" if step.ran else "not reached",
+                "established": step.done,
+                "found": step.found,
+                "findings": [finding.to_json() for finding in step.findings],
+            }
+            for step in self.steps
+        ]
+        summary = {"exit_code": self.exit_code, "result": EXIT_TEXTS[self.exit_code], "counts": self.counts}
+        context = {"scope": self.scope, "checkpoint": self.checkpoint}
+        return {**summary, **context, "steps": steps, "notes": self.notes, "limits": list(LIMITS)}
+
+    def text(self) -> str:
+        """Return the report for people."""
+        lines: list[str] = []
+        for step in self.steps:
+            mark = "FAILED" if step.findings else "ok" if step.ran else "not reached"
+            lines.append(f"{step.number}. {step.name}: {mark}" + (f" - {step.done}" if step.done else ""))
+            lines += [f"   {finding.line()}" for finding in step.findings]
+            if step.found > len(step.findings):
+                lines.append(f"   ... and {step.found - len(step.findings)} more")
+        lines += ["", ", ".join(f"{name}: {count}" for name, count in self.counts.items())]
+        lines += [f"Note: {note}" for note in self.notes]
+        lines += ["", "What this does not prove:", *(f"- {limit}" for limit in LIMITS), ""]
+        return "\n".join([*lines, EXIT_TEXTS[self.exit_code]]) + "\n"

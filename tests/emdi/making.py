@@ -1,0 +1,267 @@
+"""Make a small honest log and its export bundle, so that tests can spoil it piece by piece."""
+
+import hashlib
+import io
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from emdi import bundle, merkle
+from emdi.chain import StationHead
+from emdi.checkpoint import Checkpoint
+from emdi.encoding import b64_encode, b64u_encode, dump_json
+from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_READING, PREFIX_BYTES, encode_entry
+from emdi.envelope import ZERO_HASH, Envelope, seal_envelope
+from emdi.event import Event, seal_event, seal_key_proof
+from emdi.keys import LocalKey
+from emdi.note import NoteSigner, format_note, sign_note
+from emdi.pack import Record
+from emdi.receipt import Receipt, format_receipt
+from emdi.scope import Scope, format_scope
+
+ORIGIN = "log.example/2026"
+STN = "mill-1"
+START_MS = 1_790_000_000_000
+SALT = bytes(range(32))
+
+
+def seed(word: str) -> bytes:
+    return hashlib.sha256(f"only for tests: {word}".encode()).digest()
+
+
+@dataclass
+class Log:
+    """A log in memory: entries by index, plus the two chains it feeds."""
+
+    service: LocalKey = field(default_factory=lambda: LocalKey.from_seed(seed("service"), "service-1"))
+    station: LocalKey = field(default_factory=lambda: LocalKey.from_seed(seed("station"), "mill-1-a"))
+    log_key: NoteSigner = field(default_factory=lambda: NoteSigner(ORIGIN, seed("log")))
+    export_key: NoteSigner = field(default_factory=lambda: NoteSigner(f"{ORIGIN}/export", seed("export")))
+    entries: list[bytes] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
+    rows: dict[str, list[str]] = field(default_factory=lambda: {"readings": [], "flags": [], "reviews": []})
+
+    @property
+    def policy(self) -> str:
+        return f"log {self.log_key.vkey}\nquorum none\n"
+
+    def append(self, kind: int, body: bytes) -> int:
+        self.entries.append(encode_entry(kind, START_MS + 1000 * len(self.entries), body))
+        return len(self.entries) - 1
+
+    def genesis(self) -> None:
+        members = {
+            "v": 1,
+            "origin": ORIGIN,
+            "policy": self.policy,
+            "service_kid": self.service.kid,
+            "service_public_b64u": b64u_encode(self.service.public.raw),
+            "export_vkey": self.export_key.vkey,
+            "created_ms": START_MS,
+        }
+        self.append(KIND_GENESIS, dump_json(members))
+
+    def make_event(self, typ: str, data: dict[str, Any], act: str = "system") -> Event:
+        last = self.events[-1] if self.events else None
+        sseq, sprev = (last.sseq + 1, last.event_id) if last else (0, ZERO_HASH)
+        return seal_event(
+            self.service,
+            typ=typ,
+            subj=f"station:{STN}",
+            sseq=sseq,
+            sprev=sprev,
+            act=act,
+            ts_ms=START_MS,
+            data=data,
+        )
+
+    def event(self, typ: str, data: dict[str, Any], act: str = "system") -> int:
+        event = self.make_event(typ, data, act)
+        self.events.append(event)
+        return self.append(KIND_EVENT, event.jws)
+
+    def register_key(self, key: LocalKey, typ: str = "key.register") -> int:
+        data = {
+            "stn": STN,
+            "kid": key.kid,
+            "alg": key.public.alg,
+            "public_b64u": b64u_encode(key.public.raw),
+            "proof": seal_key_proof(key, STN),
+        }
+        return self.event(typ, data)
+
+    def envelope(self, *, ep: int | None = None, count: int = 3) -> int:
+        last = self.envelopes[-1] if self.envelopes else None
+        if last is None or (ep is not None and ep != last.ep):
+            place = {"ep": ep or 0, "seq": 0, "prev": ZERO_HASH}
+        else:
+            place = {"ep": last.ep, "seq": last.seq + 1, "prev": last.env_id}
+        at_ms = START_MS + 60_000 * len(self.envelopes)
+        records = [
+            Record(f"nox-{number}", at_ms, "mg/m3", Decimal("40.25") + number, "N") for number in range(count)
+        ]
+        records.append(Record("so2", at_ms, "mg/m3", None, "D"))
+        envelope = seal_envelope(self.station, stn=STN, iat_ms=at_ms, cp=None, records=records, **place)
+        self.envelopes.append(envelope)
+        idx = self.append(KIND_READING, envelope.jws)
+        for item in records:
+            value = None if item.value is None else float(item.value)
+            row = (idx, STN, envelope.ep, envelope.seq, item.at_ms, item.name, item.unit, value, item.status)
+            self.rows["readings"].append(bundle.readings_csv_row(*row))
+        return idx
+
+    def flag(self) -> str:
+        flag_id = f"{STN}-{len(self.events)}"
+        period = {"from_ms": START_MS, "to_ms": START_MS + 3_600_000}
+        named = {"flag_id": flag_id, "detector": "hold", "kind": "hold", "verdict": "very unlikely"}
+        texts = {"text_en": "NOx stands still.", "text_zh": "氮氧化物不变。"}
+        data = {**named, **period, "channels": ["nox-0", "nox-1"], "e_value": 0.001, **texts}
+        idx = self.event("flag.raised", data)
+        digest = bundle.flag_text_sha256(texts["text_en"], texts["text_zh"])
+        self.rows["flags"].append(
+            bundle.flags_csv_row(idx, *named.values(), *period.values(), data["channels"], digest)
+        )
+        return flag_id
+
+    def review(self, flag_id: str, reason: str) -> None:
+        review_id = f"{STN}-{len(self.events)}"
+        digest = hashlib.sha256(SALT + reason.encode()).hexdigest()
+        data = {
+            "review_id": review_id,
+            "flag_id": flag_id,
+            "decision": "needs_visit",
+            "reason_sha256": digest,
+        }
+        idx = self.event("review.decision", data, act="inspector-1")
+        self.rows["reviews"].append(
+            bundle.reviews_csv_row(idx, review_id, flag_id, "needs_visit", "inspector-1")
+        )
+
+    def leaves(self) -> list[bytes]:
+        return [merkle.leaf_hash(entry) for entry in self.entries]
+
+    def checkpoint(self) -> bytes:
+        leaves = self.leaves()
+        return sign_note(Checkpoint(ORIGIN, len(leaves), merkle.root_of(leaves)).text(), self.log_key)
+
+
+def honest_log() -> Log:
+    """Return a log with one station: key, channels, envelopes, a rotated key, a flag and a decision."""
+    log = Log()
+    log.genesis()
+    log.event("station.register", {"stn": STN, "name": "Mill"})
+    log.register_key(log.station)
+    for _ in range(3):
+        log.envelope()
+    flag_id = log.flag()
+    log.review(flag_id, "Send someone.")
+    old, log.station = log.station, LocalKey.generate("ES256", "mill-1-b")
+    log.register_key(log.station, "key.rotate")
+    log.event("key.revoke", {"kid": old.kid, "why": "rotated"})
+    for _ in range(3):
+        log.envelope()
+    log.envelope(ep=1)
+    log.envelope()
+    return log
+
+
+def members_of(log: Log) -> dict[str, bytes]:
+    """Return the members of the export bundle of the whole log, and append its export.made event."""
+    size, leaves, note = len(log.entries), log.leaves(), log.checkpoint()
+    first, last = log.envelopes[0], log.envelopes[-1]
+    head = StationHead(last.ep, last.seq, last.env_id)
+    bounds = {"ep_first": first.ep, "seq_first": first.seq, "ep_last": last.ep, "seq_last": last.seq}
+    scope = Scope(
+        export_id="export-1",
+        stn=STN,
+        from_ms=START_MS,
+        to_ms=START_MS + 3_600_000,
+        requester="regulator-1",
+        purpose="inspection",
+        size=size,
+        readings=len(log.rows["readings"]),
+        envelopes=len(log.envelopes),
+        flags=len(log.rows["flags"]),
+        reviews=len(log.rows["reviews"]),
+        head=head,
+        **bounds,
+    )
+    decisions = [event for event in log.events if event.typ == "review.decision"]
+    texts = [bundle.Disclosure(event.event_id, SALT, "Send someone.") for event in decisions]
+    members = {
+        "README.txt": b"how to verify\n",
+        "scope.json": format_scope(scope),
+        "checkpoint": note,
+        "policy.txt": log.policy.encode(),
+        "entries.bin": b"".join(bundle.pack_entries(enumerate(log.entries))),
+        "proofs.txt": "".join(
+            bundle.format_proof(idx, merkle.inclusion_path(leaves, idx)) for idx in range(size)
+        ).encode(),
+        "readings.csv": (bundle.READINGS_HEADER + "".join(log.rows["readings"])).encode(),
+        "flags.csv": (bundle.FLAGS_HEADER + "".join(log.rows["flags"])).encode(),
+        "reviews.csv": (bundle.REVIEWS_HEADER + "".join(log.rows["reviews"])).encode(),
+        "disclosures.jsonl": "".join(map(bundle.format_disclosure, texts)).encode(),
+    }
+    seal(log, members, scope)
+    return members
+
+
+def seal(log: Log, members: dict[str, bytes], scope: Scope) -> None:
+    """Add MANIFEST, export.made with its receipt, consistency proof and bundle.note, as the service would."""
+    manifest = bundle.make_manifest(members.items())
+    bounds = {name: getattr(scope, name) for name in ("ep_first", "seq_first", "ep_last", "seq_last")}
+    head = None if scope.head is None else {**scope.head._asdict(), "env_id": scope.head.env_id.hex()}
+    data = {
+        "export_id": scope.export_id,
+        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+        "from_ms": scope.from_ms,
+        "to_ms": scope.to_ms,
+        **bounds,
+        "head": head,
+        "size": scope.size,
+    }
+    event = log.make_event("export.made", data, act=scope.requester)
+    other = seal_envelope(
+        log.station,
+        stn=STN,
+        ep=9,
+        seq=0,
+        prev=ZERO_HASH,
+        iat_ms=START_MS,
+        cp=None,
+        records=[Record("so2", START_MS, "mg/m3", Decimal(1), "N")],
+    )
+    later = replace(log, entries=list(log.entries))
+    later.append(KIND_READING, other.jws)
+    idx = later.append(KIND_EVENT, event.jws)
+    leaves = later.leaves()
+    path = tuple(merkle.inclusion_path(leaves, idx))
+    receipt = Receipt(later.entries[idx][:PREFIX_BYTES], idx, path, later.checkpoint())
+    text = bundle.bundle_note_text(scope.export_id, manifest, ORIGIN, scope.size)
+    members |= {
+        "MANIFEST": manifest,
+        "export.jws": event.jws,
+        "export.tlog-proof": format_receipt(receipt),
+        "consistency.txt": "".join(
+            f"{b64_encode(item)}\n" for item in merkle.consistency_path(leaves, scope.size)
+        ).encode(),
+        "bundle.note": format_note(text, [log.export_key.sign(text)]),
+    }
+
+
+def remanifest(members: dict[str, bytes]) -> None:
+    """Do what a forger can: make MANIFEST fit again."""
+    members["MANIFEST"] = bundle.make_manifest(members.items())
+
+
+def zip_of(members: dict[str, bytes]) -> io.BytesIO:
+    target = io.BytesIO()
+    bundle.write_bundle(target, members.items())
+    return target
+
+
+def write_zip(path: Path, members: dict[str, bytes]) -> Path:
+    path.write_bytes(zip_of(members).getvalue())
+    return path
