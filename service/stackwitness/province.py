@@ -1,8 +1,8 @@
 """Be a whole province of stations: simulated plants that push signed readings through the real SDK.
 
 `python -m stackwitness.province` registers the stations, sends six weeks of history in a burst, then goes on
-living: the last hours at sixty times their speed, so that something moves on the screen, then in real time. It
-may be stopped and started again at any moment: each station's spool knows what it has already said.
+living: the last hours at sixty times their speed, so that something moves on the screen, then in real time.
+It may be stopped and started again at any moment: each station's spool knows what it has already said.
 """
 
 from __future__ import annotations
