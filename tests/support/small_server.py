@@ -1,7 +1,7 @@
 """A small real HTTP server that speaks the station's side of the API and can be told to misbehave.
 
-It checks envelopes and keeps a real Merkle log with signed checkpoints, all in memory. Client tests use it for what the
-whole service must never do: forget, fork, answer nonsense.
+It checks envelopes and keeps a real Merkle log with signed checkpoints, all in memory. Client tests use it for
+what the whole service must never do: forget, fork, answer nonsense.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from emdi.chain import StationHead, check_next
 from emdi.checkpoint import Checkpoint
-from emdi.encoding import b64u_decode
+from emdi.encoding import b64u_decode, b64u_encode
 from emdi.entry import KIND_READING, encode_entry
 from emdi.envelope import Envelope, parse_envelope, verify_signature
 from emdi.errors import ChainError, EmdiError
@@ -68,7 +69,7 @@ class Exchange:
 
 @dataclass
 class SmallServer:
-    """Hold stations, envelopes and log; `faults` are asked first, in order, and leave when they say True (done)."""
+    """Hold stations, envelopes and log; `faults` are asked first, in order, and leave when they say True."""
 
     url: str = ""
     entries: list[bytes] = field(default_factory=lambda: [b"genesis"])
@@ -108,11 +109,9 @@ class SmallServer:
         with self.lock:
             self.seen.append((exchange.method, exchange.path))
             for fault in list(self.faults):
-                before = exchange.handler.wfile
                 if fault(exchange):
                     self.faults.remove(fault)
                     return
-                assert before is exchange.handler.wfile
             self._route(exchange)
 
     def _route(self, x: Exchange) -> None:
@@ -167,8 +166,6 @@ class SmallServer:
 
     @staticmethod
     def _key_json(kid: str, key: PublicKey) -> dict[str, Any]:
-        from emdi.encoding import b64u_encode
-
         return {"kid": kid, "alg": key.alg, "public_b64u": b64u_encode(key.raw), "revoked": False}
 
     def _take(self, x: Exchange) -> None:
@@ -211,8 +208,6 @@ class SmallServer:
         x.answer(200, b"".join(inside)) if len(inside) == ref.width else x.problem(404, "tile.unknown")
 
     def _read(self, x: Exchange) -> None:
-        from datetime import datetime
-
         bounds = [datetime.fromisoformat(x.query[name][0]).timestamp() * 1000 for name in ("from", "to")]
         records = [r for e in self.chains.get(x.query["station"][0], []) for r in e.records]
         inside = [{"at": r.at_ms, "channel": r.name} for r in records if bounds[0] <= r.at_ms < bounds[1]]

@@ -252,14 +252,8 @@ class Spool:
         Raises ChainLost when the spool does not hold the envelopes that would continue the server's chain.
         """
         with self._transaction() as db:
-            self._check_met(db, server)
             place = (server[0], server[1]) if server else (-1, -1)
-            freed = db.execute("SELECT count(*) FROM receipt WHERE (ep, seq) > (?, ?)", place).fetchone()[0]
-            if freed:
-                raise ChainLost(
-                    "chain.rolled_back",
-                    f"the server lost {freed} envelopes for which it had given verified receipts",
-                )
+            self._check_met(db, server)
             db.execute("UPDATE envelope SET stored = 0 WHERE (ep, seq) > (?, ?)", place)
             db.execute("UPDATE envelope SET stored = 1 WHERE (ep, seq) <= (?, ?)", place)
 
@@ -275,6 +269,12 @@ class Spool:
             mine = (head.env_id,)
         if mine is not None and mine[0] != env_id:
             raise ChainLost("chain.fork", f"the server holds another envelope at epoch {ep}, seq {seq}")
+        freed = db.execute("SELECT count(*) FROM receipt WHERE (ep, seq) > (?, ?)", (ep, seq)).fetchone()[0]
+        if freed:
+            raise ChainLost(
+                "chain.rolled_back",
+                f"the server lost {freed} envelopes for which it had given verified receipts",
+            )
         first = db.execute(
             "SELECT ep, seq FROM envelope WHERE (ep, seq) > (?, ?) ORDER BY ep, seq", (ep, seq)
         ).fetchone()
