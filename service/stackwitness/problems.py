@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from emdi.errors import EmdiError
+from stackwitness.console.failures import answer_page, wants_page
 from stackwitness.errors import StackwitnessError, problem_members
 
 MEDIA_TYPE = "application/problem+json"
@@ -23,28 +24,35 @@ def problem_response(members: dict[str, Any], headers: dict[str, str] | None = N
     return Response(body, members["status"], headers, MEDIA_TYPE)
 
 
-def answer_ours(_request: Request, error: Exception) -> Response:
+def answer(request: Request, members: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """Answer a person's browser with a page, a program with the problem itself."""
+    if wants_page(request):
+        return answer_page(request, members["status"], members["code"], headers)
+    return problem_response(members, headers)
+
+
+def answer_ours(request: Request, error: Exception) -> Response:
     """Answer an error of our own tree."""
     assert isinstance(error, StackwitnessError)
-    return problem_response(error.problem(), error.headers)
+    return answer(request, error.problem(), error.headers)
 
 
-def answer_format(_request: Request, error: Exception) -> Response:
+def answer_format(request: Request, error: Exception) -> Response:
     """Answer what the open format refuses, under the format's own code."""
     assert isinstance(error, EmdiError)
-    return problem_response(problem_members(422, error.code, "The format does not allow this", error.message))
+    return answer(request, problem_members(422, error.code, "The format does not allow this", error.message))
 
 
-def answer_http(_request: Request, error: Exception) -> Response:
+def answer_http(request: Request, error: Exception) -> Response:
     """Answer what routing refuses: 404, 405 and their like."""
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
     code = "http." + phrase.lower().replace(" ", "_").replace("-", "_")
     members = problem_members(error.status_code, code, phrase, str(error.detail))
-    return problem_response(members, dict(error.headers or {}))
+    return answer(request, members, dict(error.headers or {}))
 
 
-def answer_validation(_request: Request, error: Exception) -> Response:
+def answer_validation(request: Request, error: Exception) -> Response:
     """Answer a request whose members are missing or wrong; a body that is no JSON at all is a 400."""
     assert isinstance(error, RequestValidationError)
     problems = [
@@ -52,16 +60,16 @@ def answer_validation(_request: Request, error: Exception) -> Response:
         for item in error.errors()
     ]
     if any(item["type"] == "json_invalid" for item in problems):
-        return problem_response(problem_members(400, "request.json", "The body is not JSON", errors=problems))
-    return problem_response(
-        problem_members(422, "request.invalid", "The request does not fit", errors=problems)
+        return answer(request, problem_members(400, "request.json", "The body is not JSON", errors=problems))
+    return answer(
+        request, problem_members(422, "request.invalid", "The request does not fit", errors=problems)
     )
 
 
 def answer_unforeseen(request: Request, error: Exception) -> Response:
     """Answer a bug: everything to our log, nothing to the caller."""
     log.error("unforeseen", method=request.method, path=request.url.path, exc_info=error)
-    return problem_response(problem_members(500, "internal", "Something went wrong on our side"))
+    return answer(request, problem_members(500, "internal", "Something went wrong on our side"))
 
 
 def install_problems(app: FastAPI) -> None:

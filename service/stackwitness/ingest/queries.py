@@ -166,6 +166,12 @@ def find_head(conn: Connection, stn: str) -> StationHead | None:
     return None if row is None else StationHead(row.ep, row.seq, bytes(row.env_id))
 
 
+def list_heads(conn: Connection) -> dict[str, tuple[StationHead, datetime]]:
+    """Return the head of every station's chain and the latest reading time it has reached."""
+    rows = conn.execute(text("SELECT stn, ep, seq, env_id, last_at FROM station_head"))
+    return {row.stn: (StationHead(row.ep, row.seq, bytes(row.env_id)), row.last_at) for row in rows}
+
+
 def to_instant(at_ms: int) -> datetime:
     """Return the aware UTC datetime of Unix milliseconds."""
     return datetime.fromtimestamp(at_ms // 1000, UTC).replace(microsecond=at_ms % 1000 * 1000)

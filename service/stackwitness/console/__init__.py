@@ -1,0 +1,1 @@
+"""Pages for people: server-rendered, in Chinese and English, readable without scripts."""

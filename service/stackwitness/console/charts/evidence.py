@@ -1,0 +1,203 @@
+"""Draw the evidence of one finding: what was reported, what it should have moved with, and why that is odd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from markupsafe import Markup
+
+from .canvas import Canvas, runs_of
+from .panels import (
+    LEFT,
+    RIGHT,
+    Panel,
+    Span,
+    draw_band,
+    draw_gaps,
+    draw_limit,
+    draw_series,
+    draw_time_axis,
+    open_panel,
+    shade,
+)
+from .scale import Scale, extent, tick_label, value_ticks
+from .spec import PlotSpec, Series
+
+WIDTH = 920.0
+MAIN_PX, CONTEXT_PX, BARS_PX = 210.0, 96.0, 220.0
+TOP_PX, GAP_PX, FOOT_PX = 24.0, 30.0, 24.0
+MOST_CONTEXT = 4
+
+
+class Says(Protocol):
+    """A language: say() translates a message of ours, pick() chooses between two texts of a finding."""
+
+    def say(self, text: str) -> str:
+        """Translate."""
+        ...
+
+    def pick(self, en: str, zh: str) -> str:
+        """Choose."""
+        ...
+
+
+def draw_evidence(
+    spec: PlotSpec, channels: Sequence[str], t: Says, utc_offset_min: int, title: str
+) -> list[Markup]:
+    """Return the pictures of a finding, most telling first.
+
+    `channels` are those the finding accuses; `t` speaks; times are written on the station's clock.
+    """
+    pictures: list[Markup] = []
+    if spec.series:
+        pictures.append(_draw_timeline(spec, channels, t, utc_offset_min, title))
+    if spec.match is not None and spec.match.t:
+        pictures.append(_draw_overlay(spec, channels, t))
+    if spec.histogram is not None and spec.histogram.counts:
+        bars = _draw_histogram(spec, t, title)
+        # Where the finding is about a distribution, the distribution comes first.
+        pictures.insert(0 if spec.kind in ("digits", "density") else len(pictures), bars)
+    return pictures
+
+
+def _caption(series: Series) -> str:
+    return f"{series.channel} · {series.unit}" if series.unit not in ("", "1") else series.channel
+
+
+def _split(spec: PlotSpec, channels: Sequence[str]) -> tuple[list[Series], list[Series]]:
+    accused = [s for s in spec.series if s.channel in channels] or list(spec.series[:1])
+    context = [s for s in spec.series if s not in accused]
+    context.sort(key=lambda s: s.role != "load")
+    return accused[:MOST_CONTEXT], context[:MOST_CONTEXT]
+
+
+def _draw_timeline(
+    spec: PlotSpec, channels: Sequence[str], t: Says, utc_offset_min: int, title: str
+) -> Markup:
+    accused, context = _split(spec, channels)
+    times = [t for s in (*accused, *context) for t in (s.t[:1] + s.t[-1:])] or list(spec.interval)
+    span = Span(min(*times, spec.interval[0]), max(*times, spec.interval[1]), utc_offset_min)
+    heights = [MAIN_PX if len(accused) <= 2 else 130.0] * len(accused) + [CONTEXT_PX] * len(context)
+    canvas = Canvas(WIDTH, TOP_PX + sum(heights) + GAP_PX * (len(heights) - 1) + FOOT_PX, title, "evidence")
+    panels: list[Panel] = []
+    top = TOP_PX
+    for i, (series, height) in enumerate(zip((*accused, *context), heights, strict=True)):
+        main = i == 0
+        panel = open_panel(canvas, span, _domain(spec, series, main), top, height, _caption(series))
+        shade(panel, *spec.interval, tip=t.say("flagged interval"))
+        if main and spec.band is not None:
+            _draw_model(panel, spec)
+        accusing = i < len(accused)
+        draw_series(panel, series.t, series.v, "reported" if accusing else "context")
+        if accusing:
+            _mark_interval(panel, spec, series)
+            draw_gaps(panel, series.t, series.v, t.say("no value"))
+        if main and spec.limit is not None:
+            draw_limit(panel, spec.limit, t.say("limit"))
+        panels.append(panel)
+        top += height + GAP_PX
+    draw_time_axis(panels[-1], span, [p.top for p in panels])
+    return canvas.markup()
+
+
+def _domain(spec: PlotSpec, series: Series, main: bool) -> tuple[float, float]:
+    include: list[float] = []
+    if main and spec.band is not None:
+        include += [v for v in (*spec.band.lo, *spec.band.hi) if v is not None]
+    lo, hi = extent(series.v, include)
+    # A limit far above all readings would flatten them: shown in the sentence, not on the axis.
+    if main and spec.limit is not None and spec.limit < 2.2 * hi:
+        lo, hi = extent(series.v, [*include, spec.limit])
+    return lo, hi
+
+
+def _draw_model(panel: Panel, spec: PlotSpec) -> None:
+    if spec.band is not None:
+        draw_band(panel, spec.band.t, spec.band.lo, spec.band.hi)
+        draw_series(panel, spec.band.t, spec.band.mid, "expected")
+
+
+def _mark_interval(panel: Panel, spec: PlotSpec, series: Series) -> None:
+    inside = [
+        (t, v) for t, v in zip(series.t, series.v, strict=True) if spec.interval[0] <= t <= spec.interval[1]
+    ]
+    draw_series(panel, [t for t, _ in inside], [v for _, v in inside], f"suspect suspect-{spec.kind}")
+
+
+def _draw_overlay(spec: PlotSpec, channels: Sequence[str], t: Says) -> Markup:
+    """Lay the earlier segment over the flagged one, both by hours since their own start."""
+    match = spec.match
+    assert match is not None
+    series = _split(spec, channels)[0][0]
+    start, end = spec.interval
+    flagged = [(t - start, v) for t, v in zip(series.t, series.v, strict=True) if start <= t <= end]
+    earlier = [(t - match.t[0], v) for t, v in zip(match.t, match.v, strict=False)]
+    length = max([t for t, _ in flagged] + [t for t, _ in earlier] + [1])
+    canvas = Canvas(
+        WIDTH, TOP_PX + 170 + FOOT_PX, t.say("The flagged stretch over the earlier one"), "evidence"
+    )
+    domain = extent([v for _, v in (*flagged, *earlier)])
+    words = t.say("flagged stretch over the earlier one, hours from the start of each")
+    caption = f"{_caption(series)} · {words}"
+    panel = open_panel(canvas, Span(0, length), domain, TOP_PX, 170, caption)
+    css = ("earlier", "suspect")
+    for points, name in zip((earlier, flagged), css, strict=True):
+        runs = runs_of([t for t, _ in points], [v for _, v in points], panel.x, panel.y)
+        canvas.polyline(runs, name)
+    for hours in value_ticks(0, length / 3_600_000, 8):
+        x = panel.x(hours * 3_600_000)
+        canvas.line(x, panel.top, x, panel.bottom, "guide")
+        canvas.text(x, panel.bottom + 16, f"{tick_label(hours)} h", "tick", "middle")
+    return canvas.markup()
+
+
+def _draw_histogram(spec: PlotSpec, t: Says, title: str) -> Markup:
+    histogram = spec.histogram
+    assert histogram is not None
+    counts, reference = histogram.counts, histogram.reference
+    edges = (
+        histogram.edges
+        if len(histogram.edges) == len(counts) + 1
+        else [float(i) for i in range(len(counts) + 1)]
+    )
+    canvas = Canvas(WIDTH, TOP_PX + BARS_PX + FOOT_PX, title, "evidence")
+    x = Scale(edges[0], edges[-1], LEFT, WIDTH - RIGHT)
+    top = TOP_PX
+    y = Scale(0, max([*counts, *reference, 1e-12]) * 1.08, top + BARS_PX, top)
+    canvas.rect(LEFT, top, WIDTH - RIGHT - LEFT, BARS_PX, "ground")
+    for value in value_ticks(0, y.hi):
+        canvas.line(LEFT, y(value), WIDTH - RIGHT, y(value), "grid")
+        canvas.text(LEFT - 6, y(value) + 4, tick_label(value), "tick", "end")
+    for i, count in enumerate(counts):
+        left, right = x(edges[i]), x(edges[i + 1])
+        canvas.rect(
+            left + 1, y(count), right - left - 2 if right - left > 4 else right - left, y(0) - y(count), "bar"
+        )
+    if len(reference) == len(counts):
+        steps = [(x(e), y(reference[min(i, len(counts) - 1)])) for i, e in enumerate(edges)]
+        stair = [p for (x1, y1), (x2, _) in zip(steps, steps[1:], strict=False) for p in ((x1, y1), (x2, y1))]
+        canvas.polyline([stair], "reference")
+    _label_bins(canvas, x, edges, top + BARS_PX)
+    if histogram.mark is not None and edges[0] <= histogram.mark <= edges[-1]:
+        at = x(histogram.mark)
+        end = at > WIDTH * 0.7
+        canvas.line(at, top, at, top + BARS_PX, "statistic")
+        here = t.say("here")
+        label = f"{here}: {tick_label(float(f'{histogram.mark:.4g}'))}"
+        canvas.text(at - 6 if end else at + 6, top + 14, label, "statistic-label", "end" if end else "start")
+    canvas.text(LEFT, top - 7, t.pick(histogram.label_en, histogram.label_zh), "caption")
+    return canvas.markup()
+
+
+def _label_bins(canvas: Canvas, x: Scale, edges: Sequence[float], bottom: float) -> None:
+    unit_bins = len(edges) <= 21 and all(
+        abs(b - a - 1) < 1e-9 for a, b in zip(edges, edges[1:], strict=False)
+    )
+    if unit_bins:
+        # Bins of width one are digits or classes: name the bin, not its edge.
+        for edge in edges[:-1]:
+            canvas.text(x(edge + 0.5), bottom + 16, tick_label(round(edge + 0.5 - 1e-9)), "tick", "middle")
+        return
+    for value in value_ticks(edges[0], edges[-1], 8):
+        canvas.text(x(value), bottom + 16, tick_label(value), "tick", "middle")

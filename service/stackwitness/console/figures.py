@@ -1,0 +1,193 @@
+"""From facts to what a template fills in: cards, maps, traces, pictures of evidence."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from markupsafe import Markup
+
+from . import words
+from .charts.evidence import draw_evidence
+from .charts.panels import Span
+from .charts.scale import DAY_MS, HOUR_MS
+from .charts.small import Place, Trace, draw_map, draw_sparkline, draw_trace
+from .charts.spec import PlotSpec, parse_plot
+from .locale import Tongue
+from .views import VERDICTS, ChannelView, FlagDetail, FlagView, StationView, TraceView
+
+STEP_MS = {"none": 60_000, "hour": HOUR_MS, "day": DAY_MS}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One line of the overview."""
+
+    station: StationView
+    channel: str
+    unit: str
+    limit: float | None
+    spark: Markup | None
+    open_counts: tuple[tuple[str, int], ...]
+
+    @property
+    def open_total(self) -> int:
+        """Return how many flags of the station are open."""
+        return sum(count for _, count in self.open_counts)
+
+
+def main_channel(station: StationView, flags: Iterable[FlagView]) -> ChannelView | None:
+    """Choose the pollutant to show: the one flagged most, else the first with a limit, else the first."""
+    accused = Counter(name for flag in flags for name in flag.channels)
+    pollutants = [c for c in station.channels if c.role == "pollutant"] or list(station.channels)
+    if not pollutants:
+        return None
+    return max(pollutants, key=lambda c: (accused[c.name], c.limit is not None))
+
+
+def count_verdicts(flags: Iterable[FlagView]) -> tuple[tuple[str, int], ...]:
+    """Count flags per verdict, worst first."""
+    counts = Counter(flag.verdict for flag in flags)
+    return tuple((verdict, counts[verdict]) for verdict in VERDICTS)
+
+
+def make_card(t: Tongue, station: StationView, trace: TraceView | None, flags: Sequence[FlagView]) -> Card:
+    """Build the overview line of a station from its open flags and a week of its main pollutant."""
+    channel = trace.channel if trace else None
+    spark = None
+    if trace is not None and any(v is not None for v in trace.values):
+        title = t.say("%(channel)s of the last 7 days") % {"channel": trace.channel.name}
+        spark = draw_sparkline(trace.at_ms, trace.values, trace.channel.limit, f"{station.name}: {title}")
+    return Card(
+        station,
+        channel.name if channel else "",
+        channel.unit if channel else "",
+        channel.limit if channel else None,
+        spark,
+        count_verdicts(flags),
+    )
+
+
+def make_map(t: Tongue, cards: Sequence[Card]) -> Markup | None:
+    """Plot the stations that have coordinates."""
+    places = []
+    for card in cards:
+        station = card.station
+        if station.lat is None or station.lon is None:
+            continue
+        worst = next((words.tone(v) for v, count in card.open_counts if count), "quiet")
+        places.append(
+            Place(station.stn, station.name, station.lat, station.lon, worst, f"/stations/{station.stn}")
+        )
+    return draw_map(places, t.say("Stations by their coordinates")) if places else None
+
+
+def make_traces(
+    t: Tongue, traces: Sequence[TraceView], span: Span, step_ms: int, flags: Sequence[FlagView]
+) -> list[dict[str, Any]]:
+    """Draw every channel; the drawings stay when scripts are off, and on paper."""
+    drawn = []
+    for trace in traces:
+        channel = trace.channel
+        flagged = [
+            (f.from_ms, f.to_ms, f"{words.kind(t, f.kind)}: {f.flag_id}")
+            for f in flags
+            if channel.name in f.channels
+        ]
+        line = Trace(channel.name, channel.unit, trace.at_ms, trace.values, trace.statuses, channel.limit)
+        drawn.append({"name": channel.name, "picture": draw_trace(line, span, step_ms, flagged, t.say)})
+    return drawn
+
+
+def pack_traces(
+    t: Tongue, traces: Sequence[TraceView], utc_offset_min: int, step_ms: int, flags: Sequence[FlagView]
+) -> Markup:
+    """Return the same traces as JSON for the zoomable charts, safe inside a script element."""
+    data = {
+        "offset_s": utc_offset_min * 60,
+        "words": {"time": t.say("time"), "limit": t.say("limit")},
+        "traces": [
+            {
+                "channel": trace.channel.name,
+                "unit": trace.channel.unit,
+                "limit": trace.channel.limit,
+                "t": [at / 1000 if at % 1000 else at // 1000 for at in trace.at_ms],
+                "v": [None if v is None else float(f"{v:.6g}") for v in trace.values],
+                "marks": _status_runs(trace, step_ms),
+                "flagged": _flagged(trace.channel.name, flags),
+            }
+            for trace in traces
+        ],
+    }
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    # "</script>" and "<!--" inside a channel name must not end the element.
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _flagged(channel: str, flags: Sequence[FlagView]) -> list[list[float]]:
+    """Return the flagged intervals of a channel in seconds, joined where they overlap."""
+    joined: list[list[float]] = []
+    for flag in sorted((f for f in flags if channel in f.channels), key=lambda f: f.from_ms):
+        if joined and flag.from_ms / 1000 <= joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], flag.to_ms / 1000)
+        else:
+            joined.append([flag.from_ms / 1000, flag.to_ms / 1000])
+    return joined
+
+
+def _status_runs(trace: TraceView, step_ms: int) -> list[list[Any]]:
+    runs: list[list[Any]] = []
+    for at, letter in zip(trace.at_ms, trace.statuses, strict=True):
+        if letter == "N":
+            continue
+        end = (at + step_ms) / 1000
+        if runs and runs[-1][2] == letter and at / 1000 - runs[-1][1] <= step_ms / 1000:
+            runs[-1][1] = end
+        else:
+            runs.append([at / 1000, end, letter])
+    return runs
+
+
+def step_of(traces: Sequence[TraceView], aggregate: str) -> int:
+    """Return the usual distance of two points: of the aggregate, or the smallest seen among raw readings."""
+    if aggregate != "none":
+        return STEP_MS[aggregate]
+    steps = [b - a for trace in traces for a, b in pairwise(trace.at_ms[:200]) if b > a]
+    return min(steps, default=STEP_MS["none"])
+
+
+def letters_of(traces: Sequence[TraceView]) -> list[str]:
+    """Return the status letters that occur, for the legend."""
+    return sorted({letter for trace in traces for letter in trace.statuses} - {"N"})
+
+
+def make_evidence(t: Tongue, detail: FlagDetail) -> Mapping[str, Any]:
+    """Draw a finding's pictures; one that cannot be read gives none rather than an error page."""
+    try:
+        spec = parse_plot(detail.plot)
+    except ValueError:
+        return {"pictures": [], "legend": [], "plot_title": ""}
+    flag = detail.flag
+    title = t.pick(spec.title_en, spec.title_zh) or t.pick(flag.text_en, flag.text_zh)
+    pictures = draw_evidence(spec, flag.channels, t, flag.utc_offset_min, title)
+    legend = [(code, words.legend(t, code)) for code in _legend_codes(spec)]
+    return {"pictures": pictures, "legend": legend, "plot_title": t.pick(spec.title_en, spec.title_zh)}
+
+
+def _legend_codes(spec: PlotSpec) -> list[str]:
+    present = {
+        "reported": bool(spec.series),
+        "suspect": bool(spec.series),
+        "context": len(spec.series) > 1,
+        "expected": spec.band is not None,
+        "limit": spec.limit is not None,
+        "earlier": spec.match is not None,
+        "gap": any(v is None for s in spec.series for v in s.v),
+        "bar": spec.histogram is not None,
+        "reference": spec.histogram is not None and bool(spec.histogram.reference),
+    }
+    return [code for code, shown in present.items() if shown]

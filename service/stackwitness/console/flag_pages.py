@@ -1,0 +1,128 @@
+"""The list of flags, one flag with its evidence, and the decision."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, cast
+
+from fastapi import APIRouter, Form, Query, Response
+
+from stackwitness.db.unit import unit_of_work
+from stackwitness.errors import Unprocessable
+from stackwitness.reviews import flow as reviews
+from stackwitness.reviews.domain import MIN_REASON, Decision
+
+from . import facts, figures
+from .charts.scale import DAY_MS
+from .doors import Signed, SignedForm
+from .visit import Visit, redirect
+from .views import FlagView, severity
+
+router = APIRouter()
+MOST_SHOWN = 300
+AROUND_DAYS = 2
+
+
+@router.get("/flags")
+def list_flags(
+    visit: Signed,
+    state: Literal["open", "decided", "all"] = "open",
+    verdict: Annotated[str, Query(max_length=40)] = "",
+    station: Annotated[str, Query(max_length=64)] = "",
+    kind: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """List flags, gravest first."""
+    with unit_of_work(visit.wiring.engine) as conn:
+        of_state = facts.list_flags(conn, state=None if state == "all" else state)
+        names = [(s.stn, s.name) for s in facts.list_stations(conn)]
+    chosen = [
+        flag
+        for flag in of_state
+        if verdict in ("", flag.verdict) and station in ("", flag.stn) and kind in ("", flag.kind)
+    ]
+    return visit.render(
+        "flags.html",
+        flags=chosen[:MOST_SHOWN],
+        total=len(chosen),
+        truncated=len(chosen) > MOST_SHOWN,
+        open_count=sum(flag.decision is None for flag in chosen),
+        state=state,
+        verdict=verdict,
+        station=station,
+        kind=kind,
+        filtered=bool(verdict or station or kind or state != "open"),
+        station_names=names,
+        kinds=sorted({flag.kind for flag in of_state}),
+    )
+
+
+@router.get("/flags/next")
+def show_next(visit: Signed) -> Response:
+    """Go to the gravest open flag."""
+    with unit_of_work(visit.wiring.engine) as conn:
+        waiting = facts.list_flags(conn, state="open")
+    return redirect(f"/flags/{waiting[0].flag_id}" if waiting else "/flags")
+
+
+@router.get("/flags/{flag_id}")
+def show_flag(flag_id: str, visit: Signed, decided: bool = False) -> Response:
+    """Show one flag: the sentence, the picture, innocent causes, provenance, decisions."""
+    return _show(visit, flag_id, just_decided=decided)
+
+
+@router.post("/flags/{flag_id}")
+def decide(
+    flag_id: str, visit: SignedForm, decision: Annotated[str, Form()], reason: Annotated[str, Form()] = ""
+) -> Response:
+    """Store the decision, then show it with the way to the next flag."""
+    assert visit.account is not None
+    try:
+        with unit_of_work(visit.wiring.engine) as conn:
+            key = visit.wiring.service_key
+            reviews.decide(conn, key, visit.account, flag_id, cast(Decision, decision), reason)
+    except Unprocessable as error:
+        if error.code != "review.reason":
+            raise
+        problem = visit.tongue.say("Give the reason in at least %(count)s characters.") % {
+            "count": MIN_REASON
+        }
+        return _show(visit, flag_id, problem=problem, reason=reason)
+    return redirect(f"/flags/{flag_id}", {"decided": "1"})
+
+
+def _show(
+    visit: Visit, flag_id: str, *, just_decided: bool = False, problem: str = "", reason: str = ""
+) -> Response:
+    t = visit.tongue
+    with unit_of_work(visit.wiring.engine) as conn:
+        detail = facts.find_flag(conn, flag_id)
+        waiting = facts.list_flags(conn, state="open")
+    flag = detail.flag
+    before, after = neighbours(flag, waiting)
+    around_ms = AROUND_DAYS * DAY_MS
+    around = (flag.from_ms - around_ms, flag.to_ms + around_ms)
+    return visit.render(
+        "flag.html",
+        422 if problem else 200,
+        flag=flag,
+        detail=detail,
+        open_count=len(waiting),
+        position=next((i for i, other in enumerate(waiting, 1) if other.flag_id == flag_id), 0),
+        previous_id=before,
+        next_id=after,
+        just_decided=just_decided and flag.decision is not None,
+        problem=problem,
+        reason=reason,
+        least_reason=MIN_REASON,
+        around=[t.moment(at_ms, flag.utc_offset_min)[:10] for at_ms in around],
+        **figures.make_evidence(t, detail),
+    )
+
+
+def neighbours(flag: FlagView, waiting: list[FlagView]) -> tuple[str | None, str | None]:
+    """Return the open flags before and behind this one in severity; behind the last one the first that still waits."""
+    others = [other for other in waiting if other.flag_id != flag.flag_id]
+    place = severity(flag)
+    before = [other.flag_id for other in others if severity(other) < place]
+    behind = [other.flag_id for other in others if severity(other) > place]
+    following = behind[0] if behind else (before[0] if before and flag.decision is not None else None)
+    return (before[-1] if before else None), following

@@ -1,0 +1,148 @@
+"""What the pages show, as plain facts; templates see nothing else. Times are Unix milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+VERDICTS = ("cannot be", "very unlikely", "unusual")
+TONES = {"cannot be": "impossible", "very unlikely": "unlikely", "unusual": "unusual"}
+DECISIONS = ("confirmed_odd", "needs_visit", "explained", "dismissed")
+
+
+@dataclass(frozen=True)
+class ChannelView:
+    """A measured channel; `limit` in its own unit."""
+
+    name: str
+    quantity: str
+    unit: str
+    role: str
+    limit: float | None
+
+
+@dataclass(frozen=True)
+class StationView:
+    """A station and where its chain stands."""
+
+    stn: str
+    name: str
+    agency: str
+    industry: str
+    lat: float | None
+    lon: float | None
+    utc_offset_min: int
+    channels: tuple[ChannelView, ...] = ()
+    last_at_ms: int | None = None
+    head: tuple[int, int, str] | None = None  # ep, seq, env_id hex
+
+
+@dataclass(frozen=True)
+class KeyView:
+    """A key a station signed with, or signs with."""
+
+    kid: str
+    alg: str
+    fingerprint: str
+    revoked: bool
+
+
+@dataclass(frozen=True)
+class TraceView:
+    """Points of one channel: hourly, daily or as read."""
+
+    channel: ChannelView
+    at_ms: Sequence[int]
+    values: Sequence[float | None]
+    statuses: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ReviewView:
+    """One decision on a flag."""
+
+    review_id: str
+    decision: str
+    reason: str
+    by: str
+    decided_ms: int
+    event_id: str
+
+
+@dataclass(frozen=True)
+class FlagView:
+    """A flag as lists need it."""
+
+    flag_id: str
+    stn: str
+    station_name: str
+    utc_offset_min: int
+    detector: str
+    kind: str
+    verdict: str
+    from_ms: int
+    to_ms: int
+    channels: tuple[str, ...]
+    e_value: float
+    text_en: str
+    text_zh: str
+    raised_ms: int
+    decision: str | None
+
+    @property
+    def tone(self) -> str:
+        """Return the CSS name of the verdict."""
+        return TONES.get(self.verdict, "unusual")
+
+
+def severity(flag: FlagView) -> tuple[int, float, int, str]:
+    """Order flags: worst verdict, then strongest evidence, then newest."""
+    rank = VERDICTS.index(flag.verdict) if flag.verdict in VERDICTS else len(VERDICTS)
+    return rank, -flag.e_value, -flag.raised_ms, flag.flag_id
+
+
+@dataclass(frozen=True)
+class FlagDetail:
+    """A flag with everything its page shows beyond the list."""
+
+    flag: FlagView
+    plot: str
+    event_id: str
+    log_index: int | None
+    detector_version: str = ""
+    state_hash: str = ""
+    config_hash: str = ""
+    statistic: tuple[str, float] | None = None
+    numbers: dict[str, object] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
+    innocent: tuple[str, ...] = ()
+    look_at_en: str = ""
+    look_at_zh: str = ""
+    input_range: tuple[int, int, int] | None = None  # ep, first seq, last seq
+    extensions: int = 0
+    reviews: tuple[ReviewView, ...] = ()
+
+
+@dataclass(frozen=True)
+class LogView:
+    """The published checkpoint: how much is proven, since when, and what still waits."""
+
+    origin: str
+    size: int
+    root: str
+    at_ms: int | None
+
+
+@dataclass(frozen=True)
+class ExportView:
+    """An export request and how far it is."""
+
+    export_id: str
+    stn: str
+    from_ms: int
+    to_ms: int
+    purpose: str
+    state: str
+    error: str
+    requested_ms: int
+    manifest_sha256: str = ""
