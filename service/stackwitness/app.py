@@ -14,7 +14,18 @@ from stackwitness.problems import install_problems
 from stackwitness.telemetry import RequestTelemetry
 from stackwitness.wiring import Wiring
 
-SLICES = ("accounts", "stations", "ingest", "log", "readings", "flags", "reviews", "evidence", "console")
+SLICES = (
+    "accounts",
+    "stations",
+    "ingest",
+    "log",
+    "readings",
+    "detection",
+    "flags",
+    "reviews",
+    "evidence",
+    "console",
+)
 
 
 def create_app(wiring: Wiring) -> FastAPI:

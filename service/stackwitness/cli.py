@@ -101,6 +101,55 @@ def migrate(home: Home = None) -> None:
         run_migrations(url)
 
 
+@app.command()
+def replay(
+    manifest: Annotated[Path, typer.Option(help="stations.toml, or the folder that holds it")],
+    data: Annotated[Path | None, typer.Option(help="folder of the data sets (STACKWITNESS_DATA)")] = None,
+    speed: Annotated[str, typer.Option(help="max, or seconds of data per second")] = "max",
+    forge: Annotated[
+        list[str] | None,
+        typer.Option(help="KIND:STATION:CHANNEL:FROM:TO[:STRENGTH], before signing; repeatable"),
+    ] = None,
+    stations: Annotated[str, typer.Option(help="only these, comma-separated")] = "",
+    files: Annotated[str, typer.Option(help="only files of these names or patterns, comma-separated")] = "",
+    from_: Annotated[str, typer.Option("--from", help="first time, UTC")] = "",
+    to: Annotated[str, typer.Option(help="end, UTC, exclusive")] = "",
+    readings_per_envelope: Annotated[int, typer.Option(min=1, max=5000)] = 720,
+    report: Annotated[Path | None, typer.Option(help="also write the report here")] = None,
+    server: Annotated[str | None, typer.Option(help="URL; default: the `up` of the home folder")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="STACKWITNESS_OPERATOR_TOKEN", help="default: HOME/operator.token")
+    ] = None,
+    wait_detection: Annotated[bool, typer.Option(help="wait until the readings are judged")] = True,
+    detection_within: Annotated[float, typer.Option(help="seconds to wait for that")] = 600.0,
+    patience: Annotated[float, typer.Option(help="seconds without an answer before giving up")] = 300.0,
+    home: Home = None,
+) -> None:
+    """Send a data set through the station SDK, honestly or forged; run again, it goes on where it was."""
+    from stackwitness.replay.command import run_arguments
+
+    settings = load_settings(home)
+    code = run_arguments(
+        manifest=manifest,
+        data=data or settings.data,
+        home=settings.home,
+        server=server,
+        token=token,
+        speed=speed,
+        forgeries=forge or [],
+        stations=stations,
+        files=files,
+        from_at=from_,
+        to_at=to,
+        readings_per_envelope=readings_per_envelope,
+        report=report,
+        wait_detection=wait_detection,
+        detection_within_s=detection_within,
+        patience_s=patience,
+    )
+    raise typer.Exit(code)
+
+
 def main() -> None:
     """Run the command line."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from stackwitness.replay.options import ReplayError, ReplayOptions
+from stackwitness.replay.options import ReplayError, ReplayOptions, parse_forgery, parse_speed, parse_time
 from stackwitness.replay.progress import ReplayProgress
 from stackwitness.replay.sender import Sender, StationAccount
 from stackwitness.replay.served import HOUR_MS, Served, find_server, find_token, iso
@@ -61,6 +62,26 @@ def run(options: ReplayOptions) -> int:
         options.report.write_text(text + "\n", "utf-8")
     print(text)
     return int(report["exit_code"])
+
+
+def run_arguments(
+    *, speed: str, forgeries: Sequence[str], stations: str, files: str, from_at: str, to_at: str, **given: Any
+) -> int:
+    """Read what the command line gave as text, then replay; returns the exit code."""
+    try:
+        options = ReplayOptions(
+            speed=parse_speed(speed),
+            forgeries=tuple(parse_forgery(text) for text in forgeries),
+            stations=tuple(name for name in stations.split(",") if name),
+            files=tuple(name for name in files.split(",") if name),
+            from_ms=parse_time(from_at) if from_at else None,
+            to_ms=parse_time(to_at) if to_at else None,
+            **given,
+        )
+    except ReplayError as error:
+        print(f"stackwitness replay: {error}", file=sys.stderr)
+        return exit_code(error)
+    return run(options)
 
 
 def exit_code(error: ClientError) -> int:

@@ -15,6 +15,8 @@ from stackwitness_client.errors import ServerBusy, ServerUnreachable
 from stackwitness_client.http import Backoff, ServerLink
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+FAR_MS = 4_102_444_800_000
 PAGE = 10_000
 Answer = TypeVar("Answer")
 
@@ -69,30 +71,28 @@ class Served:
                 self._sleep(backoff.next_s(getattr(error, "retry_after_s", None)))
 
     def count_readings(self, stn: str, from_ms: int, to_ms: int) -> int:
-        """Return how many readings the server holds of a station in [from_ms, to_ms)."""
-        query = {"station": stn, "from": iso(from_ms), "to": iso(to_ms), "limit": PAGE}
-        return sum(len(page["rows"]) for page in self._pages("/v1/readings", query))
+        """Return how many readings the server holds of a station in [from_ms, to_ms), each time and channel once."""
+        pages = self._readings(stn, from_ms, to_ms, aggregate="day")
+        return sum(row["count"] + row["missing"] for page in pages for row in page["rows"])
 
     def last_reading_ms(self, stn: str) -> int | None:
         """Return the time of the newest reading the server holds of a station."""
+        days = self._readings(stn, 0, FAR_MS, aggregate="day")
+        day_ms = max((instant_ms(row["at"]) for page in days for row in page["rows"]), default=None)
+        if day_ms is None:
+            return None
+        readings = self._readings(stn, day_ms, day_ms + DAY_MS, aggregate="none")
+        return max((instant_ms(row["at"]) for page in readings for row in page["rows"]), default=None)
+
+    def _readings(self, stn: str, from_ms: int, to_ms: int, *, aggregate: str) -> Iterator[Any]:
         query = {
             "station": stn,
-            "from": iso(0),
-            "to": iso(4_102_444_800_000),
-            "aggregate": "day",
+            "from": iso(from_ms),
+            "to": iso(to_ms),
+            "aggregate": aggregate,
             "limit": PAGE,
         }
-        newest: str | None = None
-        for page in self._pages("/v1/readings", query):
-            newest = max([row["at"] for row in page["rows"]] + ([newest] if newest else []), default=None)
-        if newest is None:
-            return None
-        day_ms = instant_ms(newest)
-        rows = self._pages(
-            "/v1/readings",
-            {"station": stn, "from": iso(day_ms), "to": iso(day_ms + 24 * HOUR_MS), "limit": PAGE},
-        )
-        return max((instant_ms(row["at"]) for page in rows for row in page["rows"]), default=day_ms)
+        return self._pages("/v1/readings", query)
 
     def flags_by_kind(self, stn: str) -> dict[str, int]:
         """Count the station's flags by kind."""
@@ -103,8 +103,8 @@ class Served:
 
     def judged_upto_ms(self, stn: str) -> int | None:
         """Return up to when detection has judged the station's readings, None = not at all yet."""
-        answer = self.patiently(lambda: self.link.ask("GET", f"/v1/stations/{quote(stn, safe='')}/detection"))
-        upto = answer.json()["upto"]
+        path = f"/v1/stations/{quote(stn, safe='')}/detection"
+        upto = self.patiently(lambda: self.link.ask("GET", path).json()["upto"])
         return None if upto is None else instant_ms(upto)
 
     def _pages(self, path: str, query: dict[str, Any]) -> Iterator[Any]:
