@@ -206,7 +206,7 @@ def operating(memory: Memory) -> NDArray[np.bool_]:
     if not finite.size:
         return np.zeros(len(hour), np.bool_)
     on = load > 0.05 * finite.max()
-    steady = on.copy()
+    steady: NDArray[np.bool_] = on.copy()
     for lag in (1, 2):
         before = np.zeros(len(hour), np.bool_)
         before[lag:] = on[:-lag] & (hour[lag:] - hour[:-lag] == lag)

@@ -13,7 +13,7 @@ from stackwitness_detectors.contract import ChannelInfo, Context, Letters, Times
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-_MEASURED = (ord("N"), ord("T"))
+MEASURING = np.isin(np.arange(256), [ord("N"), ord("T")])
 
 
 class Table:
@@ -23,7 +23,7 @@ class Table:
         self.cap = cap
         self._start = self._end = 0
         self._columns: dict[str, NDArray[Any]] = {
-            name: np.zeros((2 * cap, width) if width >= 0 else 2 * cap, dtype)
+            name: np.zeros((2 * cap, width) if width >= 0 else 2 * cap, dtype, order="F")
             for name, (dtype, width) in columns.items()
         }
 
@@ -73,7 +73,7 @@ class Block:
 
     def measured(self) -> Values:
         """Give the values, NaN where the mark says the instrument was not measuring."""
-        return np.where(np.isin(self.letters, _MEASURED), self.values, np.nan)
+        return np.where(MEASURING[self.letters], self.values, np.nan)
 
 
 class Memory:
@@ -107,7 +107,7 @@ class Memory:
         count = present.sum(axis=0)
         total = np.where(present, measured, 0.0).sum(axis=0)
         mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        marked = (~np.isin(block.letters, _MEASURED)).any(axis=0)
+        marked = (~MEASURING[block.letters]).any(axis=0)
         self.hours.append(block.hour, mean, marked, False, np.nan, np.nan)
 
     def claim(self, channel: int | None, from_ms: int, to_ms: int) -> None:

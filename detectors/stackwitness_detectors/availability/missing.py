@@ -92,7 +92,7 @@ class MissingWhenHigh(DailyTest):
             f"{n['missing_high']} 个缺失或无效({high} %),其他小时仅 {other} %。"
         )
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
-        plot = {
+        plot: dict[str, Any] = {
             "kind": "missing",
             "title_en": f"{channel.name} missing when expected high",
             "title_zh": f"{channel.name} 预期偏高时缺失",

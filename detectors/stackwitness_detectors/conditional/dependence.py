@@ -74,7 +74,7 @@ class Dependence(DailyTest):
             f"(Fisher z 下降 {short(judged.score)},此前最大 {short(longest)})。"
         )
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
-        plot = {
+        plot: dict[str, Any] = {
             "kind": "residual",
             "title_en": f"{channel.name} no longer follows its drivers",
             "title_zh": f"{channel.name} 不再随驱动变量变化",

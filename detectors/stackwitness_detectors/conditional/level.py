@@ -75,7 +75,7 @@ class Level(DailyTest):
             f"此前最大的偏低量为 {short(longest)},现为 {short(judged.score)}(模型 R2 {float(n['model_r2']):.2f})。"
         )
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
-        plot = {
+        plot: dict[str, Any] = {
             "kind": "residual",
             "title_en": f"{channel.name} below expectation",
             "title_zh": f"{channel.name} 低于预期",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,8 +73,13 @@ def terms_of(z: Values, mean: Values, scale: Values) -> Values:
     return np.ascontiguousarray((raw_terms(z) - mean) / scale)
 
 
-def fit_model(x: Values, y: Values, covariates: NDArray[np.int64]) -> tuple[Model, Values]:
-    """Fit rows [n, F] and values [n]; give the model and the residuals of hours held out in five blocks of time."""
+def fit_model(
+    x: Values, y: Values, covariates: NDArray[np.int64], folds: int = _FOLDS
+) -> tuple[Model, Values]:
+    """Fit rows [n, F] and values [n]; give the model and the residuals, held out in `folds` blocks of time.
+
+    With `folds` 0 the residuals are those of the fit itself, widened for the terms it spent.
+    """
     positive = y[y > 0]
     logarithmic = positive.size >= 0.95 * y.size
     floor = float(np.quantile(positive, 0.01)) / 2 if logarithmic else 0.0
@@ -87,8 +93,9 @@ def fit_model(x: Values, y: Values, covariates: NDArray[np.int64]) -> tuple[Mode
     scale = np.where(scale > 1e-9, scale, 1.0)
     terms = np.ascontiguousarray((raw - mean) / scale)
     weights, base = _ridge(terms, target)
-    held_out = np.empty(len(y))
-    for fold in np.array_split(np.arange(len(y)), _FOLDS):
+    widened = math.sqrt(len(y) / max(len(y) - terms.shape[1], 1))
+    held_out = (target - terms @ weights - base) * widened
+    for fold in np.array_split(np.arange(len(y)), folds) if folds else []:
         train = np.ones(len(y), np.bool_)
         train[fold] = False
         w, b = _ridge(terms[train], target[train])

@@ -15,6 +15,7 @@ from stackwitness_detectors.memory import Block, Memory
 
 _COVERAGE = 0.8  # a covariate missing in more than a fifth of the reference is left out
 _MOST_COVARIATES = 10
+_FOLDS = 5  # of the first fit, whose held-out residuals calibrate the tests
 
 
 class Residuals:
@@ -94,7 +95,8 @@ class Residuals:
             )
             return
         first_time = k not in self.models
-        model, held_out = fit_model(mean[use][:, covariates], mean[use, k], covariates)
+        x, y = mean[use][:, covariates], mean[use, k]
+        model, held_out = fit_model(x, y, covariates, _FOLDS if first_time else 0)
         self.models[k] = model
         self.refused.pop(k, None)
         if first_time:

@@ -7,14 +7,12 @@ For each lag the evidence of the match that is going on is kept. A step that equ
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stackwitness_detectors.contract import Values
-
-Bits: TypeAlias = NDArray[np.float32]
 
 
 class StepOdds:
@@ -22,17 +20,24 @@ class StepOdds:
 
     def __init__(self, history: Values, cap_bits: float) -> None:
         self.history, self.cap = history, cap_bits
-        self.moves = np.diff(history, axis=0).astype(np.float32)
+        self._moves: dict[int, NDArray[np.float32]] = {}
+
+    def moves(self, k: int) -> NDArray[np.float32]:
+        """Give the steps of one channel; float32 rounds the noise of decimal differences away."""
+        if k not in self._moves:
+            self._moves[k] = np.diff(self.history[:, k]).astype(np.float32)
+        return self._moves[k]
 
     def bits(self, k: int, value: float, move: float, was_still: bool) -> float:
         """Give the evidence of one equal step: of the value at the start (`move` NaN), then of the move."""
         if np.isnan(move):
             p = self._share(self.history[:, k] == value)
         elif move == 0.0 and was_still:
-            still = self.moves[:, k] == 0.0
-            p = (float((still[1:] & still[:-1]).sum()) + 1.0) / (float(still[:-1].sum()) + 2.0)
+            still = self.moves(k) == 0.0
+            usual = self._share(still)
+            p = (float((still[1:] & still[:-1]).sum()) + 2.0 * usual) / (float(still[:-1].sum()) + 2.0)
         else:
-            p = self._share(self.moves[:, k] == np.float32(move))
+            p = self._share(self.moves(k) == np.float32(move))
         return float(min(-np.log2(p), self.cap))
 
     @staticmethod
@@ -40,6 +45,37 @@ class StepOdds:
         return min(1.0, (float(equal.sum()) + 1.0) / (len(equal) + 1.0))
 
 
-def advance(bits: Bits, equal: NDArray[np.bool_], gain: NDArray[np.float32]) -> Bits:
-    """Lead the evidence [lags, C] one step on."""
-    return np.where(equal, bits + gain, np.float32(0.0))
+@dataclass
+class Going:
+    """Hold the matches that are going on in one channel: lags (rows, ascending), bits so far, bits of the last step."""
+
+    lags: NDArray[np.int64]
+    bits: NDArray[np.float64]
+    gain: NDArray[np.float64]
+
+    @classmethod
+    def none(cls) -> Going:
+        """Begin without a match."""
+        return cls(np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+    def at(self, lags: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give bits and last gains at some lags, 0 where no match is going on."""
+        if not self.lags.size:
+            return np.zeros(len(lags)), np.zeros(len(lags))
+        place = np.minimum(np.searchsorted(self.lags, lags), self.lags.size - 1)
+        same = self.lags[place] == lags
+        return np.where(same, self.bits[place], 0.0), np.where(same, self.gain[place], 0.0)
+
+    def best(self) -> tuple[int, float]:
+        """Give the lag with most bits, (0, 0) when there is none."""
+        if not self.lags.size:
+            return 0, 0.0
+        top = int(self.bits.argmax())
+        return int(self.lags[top]), float(self.bits[top])
+
+
+def next_step(before: Going, lags: NDArray[np.int64], start_bits: float, move_bits: float) -> Going:
+    """Lead the matches one step on: only `lags` are equal now."""
+    had, _ = before.at(lags)
+    gain = np.where(had > 0, move_bits, start_bits)
+    return Going(lags, had + gain, gain)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from stackwitness_detectors.catalogue import LOOK_AT
 from stackwitness_detectors.config import VERSION, Config
-from stackwitness_detectors.contract import Finding, Note
-from stackwitness_detectors.copy.evidence import Bits, StepOdds, advance
+from stackwitness_detectors.contract import Finding, Note, Values
+from stackwitness_detectors.copy.evidence import Going, StepOdds, next_step
 from stackwitness_detectors.episodes import Episode, dump_episodes, load_episodes, open_episode
-from stackwitness_detectors.memory import Block, Memory, place_of
+from stackwitness_detectors.memory import Block, Memory
 from stackwitness_detectors.plots import plain, series_of, short, span_ms, thin
 from stackwitness_detectors.tail import HOURS_PER_MONTH, LEAST_RATE, e_value, verdict_of
 
@@ -44,7 +44,8 @@ class Copies:
         self.memory, self.config = memory, config
         self.width = len(memory.names)
         self.tested = memory.indices(*_ROLES)
-        self.bits: Bits = np.zeros((0, self.width + 1), np.float32)
+        self.loads = memory.indices("load")
+        self.going = [Going.none() for _ in range(self.width + 1)]
         self.episodes: dict[str, Episode] = {}
         self.matches: dict[str, Match] = {}
         self.budget = config.copy_budget / (len(self.tested) + 1)
@@ -56,72 +57,81 @@ class Copies:
         values = self.memory.rows.view("values")
         per_month = HOURS_PER_MONTH * rows
         odds = StepOdds(values[: max(len(values) - rows, 0)], self.config.step_bits)
-        for i in range(len(values) - rows, len(values)):
-            if i > 0:
-                self._row(values, i, odds, per_month, findings)
+        for i in range(max(len(values) - rows, 1), len(values)):
+            self._row(values, i, odds)
+            if i >= _LEAST_HISTORY:
+                self._judge(values, i, per_month, findings)
         return findings
 
     def day(self, day: int) -> list[Finding]:
         """Nothing waits for the end of a day."""
         return []
 
-    def _row(self, values: Any, i: int, odds: StepOdds, per_month: float, findings: list[Finding]) -> None:
-        earlier = values[i - 1 :: -1] if i >= 1 else values[:0]
-        earlier = earlier[: self.config.history_rows - 1]
-        lags = len(earlier)
-        bits = np.zeros((lags, self.width + 1), np.float32)
-        kept = min(lags, len(self.bits))
-        bits[:kept] = self.bits[:kept]
+    def _row(self, values: Values, i: int, odds: StepOdds) -> None:
+        before = self.going
+        self.going = [Going.none() for _ in range(self.width + 1)]
         x = values[i]
-        equal = earlier == x
-        present = np.isfinite(x)
-        gain = np.zeros((lags, self.width), np.float32)
-        for k in np.flatnonzero(equal.any(axis=0)).tolist() if len(odds.history) > 1 else []:
+        present = np.flatnonzero(np.isfinite(x)).tolist()
+        off = bool((x[self.loads] <= 0).any()) or not x[present].any()
+        if len(odds.history) < 2 or off:
+            return  # zeros of a unit that is off repeat by nature
+        for k in present:
+            lags = np.flatnonzero(values[i - 1 :: -1, k] == x[k]) + 1
+            if not lags.size:
+                continue
             move = float(x[k] - values[i - 1, k])
             still = i >= 2 and values[i - 1, k] == values[i - 2, k]
-            going = bits[:, k] > 0
-            gain[:, k] = odds.bits(k, float(x[k]), math.nan, False)
-            if going.any() and not math.isnan(move):
-                gain[going, k] = odds.bits(k, float(x[k]), move, bool(still))
-        bits[:, : self.width] = advance(bits[:, : self.width], equal, gain)
-        whole = np.all(equal | ~(present | np.isfinite(earlier)), axis=1) & (present.sum() >= 2)
-        most = gain.max(axis=1) if self.width else np.zeros(lags, np.float32)
-        side = (gain.sum(axis=1) - most) * np.float32(self.config.side_channel_weight)
-        bits[:, self.width] = np.where(whole, bits[:, self.width] + most + side, np.float32(0.0))
-        self.bits = bits
-        if lags >= _LEAST_HISTORY:
-            self._judge(values, i, per_month, findings)
+            start_bits = odds.bits(k, float(x[k]), math.nan, False)
+            move_bits = start_bits if math.isnan(move) else odds.bits(k, float(x[k]), move, bool(still))
+            self.going[k] = next_step(before[k], lags, start_bits, move_bits)
+        if len(present) >= 2:
+            self._record(values, i, present, before[self.width])
 
-    def _judge(self, values: Any, i: int, per_month: float, findings: list[Finding]) -> None:
-        peaks = self.bits.max(axis=0)
-        need = math.log2(per_month * len(self.bits) / self.budget) + _MARGIN_BITS
+    def _record(self, values: Values, i: int, present: list[int], before: Going) -> None:
+        """Lead the matches of whole records on: lags at which every channel is equal (or missing both times)."""
+        lags = min((self.going[k].lags for k in present), key=len)
+        if not lags.size:
+            return
+        x, there = values[i], values[i - lags]
+        lags = lags[((there == x) | (np.isnan(there) & np.isnan(x))).all(axis=1)]
+        if not lags.size:
+            return
+        gains = np.array([self.going[k].at(lags)[1] for k in present])
+        most = gains.max(axis=0)
+        gain = most + (gains.sum(axis=0) - most) * self.config.side_channel_weight
+        had, _ = before.at(lags)
+        self.going[self.width] = Going(lags, had + gain, gain)
+
+    def _judge(self, values: Values, i: int, per_month: float, findings: list[Finding]) -> None:
+        need = math.log2(per_month * i / self.budget) + _MARGIN_BITS
         for k in [self.width, *self.tested]:
             name = self.memory.names[k] if k < self.width else _RECORD
             match = self.matches.get(name)
             if match is not None:
-                if match.lag <= len(self.bits) and self.bits[match.lag - 1, k] > 0:
-                    self._grow(name, k, i, findings)
+                bits = float(self.going[k].at(np.array([match.lag]))[0][0])
+                if bits > 0:
+                    self._grow(name, k, i, bits, per_month, findings)
                     continue
                 self._end(name, k, findings)
-            if peaks[k] >= need and not (k < self.width and _RECORD in self.matches):
-                self._open(name, k, int(self.bits[:, k].argmax()) + 1, i, per_month, values, findings)
+            lag, bits = self.going[k].best()
+            if bits >= need and not (k < self.width and _RECORD in self.matches):
+                self._open(name, k, lag, i, self._rate(bits, i, per_month), values, findings)
 
     def _open(
-        self, name: str, k: int, lag: int, i: int, per_month: float, values: Any, findings: list[Finding]
+        self, name: str, k: int, lag: int, i: int, rate: float, values: Values, findings: list[Finding]
     ) -> None:
         steps, moves = self._length(values, k, i, lag)
         least = self.config.record_min_steps if k == self.width else self.config.copy_min_steps
         if steps < least or (k < self.width and moves < max(_FRESH_MOVES * steps, 4)):
             return
         at_ms = self.memory.rows.view("at_ms")
-        rate = self._rate(k, lag, per_month)
         first = i - steps + 1
         self.matches[name] = Match(lag, steps, int(at_ms[first - lag]), int(at_ms[i - lag]))
         self.episodes[name] = open_episode("copy", name, int(at_ms[first]), int(at_ms[i]), rate)
         self._claim(k, name)
         findings.append(self._finding(name, k, extends=False))
 
-    def _length(self, values: Any, k: int, i: int, lag: int) -> tuple[int, int]:
+    def _length(self, values: Values, k: int, i: int, lag: int) -> tuple[int, int]:
         """Count the steps that are equal at this lag up to row i, and the moves among them."""
         columns = slice(None) if k == self.width else slice(k, k + 1)
         here, there = values[lag : i + 1, columns], values[: i + 1 - lag, columns]
@@ -131,16 +141,18 @@ class Copies:
         part = here[len(here) - steps :]
         return steps, int((np.diff(part, axis=0) != 0).any(axis=1).sum())
 
-    def _rate(self, k: int, lag: int, per_month: float) -> float:
-        log_rate = math.log2(per_month * len(self.bits)) + _MARGIN_BITS - float(self.bits[lag - 1, k])
-        return max(2.0 ** min(log_rate, 60.0), LEAST_RATE)
+    @staticmethod
+    def _rate(bits: float, history: int, per_month: float) -> float:
+        log_rate = math.log2(per_month * history) + _MARGIN_BITS - bits
+        return float(max(2.0 ** min(log_rate, 60.0), LEAST_RATE))
 
-    def _grow(self, name: str, k: int, i: int, findings: list[Finding]) -> None:
+    def _grow(
+        self, name: str, k: int, i: int, bits: float, per_month: float, findings: list[Finding]
+    ) -> None:
         at_ms, match = self.memory.rows.view("at_ms"), self.matches[name]
         match.steps += 1
         match.source_to_ms = int(at_ms[i - match.lag])
-        rate = self._rate(k, match.lag, 1.0)
-        doubled = self.episodes[name].grow(int(at_ms[i]), min(rate, self.episodes[name].rate))
+        doubled = self.episodes[name].grow(int(at_ms[i]), self._rate(bits, i, per_month))
         self._claim(k, name)
         if doubled:
             findings.append(self._finding(name, k, extends=True))
@@ -237,7 +249,7 @@ class Copies:
         """Give a tree for the state."""
         return {
             "names": list(self.memory.names),
-            "bits": self.bits,
+            "going": [[going.lags, going.bits, going.gain] for going in self.going],
             "episodes": dump_episodes(self.episodes),
             "matches": {name: asdict(match) for name, match in self.matches.items()},
         }
@@ -245,8 +257,7 @@ class Copies:
     def load(self, tree: dict[str, Any]) -> None:
         """Read it back; with other channels than before the matches begin anew."""
         if tuple(tree["names"]) != self.memory.names:
-            place_of(self.memory.names, tree["names"])
             return
-        self.bits = tree["bits"]
+        self.going = [Going(*arrays) for arrays in tree["going"]]
         self.episodes = load_episodes(tree["episodes"])
         self.matches = {name: Match(**fields) for name, fields in tree["matches"].items()}

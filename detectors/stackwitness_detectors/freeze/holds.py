@@ -95,14 +95,14 @@ class Holds:
         if not run.count:
             return
         episode = self.episodes.get(name)
-        if episode is None or self.references[k].at_floor(run.value):
-            self.references[k].learn(run, self.config)
         if episode is not None:
             episode.seen_ms = run.to_ms
             self.memory.claim(k, run.from_ms, run.to_ms)
             if episode.end():
                 findings.append(self._finding(k, extends=True))
             del self.episodes[name]
+        if episode is None or self.references[k].at_floor(run.value):
+            self.references[k].learn(run, self.config)
 
     def _load_range(self, run: Run) -> tuple[float, float]:
         """Give the lowest and highest load during the run; (nan, nan) without a load channel."""

@@ -54,13 +54,14 @@ class NearHolds(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, numbers = self.memory.channels[k], judged.numbers
+        spread, level = short(float(numbers["range"])), short(float(numbers["level"]))
         least = short(float(numbers["range"]) * judged.score / longest) if longest > 0 else "-"
         en = (
-            f"{channel.name} moved by only {short(numbers['range'])} {channel.unit} round "
-            f"{short(numbers['level'])} in a day; at like load the least before was {least}."
+            f"{channel.name} moved by only {spread} {channel.unit} round "
+            f"{level} in a day; at like load the least before was {least}."
         )
         zh = (
-            f"{channel.name} 一天内仅在 {short(numbers['level'])} 附近变化 {short(numbers['range'])} {channel.unit};"
+            f"{channel.name} 一天内仅在 {level} 附近变化 {spread} {channel.unit};"
             f"此前相近负荷变化下最小为 {least}。"
         )
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)

@@ -12,6 +12,7 @@ from stackwitness_detectors.memory import HOUR_MS
 from stackwitness_detectors.tail import HOURS_PER_MONTH, monthly_rate
 
 LONGEST_GAP_MS = 24 * HOUR_MS  # a value that is the same after a day without readings is another run
+_STICKY = 0.2  # distinct values a sample, at most, for the lowest tenth to be a floor
 _FLOOR_SAMPLES = 512  # how many past values tell what the floor of the channel is
 
 
@@ -48,8 +49,12 @@ class Reference:
                 self.renew_floor()
 
     def renew_floor(self) -> None:
-        """Take the lowest tenth of the latest hours as the floor."""
-        self.floor = float(np.quantile(np.array(self.recent), 0.1))
+        """Take the lowest tenth of the latest hours as the floor, if the same few values fill it."""
+        values = np.array(self.recent)
+        edge = float(np.quantile(values, 0.1))
+        low = values[values <= edge]
+        sticky = len(np.unique(low)) <= _STICKY * len(low)
+        self.floor = edge if sticky else float("-inf")
         del self.recent[: _FLOOR_SAMPLES // 2]
 
     def at_floor(self, value: float) -> bool:

@@ -150,11 +150,11 @@ class SecondOpinion(DailyTest):
 
 
 def ecod_scores(reference: Values, rows: Values) -> tuple[Values, float]:
-    """Fit ECOD on the reference; give its own scores and that of the one row."""
+    """Fit ECOD on the reference and the one row together; give the scores of both (exchangeable when alike)."""
     # Imported late: PyOD takes seconds to load, and most calls judge no day. Only this module of it is used.
     from pyod.models.ecod import ECOD
 
     detector = ECOD(contamination=0.01)
-    detector.fit(np.ascontiguousarray(reference))
+    detector.fit(np.ascontiguousarray(np.vstack([reference, rows])))
     scores = np.asarray(detector.decision_scores_, np.float64).copy()
-    return scores, float(detector.decision_function(np.ascontiguousarray(rows))[0])
+    return scores[:-1], float(scores[-1])

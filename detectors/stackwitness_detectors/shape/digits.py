@@ -155,7 +155,7 @@ def digit_cells(values: Values, step: float) -> NDArray[np.float64]:
     whole = np.round(scaled)
     on = np.abs(scaled - whole) < 1e-3
     digits = np.where(on, np.abs(whole) % 10, 10).astype(np.int64)
-    return np.bincount(digits, minlength=_CELLS).astype(np.float64)
+    return np.bincount(digits, minlength=_CELLS) * np.float64(1)
 
 
 def compare(counts: NDArray[np.float64], reference: NDArray[np.float64]) -> tuple[float, float]:
