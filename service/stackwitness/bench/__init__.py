@@ -1,0 +1,1 @@
+"""Measure the service beside its peers on this machine, in one run; see bench/README.md."""
