@@ -108,7 +108,7 @@ def replay(
     speed: Annotated[str, typer.Option(help="max, or seconds of data per second")] = "max",
     forge: Annotated[
         list[str] | None,
-        typer.Option(help="KIND:STATION:CHANNEL:FROM:TO[:STRENGTH], before signing; repeatable"),
+        typer.Option(help="forge before signing: KIND:STN:CHANNEL:FROM:TO or ...:TO:STRENGTH"),
     ] = None,
     stations: Annotated[str, typer.Option(help="only these, comma-separated")] = "",
     files: Annotated[str, typer.Option(help="only files of these names or patterns, comma-separated")] = "",

@@ -1,7 +1,7 @@
 """A small real HTTP server that speaks the station's side of the API and can be told to misbehave.
 
-It checks envelopes and keeps a real Merkle log with signed checkpoints, all in memory. Client tests use it for
-what the whole service must never do: forget, fork, answer nonsense.
+It checks envelopes and keeps a real Merkle log with signed checkpoints, all in memory. Client tests use it
+for what the whole service must never do: forget, fork, answer nonsense.
 """
 
 from __future__ import annotations

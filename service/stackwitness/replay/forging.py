@@ -22,8 +22,8 @@ def forge_rows(
 ) -> list[Row]:
     """Return the rows with every forgery applied in turn; what no forgery touches stays digit for digit.
 
-    The station's whole series is held in memory. The same rows, forgeries and seed give the same result, so that
-    an interrupted replay can go on. Raises ReplayError with the detectors' own code (forge.*).
+    The station's whole series is held in memory. The same rows, forgeries and seed give the same result, so
+    that an interrupted replay can go on. Raises ReplayError with the detectors' own code (forge.*).
     """
     honest = list(rows)
     frame = frame_of(source, honest)

@@ -35,7 +35,7 @@ class Forgery:
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """Hold what `stackwitness replay` was given; `speed` None = as fast as it goes, else data per wall time."""
+    """Hold what `stackwitness replay` was given; `speed` None = as fast as it goes."""
 
     manifest: Path
     data: Path

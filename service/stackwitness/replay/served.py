@@ -71,7 +71,7 @@ class Served:
                 self._sleep(backoff.next_s(getattr(error, "retry_after_s", None)))
 
     def count_readings(self, stn: str, from_ms: int, to_ms: int) -> int:
-        """Return how many readings the server holds of a station in [from_ms, to_ms), each time and channel once."""
+        """Count the readings the server holds in [from_ms, to_ms), each time and channel once."""
         pages = self._readings(stn, from_ms, to_ms, aggregate="day")
         return sum(row["count"] + row["missing"] for page in pages for row in page["rows"])
 
