@@ -170,9 +170,12 @@ def honest_log() -> Log:
 def members_of(log: Log) -> dict[str, bytes]:
     """Return the members of the export bundle of the whole log, and append its export.made event."""
     size, leaves, note = len(log.entries), log.leaves(), log.checkpoint()
-    first, last = log.envelopes[0], log.envelopes[-1]
-    head = StationHead(last.ep, last.seq, last.env_id)
-    bounds = {"ep_first": first.ep, "seq_first": first.seq, "ep_last": last.ep, "seq_last": last.seq}
+    bounds: dict[str, int | None] = dict.fromkeys(("ep_first", "seq_first", "ep_last", "seq_last"))
+    head = None
+    if log.envelopes:
+        first, last = log.envelopes[0], log.envelopes[-1]
+        head = StationHead(last.ep, last.seq, last.env_id)
+        bounds = {"ep_first": first.ep, "seq_first": first.seq, "ep_last": last.ep, "seq_last": last.seq}
     scope = Scope(
         export_id="export-1",
         stn=STN,

@@ -24,7 +24,7 @@ from emdi.event import Event, parse_event
 from emdi.jws import verify_signature
 from emdi.merkle import leaf_hash, verify_inclusion
 from stackwitness_client.verify.chains import EnvelopeChain, SubjectChain
-from stackwitness_client.verify.keyring import Keyring
+from stackwitness_client.verify.keyring import Keyring, weigh_signature
 from stackwitness_client.verify.report import Report, Verdict
 from stackwitness_client.verify.tables import TableCheck, TableForm
 from stackwitness_client.verify.trust import Trust
@@ -140,7 +140,8 @@ class EntryWalk:
             verify_signature(envelope, self.contents.keyring.station_key(envelope.stn, envelope.kid, idx))
             self.signed += 1
         except EnvelopeError as error:
-            self.report.step(5).add(Verdict.TAMPERED, error.code, error.message, idx=idx, envelope=place)
+            verdict = weigh_signature(error)
+            self.report.step(5).add(verdict, error.code, error.message, idx=idx, envelope=place)
         if envelope.stn != self.contents.stn:
             message = f"an envelope of another station than {self.contents.stn}"
             self.report.step(6).add(Verdict.TAMPERED, "chain.station", message, idx=idx, envelope=place)
@@ -159,7 +160,7 @@ class EntryWalk:
             signed = True
         except EnvelopeError as error:
             message = f"event {event.subj} {event.sseq} ({event.typ}): {error.message}"
-            self.report.step(5).add(Verdict.TAMPERED, error.code, message, idx=idx)
+            self.report.step(5).add(weigh_signature(error), error.code, message, idx=idx)
         if event.subj != f"station:{self.contents.stn}":
             return
         self.contents.subject.take(idx, event, self.report)

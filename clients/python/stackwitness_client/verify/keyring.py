@@ -3,10 +3,16 @@
 from typing import Any
 
 from emdi.encoding import b64u_decode, load_json
-from emdi.errors import EncodingError, EnvelopeError, KeyFormatError, NoteError
+from emdi.errors import EmdiError, EncodingError, EnvelopeError, KeyFormatError, NoteError
 from emdi.event import Event, verify_key_proof
 from emdi.keys import PublicKey
 from emdi.note import VerifierKey
+from stackwitness_client.verify.report import Verdict
+
+
+def weigh_signature(error: EmdiError) -> Verdict:
+    """Weigh a failed signature: an unknown key is forgery only if nothing that could name it is missing."""
+    return Verdict.UNFOUNDED if error.code == "key.unknown" else Verdict.TAMPERED
 
 
 class Keyring:

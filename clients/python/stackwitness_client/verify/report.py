@@ -8,10 +8,15 @@ MAX_FINDINGS = 200
 
 
 class Verdict(StrEnum):
-    """How a finding weighs. SEAL: the seal does not fit the content, which any other fault causes too."""
+    """How a finding weighs.
+
+    UNFOUNDED: signed by a key nothing here names. SEAL: the seal does not fit the content. Either is forgery
+    when it stands alone, and mere consequence when something is missing.
+    """
 
     TAMPERED = "tampered"
     INCOMPLETE = "incomplete"
+    UNFOUNDED = "unfounded"
     MALFORMED = "malformed"
     SEAL = "seal"
     POLICY = "policy"
@@ -21,6 +26,7 @@ class Verdict(StrEnum):
 EXIT_CODES = {
     Verdict.TAMPERED: 1,
     Verdict.INCOMPLETE: 2,
+    Verdict.UNFOUNDED: 1,
     Verdict.MALFORMED: 3,
     Verdict.SEAL: 1,
     Verdict.POLICY: 4,
@@ -158,7 +164,10 @@ class Report:
         lines: list[str] = []
         for step in self.steps:
             mark = "FAILED" if step.findings else "ok" if step.ran else "not reached"
-            lines.append(f"{step.number}. {step.name}: {mark}" + (f" - {step.done}" if step.done else ""))
+            lines.append(
+                f"{step.number}. {step.name}: {mark}"
+                + (f" - {step.done}" if step.done and not step.findings else "")
+            )
             lines += [f"   {finding.line()}" for finding in step.findings]
             if step.found > len(step.findings):
                 lines.append(f"   ... and {step.found - len(step.findings)} more")

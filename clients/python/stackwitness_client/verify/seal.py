@@ -16,6 +16,7 @@ from emdi.note import verify_note
 from emdi.receipt import Receipt, parse_receipt
 from emdi.scope import Scope, parse_head
 from stackwitness_client.verify.entries import Contents
+from stackwitness_client.verify.keyring import weigh_signature
 from stackwitness_client.verify.report import Report, Verdict
 from stackwitness_client.verify.trust import Trust, compare_known, open_trusted
 
@@ -59,7 +60,7 @@ class SealCheck:
             verify_signature(event, self.contents.keyring.service_key(event.kid))
         except EmdiError as error:
             message = f"export.jws is no event of the service: {error.message}"
-            self.step.add(Verdict.TAMPERED, error.code, message, file="export.jws")
+            self.step.add(weigh_signature(error), error.code, message, file="export.jws")
             return None
         if event.typ != "export.made" or event.subj != f"station:{self.contents.stn}":
             self.step.add(Verdict.TAMPERED, "seal.event", "export.jws is not this station's export.made")
@@ -189,9 +190,9 @@ class SealCheck:
             idx, review_id, digest = self.contents.reasons.get(disclosure.event_id, (None, "", None))
             disclosed.add(disclosure.event_id)
             if idx is None:
-                message = "a disclosed text belongs to no decision in this bundle"
+                message = "a disclosed text belongs to a decision that is not in this bundle"
                 self.step.add(
-                    Verdict.TAMPERED, "disclosure.event", message, file="disclosures.jsonl", row=row
+                    Verdict.INCOMPLETE, "disclosure.event", message, file="disclosures.jsonl", row=row
                 )
             elif take_sha256(digest) != disclosure.digest:
                 message = f"the disclosed reason of review {review_id} is not the one decided on"
