@@ -34,6 +34,7 @@ def ours(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or name in SQLModel.metadata.tables
 
 
+@pytest.mark.timescale
 def test_the_classes_mirror_the_migrated_schema(engine: sa.Engine) -> None:
     assert tables.Event.__tablename__ == "event"
     with engine.connect() as conn:
@@ -78,6 +79,7 @@ def test_migrating_again_or_at_once_changes_nothing(cluster: Cluster) -> None:
         assert current_revision(conn) == newest_revision() is not None
 
 
+@pytest.mark.timescale
 @pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("verb", ["TRUNCATE {} CASCADE", "ROW"])
 def test_evidence_tables_carry_their_guards(engine: sa.Engine, table: str, verb: str) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from stackwitness.db.embedded import Cluster
 from stackwitness.db.engine import make_engine
 from stackwitness.db.migrate import migrate
+from stackwitness.db.timescale import run_script
 
 TEST_URL = "STACKWITNESS_TEST_DATABASE_URL"
 TEMPLATE = "template_stackwitness"
@@ -62,15 +63,36 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+DROP_ALL = """
+DO $$
+DECLARE one record;
+BEGIN
+    FOR one IN
+        SELECT format('DROP %s IF EXISTS %s CASCADE',
+                      CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+                      oid::regclass) AS command
+        FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'S')
+        AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = c.oid AND deptype IN ('e', 'a', 'i'))
+        UNION ALL
+        SELECT format('DROP ROUTINE IF EXISTS %s CASCADE', oid::regprocedure)
+        FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
+        AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = p.oid AND deptype = 'e')
+        UNION ALL
+        SELECT format('DROP TYPE IF EXISTS %s CASCADE', oid::regtype)
+        FROM pg_type t WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')
+        AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = t.oid AND deptype = 'e')
+    LOOP
+        EXECUTE one.command;
+    END LOOP;
+END $$
+"""
+
+
 def _foreign_database(url: str) -> Iterator[str]:
-    """Empty the schema public of a server without CREATE DATABASE ... TEMPLATE, and migrate it anew."""
+    """Drop all that is ours on a server with one database only, and migrate it anew."""
     engine = make_engine(url, pool_size=1)
     with engine.begin() as conn:
-        conn.exec_driver_sql("DROP EXTENSION IF EXISTS timescaledb CASCADE")
-        conn.exec_driver_sql("DROP SCHEMA public CASCADE")
-        conn.exec_driver_sql("CREATE SCHEMA public")
-    with engine.begin() as conn:
-        conn.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        run_script(conn, DROP_ALL)
     engine.dispose()
     migrate(url)
     yield url

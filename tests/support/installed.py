@@ -1,4 +1,4 @@
-"""Tell whether what constraints.txt pins is installed already: then a set-up without a network is complete."""
+"""Tell whether all that constraints.txt pins is installed: then a set-up without a network is complete."""
 
 import sys
 from importlib.metadata import PackageNotFoundError, version

@@ -41,7 +41,11 @@ def prepare_readings(conn: Connection, sql_dir: Path) -> None:
     run_script(conn, template.replace("{partitioning}", "" if timescale else "PARTITION BY RANGE (at)"))
     if timescale:
         run_script(conn, "CREATE EXTENSION IF NOT EXISTS timescaledb")
-        run_script(conn, "SELECT create_hypertable('reading', by_range('at', INTERVAL '1 month'))")
+        run_script(
+            conn,
+            "SELECT create_hypertable('reading', by_range('at', INTERVAL '1 month'),"
+            " create_default_indexes => false)",
+        )
         run_script(
             conn,
             "ALTER TABLE reading SET (timescaledb.enable_columnstore,"
