@@ -1,0 +1,245 @@
+"""Re-derive everything from disk and database, and name what does not fit."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from emdi.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
+from emdi.entry import Entry, parse_entry
+from emdi.envelope import Envelope
+from emdi.errors import EmdiError
+from emdi.event import Event
+from emdi.note import parse_note
+from emdi.policy import Policy, parse_policy
+from emdi.tiles import TILE_WIDTH
+from stackwitness.log.disk import Disk
+from stackwitness.log.fsck import rows
+from stackwitness.log.fsck.history import History, at_of, entry_id_of
+from stackwitness.log.fsck.projection import Projection
+from stackwitness.log.fsck.report import Report
+from stackwitness.log.fsck.rows import TABLES, StoredRow
+from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, settle_leaf
+from stackwitness.log.genesis import Genesis
+
+Progress = Callable[[int, int], None]
+
+
+def fsck(
+    engine: sa.Engine,
+    log_dir: Path,
+    policy: Policy | None = None,
+    *,
+    signer_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check the whole log and every table derived from it, in one database snapshot.
+
+    `policy` should be the checker's own copy; without one leaf 0 is believed. `signer_dir` adds the signer's
+    memory where it may be read. `progress(done, total)` is called now and then. A running log may go on.
+    """
+    report = Report()
+    disk = Disk(log_dir)
+    note = _read(
+        disk, "checkpoint"
+    )  # before the database's snapshot, so that the snapshot holds all it covers
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
+        _Check(conn, disk, note, report).run(policy, signer_dir, progress or (lambda done, total: None))
+    return report
+
+
+class _Check:
+    """One run: the state that its steps share."""
+
+    def __init__(self, conn: sa.Connection, disk: Disk, note: bytes | None, report: Report) -> None:
+        self.conn = conn
+        self.report = report
+        self.note = note
+        self.checkpoint = self._parse(note)
+        self.tiles = DiskTiles(disk, self.checkpoint.size if self.checkpoint else 0, report)
+        self.tree = Tree(self.tiles, report)
+        self.history = History(report)
+        query = "SELECT stn, name, channel_no FROM channel"
+        channels = {(row.stn, row.name): row.channel_no for row in rows.read_table(conn, query)}
+        self.projection = Projection(conn, channels, report)
+
+    def run(self, policy: Policy | None, signer_dir: Path | None, progress: Progress) -> None:
+        signer = _signer_checkpoint(signer_dir, self.report)
+        heads = rows.read_heads(self.conn)
+        signed = [checkpoint.size for checkpoint in (self.checkpoint, signer) if checkpoint]
+        self.tree.want([size for size, _, _ in heads] + signed)
+        stored = rows.count_entries(self.conn)
+        total = max(stored, self.tiles.size)
+        for n in range(-(-total // TILE_WIDTH)):
+            progress(n * TILE_WIDTH, total)
+            self._check_bundle(n, total)
+        self.tree.close()
+        progress(total, total)
+        self.report.entries = self.report.size = self.tree.range.size
+        check_roots(self.tree, self.checkpoint, heads, self.report)
+        self._check_signed(policy, signer)
+        self._check_pending()
+        self.projection.close()
+        self.history.records.compare(self.conn, self.report)
+        self._check_caches()
+        for table, key in rows.read_orphans(self.conn):
+            text = "the row has neither a log entry nor a place in the queue"
+            self.report.tamper(f"{table}.unlogged", table, key.hex(), text)
+
+    def _check_bundle(self, n: int, total: int) -> None:
+        start, stop = n * TILE_WIDTH, min((n + 1) * TILE_WIDTH, total)
+        stored = rows.read_log_rows(self.conn, start, stop)
+        on_disk = max(0, min(stop, self.tiles.size) - start)
+        bundle = (self.tiles.bundle(n) if on_disk else []) + [None] * (stop - start - on_disk)
+        hashes = (self.tiles.hashes(0, n, on_disk) if on_disk else []) + [None] * (stop - start - on_disk)
+        for place, idx in enumerate(range(start, stop)):
+            row = stored.get(idx)
+            leaf = settle_leaf(idx, bundle[place], hashes[place], row, self.report)
+            if leaf is None:
+                continue
+            self.tree.add(leaf.hash)
+            if leaf.entry is not None:
+                self._check_entry(idx, leaf.entry, row)
+
+    def _check_entry(self, idx: int | None, data: bytes, row: StoredRow | None) -> None:
+        try:
+            entry = parse_entry(data)
+        except EmdiError as error:
+            self.report.tamper("entry.malformed", "log_entry", str(idx), str(error), idx)
+            return
+        parsed = self.history.take(idx, entry)
+        if row is None or parsed is None:
+            return
+        differing = [
+            f"{name} is {_plain(stored)}, the entry says {_plain(wanted)}"
+            for name, stored, wanted in _columns(entry, parsed, row)
+            if stored != wanted
+        ]
+        table = TABLES[entry.kind]
+        if differing and row.body is not None:
+            key = row.entry_id.hex()
+            self.report.tamper(f"{table}.edited", table, key, "; ".join(differing), idx)
+        if isinstance(parsed, Envelope) and entry.kind == 1 and row.envelope_no is not None:
+            self.projection.check(idx, parsed, row.envelope_no)
+
+    def _check_pending(self) -> None:
+        for row in rows.read_pending_rows(self.conn):
+            self.report.pending += 1
+            table = TABLES.get(row.kind, "log_pending")
+            key = row.entry_id.hex()
+            if row.body is None:
+                self.report.miss(f"{table}.missing", table, key, "it waits for the log, but its row is gone")
+            elif (row.entry or b"")[13:] != bytes(row.body):
+                text = "the queued bytes are not those of the row"
+                self.report.tamper("log_pending.edited", "log_pending", key, text)
+            self._check_entry(None, row.entry or b"", row)
+
+    def _check_signed(self, policy: Policy | None, signer: Checkpoint | None) -> None:
+        genesis = self.history.genesis
+        if self.note is not None and self.checkpoint is not None:
+            try:
+                open_checkpoint(self.note, policy or parse_policy(genesis.policy if genesis else ""))
+            except EmdiError as error:
+                self.report.tamper("checkpoint.signature", "disk", "checkpoint", str(error))
+        elif self.note is None and self.tree.range.size and signer is not None:
+            self.report.miss("checkpoint.missing", "disk", "checkpoint", "the signed checkpoint is gone")
+        if signer is not None and self.tree.roots.get(signer.size) != signer.root:
+            text = f"signed another tree at size {signer.size}; the log has {self.tree.range.size} entries"
+            self.report.tamper("signer.root", "signer", "state", text)
+
+    def _check_caches(self) -> None:
+        history = self.history
+        stored = {
+            row.stn: (row.ep, row.seq, bytes(row.env_id), row.last_at)
+            for row in rows.read_table(self.conn, "SELECT stn, ep, seq, env_id, last_at FROM station_head")
+        }
+        wanted = {stn: (*head, at_of(history.last_at_ms[stn])) for stn, head in history.stations.items()}
+        self._compare_cache("station_head", stored, wanted)
+        subjects = {
+            row.subj: (row.sseq, bytes(row.event_id))
+            for row in rows.read_table(self.conn, "SELECT subj, sseq, event_id FROM subject_head")
+        }
+        self._compare_cache("subject_head", subjects, dict(history.subjects))
+
+    def _compare_cache(
+        self, table: str, stored: Mapping[str, tuple[object, ...]], wanted: Mapping[str, tuple[object, ...]]
+    ) -> None:
+        for key in sorted(stored.keys() | wanted.keys()):
+            here, there = stored.get(key), wanted.get(key)
+            if here is None:
+                self.report.miss(f"{table}.missing", table, key, "the head has no row")
+            elif here != there:
+                text = f"the row says {_plain(here)}, the log says {_plain(there)}"
+                self.report.tamper(f"{table}.edited", table, key, text)
+
+    def _parse(self, note: bytes | None) -> Checkpoint | None:
+        try:
+            return None if note is None else parse_checkpoint(parse_note(note).text)
+        except EmdiError as error:
+            self.report.tamper("checkpoint.malformed", "disk", "checkpoint", str(error))
+            return None
+
+
+def _columns(
+    entry: Entry, parsed: Envelope | Event | Genesis, row: StoredRow
+) -> list[tuple[str, object, object]]:
+    """Return (column, stored, wanted) of the row an entry stands for."""
+    columns: list[tuple[str, object, object]] = [
+        ("kind", row.kind, entry.kind),
+        ("recv_ms", row.recv_ms, entry.recv_ms),
+        ("its row's recv_ms", row.row_recv_ms, entry.recv_ms),
+    ]
+    wanted_id = entry_id_of(entry.kind, parsed)
+    if wanted_id is not None:
+        columns.append(("entry_id", row.entry_id, wanted_id))
+    if isinstance(parsed, Envelope):
+        names = ("stn", "ep", "seq", "kid")
+        columns += [(name, getattr(row, name), getattr(parsed, name)) for name in names]
+    if isinstance(parsed, Envelope) and entry.kind == 1:
+        times = [record.at_ms for record in parsed.records]
+        columns += [
+            ("iat_ms", row.iat_ms, parsed.iat_ms),
+            ("first_at", row.first_at, at_of(min(times))),
+            ("last_at", row.last_at, at_of(max(times))),
+            ("reading_count", row.reading_count, len(times)),
+        ]
+    if isinstance(parsed, Event):
+        columns += [
+            (name, getattr(row, name), getattr(parsed, name)) for name in ("typ", "subj", "sseq", "sprev")
+        ]
+    return columns
+
+
+def _signer_checkpoint(signer_dir: Path | None, report: Report) -> Checkpoint | None:
+    """Return what the signer signed last; None when nothing, or when its folder is not ours to read."""
+    if signer_dir is None:
+        return None
+    try:
+        state = (signer_dir / "state").read_bytes()
+        note = state.partition(b"\n\n")[2]
+        return parse_checkpoint(parse_note(note).text) if note else None
+    except FileNotFoundError:
+        report.miss("signer.no_state", "signer", "state", "the signer's state is gone")
+    except PermissionError:
+        pass
+    except EmdiError as error:
+        report.tamper("signer.state", "signer", "state", str(error))
+    return None
+
+
+def _read(disk: Disk, path: str) -> bytes | None:
+    try:
+        return disk.read(path)
+    except FileNotFoundError:
+        return None
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()[:16]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return "(" + ", ".join(_plain(item) for item in value) + ")"
+    return repr(value)

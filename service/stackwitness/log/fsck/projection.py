@@ -1,0 +1,118 @@
+"""Compare each row of `reading` with the signed envelope it was decoded from."""
+
+import struct
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from emdi.envelope import Envelope
+from emdi.units import format_at
+from stackwitness.log.fsck.report import Report
+
+PG_EPOCH_US = 946_684_800_000_000  # timestamptz_send counts from 2000-01-01
+# channel, time in us since 2000, status, whether there is a value, value
+ROW = struct.Struct(">iqcBd")
+_BLOBS = """
+SELECT envelope_no, string_agg(
+    int4send(channel_no) || timestamptz_send(at) || charsend(status)
+    || CASE WHEN value IS NULL THEN '\\x000000000000000000'::bytea
+            ELSE '\\x01'::bytea || float8send(value) END,
+    ''::bytea ORDER BY channel_no, at) AS packed
+FROM reading GROUP BY envelope_no ORDER BY envelope_no
+"""
+Reading = tuple[int, int]  # channel_no, at in us since 2000
+Stored = tuple[bytes, float | None]
+
+
+class Projection:
+    """Walk the readings by envelope number while the log is read: both come in nearly the same order."""
+
+    def __init__(self, conn: sa.Connection, channels: dict[tuple[str, str], int], report: Report) -> None:
+        self._report = report
+        self._numbers = channels
+        self._names = {number: name for (_, name), number in channels.items()}
+        self._waiting: dict[int, bytes] = {}
+        self._rows = self._read(conn)
+        self._reached = -1
+
+    def check(self, idx: int | None, envelope: Envelope, envelope_no: int) -> None:
+        """Compare the rows of one envelope; names each that is edited, missing or surplus."""
+        packed = self._take(envelope_no)
+        self._report.readings += len(envelope.records)
+        wanted = self._pack(envelope)
+        if packed != wanted:
+            self._name(idx, envelope, unpack(wanted), unpack(packed))
+
+    def close(self) -> None:
+        """Name the rows of envelopes that are not in the log."""
+        for number, packed in [*self._waiting.items(), *self._rows]:
+            for (channel_no, at_us), _ in unpack(packed).items():
+                place = f"channel {self._names.get(channel_no, channel_no)} at {spell(at_us)}"
+                text = f"{place}: the row names envelope_no {number}, which is not in the log"
+                self._report.tamper("reading.surplus", "reading", place, text)
+
+    def _read(self, conn: sa.Connection) -> Iterator[tuple[int, bytes]]:
+        for row in conn.execute(sa.text(_BLOBS).execution_options(yield_per=1000)):
+            yield row.envelope_no, bytes(row.packed)
+
+    def _take(self, envelope_no: int) -> bytes:
+        while self._reached < envelope_no:
+            found = next(self._rows, None)
+            if found is None:
+                self._reached = 2**63
+                break
+            self._reached = found[0]
+            self._waiting[found[0]] = found[1]
+        return self._waiting.pop(envelope_no, b"")
+
+    def _pack(self, envelope: Envelope) -> bytes:
+        rows = []
+        for record in envelope.records:
+            number = self._numbers.get((envelope.stn, record.name), -1)
+            at_us = record.at_ms * 1000 - PG_EPOCH_US
+            value = 0.0 if record.value is None else float(record.value)
+            rows.append((number, at_us, record.status.encode(), record.value is not None, value))
+        rows.sort(key=lambda row: row[:2])
+        return b"".join(ROW.pack(*row) for row in rows)
+
+    def _name(
+        self,
+        idx: int | None,
+        envelope: Envelope,
+        wanted: dict[Reading, Stored],
+        stored: dict[Reading, Stored],
+    ) -> None:
+        name = f"{envelope.stn}/{envelope.ep}/{envelope.seq}"
+        for reading in sorted(wanted.keys() | stored.keys()):
+            signed, kept = wanted.get(reading), stored.get(reading)
+            if signed == kept:
+                continue
+            channel = self._names.get(reading[0], f"no. {reading[0]}")
+            key = f"{name} {channel} {spell(reading[1])}"
+            place = f"channel {channel} at {spell(reading[1])} of envelope {name}"
+            if kept is None:
+                self._report.miss("reading.missing", "reading", key, f"{place} has no row", idx)
+            elif signed is None:
+                self._report.tamper("reading.surplus", "reading", key, f"{place} was never signed", idx)
+            else:
+                text = f"{place}: signed {describe(signed)}, stored {describe(kept)}"
+                self._report.tamper("reading.edited", "reading", key, text, idx)
+
+
+def unpack(packed: bytes) -> dict[Reading, Stored]:
+    """Return (channel_no, time) -> (status, value) of packed rows."""
+    return {
+        (channel_no, at_us): (status, value if present else None)
+        for channel_no, at_us, status, present, value in ROW.iter_unpack(packed)
+    }
+
+
+def spell(at_us: int) -> str:
+    """Return a time of the packed rows as UTC text."""
+    return format_at((at_us + PG_EPOCH_US) // 1000)
+
+
+def describe(stored: Stored) -> str:
+    """Return value and status for people."""
+    status, value = stored
+    return f"{'no value' if value is None else repr(value)} ({status.decode()})"

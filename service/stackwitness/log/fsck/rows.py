@@ -1,0 +1,102 @@
+"""What the database stores about each log entry, in batches, and what it stores without one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+_STORED = """
+       coalesce(v.jws, w.jws, q.jws, g.body) AS body,
+       v.envelope_no, v.first_at, v.last_at, v.reading_count,
+       coalesce(v.stn, q.stn) AS stn, coalesce(v.ep, q.ep) AS ep, coalesce(v.seq, q.seq) AS seq,
+       coalesce(v.kid, q.kid) AS kid, v.iat_ms, w.typ, w.subj, w.sseq, w.sprev,
+       coalesce(v.recv_ms, w.recv_ms, q.recv_ms, g.recv_ms) AS row_recv_ms
+"""
+_JOINS = """
+LEFT JOIN envelope v ON e.kind = 1 AND v.env_id = e.entry_id
+LEFT JOIN event w ON e.kind = 2 AND w.event_id = e.entry_id
+LEFT JOIN quarantine q ON e.kind = 3 AND q.env_id = e.entry_id
+LEFT JOIN log_genesis g ON e.kind = 0 AND g.entry_id = e.entry_id
+"""
+_ENTRIES = (
+    f"SELECT e.idx, e.kind, e.entry_id, e.recv_ms, e.leaf, NULL::bytea AS entry, {_STORED} FROM log_entry e"
+)
+_PENDING = (
+    f"SELECT NULL AS idx, e.kind, e.entry_id, e.recv_ms, NULL AS leaf, e.entry, {_STORED} FROM log_pending e"
+)
+TABLES = {0: "log_genesis", 1: "envelope", 2: "event", 3: "quarantine"}
+_KEYS = {0: "entry_id", 1: "env_id", 2: "event_id", 3: "env_id"}
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """One log_entry (or log_pending) row beside the business row it stands for; `body` None when that is
+    gone.
+    """
+
+    idx: int | None
+    kind: int
+    entry_id: bytes
+    recv_ms: int
+    leaf: bytes | None
+    entry: bytes | None
+    body: bytes | None
+    envelope_no: int | None
+    first_at: datetime | None
+    last_at: datetime | None
+    reading_count: int | None
+    stn: str | None
+    ep: int | None
+    seq: int | None
+    kid: str | None
+    iat_ms: int | None
+    typ: str | None
+    subj: str | None
+    sseq: int | None
+    sprev: bytes | None
+    row_recv_ms: int | None
+
+
+def read_log_rows(conn: sa.Connection, start: int, stop: int) -> dict[int, StoredRow]:
+    """Return the rows of the entries start..stop-1, by index."""
+    query = f"{_ENTRIES} {_JOINS} WHERE e.idx >= :a AND e.idx < :b"
+    rows = conn.execute(sa.text(query), {"a": start, "b": stop})
+    return {row.idx: StoredRow(*row) for row in rows}
+
+
+def read_pending_rows(conn: sa.Connection) -> Iterator[StoredRow]:
+    """Yield what waits for the sequencer."""
+    query = sa.text(f"{_PENDING} {_JOINS} ORDER BY e.qid").execution_options(yield_per=500)
+    for row in conn.execute(query):
+        yield StoredRow(*row)
+
+
+def read_orphans(conn: sa.Connection) -> Iterator[tuple[str, bytes]]:
+    """Yield (table, id) of every row that neither stands in the log nor waits for it."""
+    for kind, table in TABLES.items():
+        key = _KEYS[kind]
+        query = (
+            f"SELECT t.{key} FROM {table} t "
+            f"WHERE NOT EXISTS (SELECT FROM log_entry e WHERE e.entry_id = t.{key} AND e.kind = :kind) "
+            f"AND NOT EXISTS (SELECT FROM log_pending e WHERE e.entry_id = t.{key} AND e.kind = :kind)"
+        )
+        for row in conn.execute(sa.text(query), {"kind": kind}):
+            yield table, bytes(row[0])
+
+
+def read_heads(conn: sa.Connection) -> list[tuple[int, int, bytes]]:
+    """Return (size, prev, root) of every integration, by size."""
+    rows = conn.execute(sa.text("SELECT size, prev, root FROM log_head ORDER BY size"))
+    return [(row.size, row.prev, bytes(row.root)) for row in rows]
+
+
+def count_entries(conn: sa.Connection) -> int:
+    """Return one more than the highest index in log_entry."""
+    return int(conn.execute(sa.text("SELECT coalesce(max(idx) + 1, 0) FROM log_entry")).scalar_one())
+
+
+def read_table(conn: sa.Connection, query: str) -> Sequence[sa.Row[Any]]:
+    """Return all rows of one of the small tables."""
+    return conn.execute(sa.text(query)).all()
