@@ -179,6 +179,8 @@ def fill_history(stations: Sequence[LivingStation], first_ms: int, stop: threadi
         with lock:
             totals["stations"] += 1
             totals["readings"] += sent
+            if not sent:  # a restart: its history is told
+                return
             took_s = (clock.now_ms() - began_ms) / 1000
             say(
                 f"province: {totals['stations']} of {len(stations)} stations,"

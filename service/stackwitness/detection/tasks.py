@@ -55,8 +55,9 @@ def add_tasks(app: App) -> None:
         """Judge what a station has stored. A failure is logged here and tried again by the next sweep."""
         try:
             return flow.scan(context.additional_context["wiring"], stn)
-        except Exception:
-            log.exception("detection.failed", stn=stn, alarm=True)
+        except Exception as error:
+            # procrastinate logs the traceback; this line is the alarm.
+            log.error("detection.failed", stn=stn, error=repr(error), alarm=True)
             raise
 
     @app.periodic(cron="* * * * *")
@@ -103,7 +104,7 @@ async def serve(wiring: Wiring, *, wait: bool = True, **options: Any) -> None:
         try:
             await sweep(app, wiring)
         except ConnectorException:
-            log.exception("worker.sweep_failed")
+            log.error("worker.sweep_failed", alarm=True)
         await app.run_worker_async(
             wait=wait,
             concurrency=CONCURRENCY,

@@ -1,0 +1,95 @@
+"""Reviews: only inspectors decide, with a reason; every decision stays; the log hides the words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.service.test_flags import finding, raise_flag
+from tests.support.plants import pushed_plant
+from tests.support.service import Service
+
+from stackwitness.reviews.domain import reason_sha256
+from stackwitness_client.simulator import Plant
+
+REASON = "The analyser was held by its blow-back valve, see the maintenance book"
+
+
+@pytest.fixture
+def flag_id(service: Service, tmp_path: Path) -> str:
+    with pushed_plant(service, tmp_path, "p-1", Plant(1, "glass")):
+        flag = raise_flag(service, finding())
+    assert flag is not None
+    return flag.flag_id
+
+
+def decide(service: Service, flag_id: str, role: Any = "inspector", **form: Any) -> Any:
+    given = {"decision": "explained", "reason": REASON, **form}
+    return service.client.post(f"/v1/flags/{flag_id}/reviews", json=given, headers=service.headers(role))
+
+
+def test_a_decision_closes_the_flag_and_stands_in_the_log(service: Service, flag_id: str) -> None:
+    answer = decide(service, flag_id)
+    assert answer.status_code == 201
+    review = answer.json()
+    event = service.client.get(f"/v1/events/{review['event_id']}", headers=service.headers("auditor")).json()
+    assert (event["typ"], event["act"]) == ("review.decision", "inspector")
+    assert event["data"].keys() == {"review_id", "flag_id", "decision", "reason_sha256"}
+    assert review["review_id"] == f"p-1-{event['sseq']}"
+    [row] = service.rows("SELECT salt, reason FROM review")
+    assert event["data"]["reason_sha256"] == reason_sha256(bytes(row.salt), row.reason)
+    assert REASON not in str(event)
+    shown = service.client.get(f"/v1/flags/{flag_id}", headers=service.headers("auditor")).json()
+    assert (shown["state"], shown["decision"]) == ("decided", "explained")
+    decided = service.client.get("/v1/flags?state=decided", headers=service.headers("auditor")).json()
+    assert [flag["flag_id"] for flag in decided["flags"]] == [flag_id]
+    assert (
+        service.client.get("/v1/flags?state=open", headers=service.headers("auditor")).json()["flags"] == []
+    )
+    service.settle()
+
+
+def test_the_latest_decision_counts_and_none_is_lost(service: Service, flag_id: str) -> None:
+    for decision in ("needs_visit", "confirmed_odd", "dismissed"):
+        assert decide(service, flag_id, decision=decision).status_code == 201
+    shown = service.client.get(f"/v1/flags/{flag_id}", headers=service.headers("auditor")).json()
+    assert shown["decision"] == "dismissed"
+    listed = service.client.get(f"/v1/flags/{flag_id}/reviews", headers=service.headers("auditor")).json()
+    assert [r["decision"] for r in listed["reviews"]] == ["needs_visit", "confirmed_odd", "dismissed"]
+
+
+def test_the_same_words_hash_differently_each_time(service: Service, flag_id: str) -> None:
+    for _ in range(2):
+        decide(service, flag_id)
+    hashes = {
+        service.client.get(
+            f"/v1/events/{bytes(row.event_id).hex()}", headers=service.headers("auditor")
+        ).json()["data"]["reason_sha256"]
+        for row in service.rows("SELECT event_id FROM review")
+    }
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize("role", ["operator", "regulator", "auditor"])
+def test_only_inspectors_decide(service: Service, flag_id: str, role: str) -> None:
+    answer = decide(service, flag_id, role)
+    assert (answer.status_code, answer.json()["code"]) == (403, "account.role")
+    assert service.rows("SELECT * FROM review") == []
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"reason": "too short"},
+        {"reason": " " * 30},
+        {"reason": "a NUL \x00 in a text of many words"},
+        {"reason": "x" * 5000},
+        {"decision": "fraud"},
+    ],
+)
+def test_a_decision_needs_its_form(service: Service, flag_id: str, form: dict[str, str]) -> None:
+    assert decide(service, flag_id, **form).status_code == 422
+    assert service.rows("SELECT * FROM review") == []
+
+
+def test_an_unknown_flag_is_not_decided(service: Service) -> None:
+    assert decide(service, "p-1-77").json()["code"] == "flag.unknown"
