@@ -3,15 +3,17 @@
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from emdi.errors import ProofError, TileError
-from emdi.merkle import HASH_BYTES, CompactRange, empty_root, node_hash, root_of, split_point
+from emdi.merkle import HASH_BYTES, CompactRange, empty_root, node_hash, split_point
 
 TILE_WIDTH = 256
 TILE_HEIGHT = 8
 MAX_LEVEL = 63
 _CACHED_FILES = 256
+_Key = TypeVar("_Key")
+_File = TypeVar("_File")
 _PATH = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
 
@@ -95,17 +97,18 @@ class TileReader:
     def __init__(self, read: Callable[[str], bytes], size: int) -> None:
         self._read = read
         self.size = size
-        self._files: OrderedDict[tuple[int | None, int], list[bytes]] = OrderedDict()
+        self._tiles: OrderedDict[tuple[int, int], list[list[bytes]]] = OrderedDict()
+        self._bundles: OrderedDict[int, list[bytes]] = OrderedDict()
 
     def leaf(self, index: int) -> bytes:
         """Return the leaf hash at `index`."""
         self._check_index(index)
-        return self._hash(0, index)
+        return self._node(0, index)
 
     def entry(self, index: int) -> bytes:
         """Return the entry at `index`."""
         self._check_index(index)
-        return self._file(None, index // TILE_WIDTH)[index % TILE_WIDTH]
+        return self._bundle(index // TILE_WIDTH)[index % TILE_WIDTH]
 
     def entries(self, first: int, end: int) -> Iterator[bytes]:
         """Yield entries first..end-1."""
@@ -172,40 +175,54 @@ class TileReader:
         return hashes
 
     def _node(self, height: int, position: int) -> bytes:
-        level, inside = divmod(height, TILE_HEIGHT)
-        first = position << inside
-        return root_of([self._hash(level, first + step) for step in range(1 << inside)])
+        level, layer = divmod(height, TILE_HEIGHT)
+        n, inside = divmod(position, TILE_WIDTH >> layer)
+        return self._layers(level, n)[layer][inside]
 
-    def _hash(self, level: int, position: int) -> bytes:
-        return self._file(level, position // TILE_WIDTH)[position % TILE_WIDTH]
-
-    def _file(self, level: int | None, n: int) -> list[bytes]:
+    def _layers(self, level: int, n: int) -> list[list[bytes]]:
+        """Return the complete nodes of one tile: its hashes, the nodes above them, and so on."""
         key = (level, n)
-        if key not in self._files:
-            self._files[key] = self._load(level, n)
-            if len(self._files) > _CACHED_FILES:
-                self._files.popitem(last=False)
-        self._files.move_to_end(key)
-        return self._files[key]
+        if key not in self._tiles:
+            width = self._width(level, n)
+            data = self._fetch(level, n, width)
+            if len(data) % HASH_BYTES or not width * HASH_BYTES <= len(data) <= TILE_WIDTH * HASH_BYTES:
+                raise TileError("tile.size", f"tile {level}/{n} is {len(data)} bytes long")
+            layer = [data[at : at + HASH_BYTES] for at in range(0, width * HASH_BYTES, HASH_BYTES)]
+            layers = [layer]
+            for _ in range(TILE_HEIGHT - 1):
+                layer = [node_hash(layer[at], layer[at + 1]) for at in range(0, len(layer) - 1, 2)]
+                layers.append(layer)
+            _keep(self._tiles, key, layers)
+        self._tiles.move_to_end(key)
+        return self._tiles[key]
 
-    def _load(self, level: int | None, n: int) -> list[bytes]:
-        width = min(TILE_WIDTH, (self.size >> (TILE_HEIGHT * (level or 0))) - n * TILE_WIDTH)
+    def _bundle(self, n: int) -> list[bytes]:
+        if n not in self._bundles:
+            width = self._width(0, n)
+            entries = decode_bundle(self._fetch(None, n, width))
+            if len(entries) < width:
+                raise TileError("tile.size", f"bundle {n} holds {len(entries)} of {width} entries")
+            _keep(self._bundles, n, entries)
+        self._bundles.move_to_end(n)
+        return self._bundles[n]
+
+    def _width(self, level: int, n: int) -> int:
+        return min(TILE_WIDTH, (self.size >> (TILE_HEIGHT * level)) - n * TILE_WIDTH)
+
+    def _fetch(self, level: int | None, n: int, width: int) -> bytes:
         try:
-            data = self._read(_path(level, n, width))
+            return self._read(_path(level, n, width))
         except FileNotFoundError:
             if width == TILE_WIDTH:
                 raise
             # A partial tile may be gone once the full one stands.
-            data = self._read(_path(level, n, TILE_WIDTH))
-        if level is None:
-            items = decode_bundle(data)
-        else:
-            items = [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
-            if len(data) % HASH_BYTES or len(items) > TILE_WIDTH:
-                raise TileError("tile.size", f"tile {level}/{n} is {len(data)} bytes long")
-        if len(items) < width:
-            raise TileError("tile.size", f"{_path(level, n, width)} holds {len(items)} of {width}")
-        return items[:width]
+            return self._read(_path(level, n, TILE_WIDTH))
+
+
+def _keep(cache: OrderedDict[_Key, _File], key: _Key, item: _File) -> None:
+    cache[key] = item
+    if len(cache) > _CACHED_FILES:
+        cache.popitem(last=False)
 
 
 def _path(level: int | None, n: int, width: int) -> str:
