@@ -28,14 +28,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class PushAccount:
-    """Count one call: envelopes sent, acknowledged as new or known, freed against receipts; retries."""
+    """Count one call: envelopes sent, acknowledged as new or known, freed against receipts."""
 
     sent: int = 0
     stored: int = 0
     known: int = 0
     freed: int = 0
     freed_readings: int = 0
-    retries: int = 0
 
     def __add__(self, other: PushAccount) -> PushAccount:
         return PushAccount(
@@ -44,7 +43,6 @@ class PushAccount:
             self.known + other.known,
             self.freed + other.freed,
             self.freed_readings + other.freed_readings,
-            self.retries + other.retries,
         )
 
 
@@ -53,7 +51,7 @@ def _now_ms() -> int:
 
 
 class Pusher:
-    """Push one station's spool; `policy` is pinned and never taken from the server."""
+    """Push one station's spool; `policy` is pinned, never taken from the server; `retries` counts repeats."""
 
     def __init__(
         self,
@@ -79,6 +77,7 @@ class Pusher:
         self._sleep = sleep
         self._now_ms = now_ms
         self._on_progress = on_progress
+        self.retries = 0
 
     def push(self, *, give_up_s: float | None = None) -> PushAccount:
         """Send everything that waits, in order, repeating until the server has acknowledged it.
@@ -216,7 +215,7 @@ class Pusher:
             except (ServerUnreachable, ServerBusy) as error:
                 if give_up_s is not None and time.monotonic() - began >= give_up_s:
                     raise
-                self._tell(PushAccount(retries=1))
+                self.retries += 1
                 self._sleep(self._backoff.next_s(getattr(error, "retry_after_s", None)))
             else:
                 self._backoff.reset()

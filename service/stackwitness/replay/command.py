@@ -230,7 +230,7 @@ def make_report(
         "acknowledged": {
             "envelopes_new": sum(account.push.stored for account in accounts),
             "envelopes_known": sum(account.push.known for account in accounts),
-            "retries": sum(account.push.retries for account in accounts),
+            "retries": sum(account.retries for account in accounts),
         },
         "stored": {"readings": sum(account.stored or 0 for account in accounts)},
         "receipts": {

@@ -51,6 +51,7 @@ class StationAccount:
     from_ms: int | None = None
     to_ms: int | None = None
     push: PushAccount = field(default_factory=PushAccount)
+    retries: int = 0
     receipts: int = 0
     receipt_readings: int = 0
     stored: int | None = None
@@ -268,6 +269,7 @@ class Sender:
         except ClientError as error:
             self._failure = error
         finally:
+            self.account.retries = pusher.retries
             link.close()
 
     def _sleep(self, seconds: float) -> None:
