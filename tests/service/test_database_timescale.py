@@ -20,7 +20,8 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 def insert_readings(engine: sa.Engine, envelope_no: int, hours: int) -> None:
     """Insert hourly readings of one channel from START."""
     statement = sa.text(
-        "INSERT INTO reading SELECT :start + n * INTERVAL '1 hour', 1, :no, n, 'N' FROM generate_series(0, :last) n"
+        "INSERT INTO reading SELECT :start + n * INTERVAL '1 hour', 1, :no, n, 'N'"
+        " FROM generate_series(0, :last) n"
     )
     with unit_of_work(engine) as conn:
         timescale.ensure_months(conn, START, START + timedelta(hours=hours - 1))
@@ -46,7 +47,7 @@ def test_compressed_chunks_answer_alike_and_take_back_fill(engine: sa.Engine) ->
         before = conn.execute(query).all()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         policy = "SELECT job_id FROM timescaledb_information.jobs WHERE hypertable_name = 'reading'"
-        conn.execute(sa.text(f"CALL run_job(({policy}))"))
+        conn.execute(sa.text(f"CALL run_job({conn.scalar(sa.text(policy))})"))
     with engine.connect() as conn:
         compressed = "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed"
         assert conn.scalar(sa.text(compressed)) == 2

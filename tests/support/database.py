@@ -65,12 +65,12 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 DROP_ALL = """
 DO $$
-DECLARE one record;
+DECLARE commands text[]; command text;
 BEGIN
-    FOR one IN
+    SELECT array_agg(c) INTO commands FROM (
         SELECT format('DROP %s IF EXISTS %s CASCADE',
                       CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
-                      oid::regclass) AS command
+                      oid::regclass) AS c
         FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'S')
         AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = c.oid AND deptype IN ('e', 'a', 'i'))
         UNION ALL
@@ -79,10 +79,12 @@ BEGIN
         AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = p.oid AND deptype = 'e')
         UNION ALL
         SELECT format('DROP TYPE IF EXISTS %s CASCADE', oid::regtype)
-        FROM pg_type t WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')
+        FROM pg_type t WHERE typnamespace = 'public'::regnamespace
+        AND (typtype IN ('e', 'd') OR EXISTS (SELECT FROM pg_class WHERE oid = t.typrelid AND relkind = 'c'))
         AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = t.oid AND deptype = 'e')
-    LOOP
-        EXECUTE one.command;
+    ) all_of_ours;
+    FOREACH command IN ARRAY coalesce(commands, '{}') LOOP
+        EXECUTE command;
     END LOOP;
 END $$
 """

@@ -1,7 +1,8 @@
 """Run the tests marked `timescale` on a real TimescaleDB without Docker (PGlite behind a wire server).
 
-The server is not ours and not part of the project: STACKWITNESS_TIMESCALE names its folder, which is copied to
-a temporary one. One backend serves everybody: tests that need concurrency stay with the embedded PostgreSQL.
+The server is not ours and not part of the project: STACKWITNESS_TIMESCALE names its folder, which is copied
+to a temporary one. One backend serves everybody: tests that need concurrency stay with the
+embedded PostgreSQL.
 """
 
 import os

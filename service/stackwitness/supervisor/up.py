@@ -115,6 +115,8 @@ class Supervisor:
 
     def _child(self, name: str, *command: str) -> Child:
         environment = {
+            # glibc gives every thread a heap of its own, which only costs memory here.
+            "MALLOC_ARENA_MAX": "2",
             **self.environment,
             "STACKWITNESS_HOME": str(self.settings.home.absolute()),
             "STACKWITNESS_MODE": self.settings.mode,

@@ -1,0 +1,146 @@
+"""`stackwitness up`: ready, alive whatever is killed, gone without a trace, strict in production."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.processes import Up, assert_all_gone, family, wait_until
+
+from stackwitness.settings import Settings
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Give a folder that the user nobody may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="stackwitness-up-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def up(home: Path) -> Iterator[Up]:
+    """Give a service that is ready."""
+    running = Up(home)
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.end()
+
+
+def answers(url: str) -> bool:
+    """Tell whether an address answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def run_file(home: Path) -> dict[str, dict[str, int]]:
+    """Return what HOME/run.json says."""
+    found: dict[str, dict[str, int]] = json.loads((home / "state" / "run.json").read_text())
+    return found
+
+
+def test_up_says_ready_once_keeps_secrets_private_and_stops_everything(home: Path, up: Up) -> None:
+    state = home / "state"
+    lines = up.text.splitlines()
+    assert [line for line in lines if line.startswith("ready ")] == [f"ready {up.url}"]
+    assert sum("/sign-in?token=" in line for line in lines) == 2
+    assert any("INSECURE" in line for line in lines)
+    assert answers(up.url + "readyz")
+    for name in ("run.json", "operator.token", "postgres/password", "keys/service.pem", "signer/log.key"):
+        assert (state / name).stat().st_mode & 0o777 == 0o600, name
+    token = (state / "operator.token").read_text().strip()
+    request = urllib.request.Request(up.url + "v1/account", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=5) as response:
+        assert json.load(response)["role"] == "operator"
+    second = subprocess.run(
+        [sys.executable, "-m", "stackwitness.cli", "up", "--home", str(state)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert "another `stackwitness up`" in second.stderr
+    processes = family(up.process.pid)
+    assert len(processes) >= 6
+    up.signal_group(signal.SIGINT)
+    assert up.process.wait(60) == 0
+    assert_all_gone(processes)
+    assert not (state / "run.json").exists()
+
+
+def test_whatever_is_killed_comes_back(home: Path, up: Up) -> None:
+    before = run_file(home)["pids"]
+    for name in ("postgres", "signer", "log", "serve", "worker"):
+        os.kill(before[name], signal.SIGKILL)
+    wait_until(
+        lambda: all(pid and pid != before[name] for name, pid in run_file(home)["pids"].items()),
+        within_s=60,
+        what="every part is running again",
+    )
+    wait_until(lambda: answers(up.url + "readyz"), within_s=60, what="ready again")
+    # And when the supervisor itself is killed, the kernel ends the rest.
+    processes = family(up.process.pid)
+    up.process.kill()
+    up.process.wait()
+    assert_all_gone(processes)
+    again = Up(home)
+    try:
+        again.wait_ready()
+        again.process.terminate()
+        assert again.process.wait(60) == 0
+    finally:
+        again.end()
+
+
+def test_production_prints_no_links(home: Path) -> None:
+    running = Up(
+        home, STACKWITNESS_MODE="production", STACKWITNESS_LOG_ORIGIN="stackwitness.example/log/test"
+    )
+    try:
+        running.wait_ready()
+        assert "sign-in" not in running.text
+        assert "INSECURE" not in running.text
+        assert not (home / "state" / "operator.token").exists()
+        running.process.terminate()
+        assert running.process.wait(60) == 0
+    finally:
+        running.end()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"dev_links": True}, "dev_links"),
+        ({"test_keys": True}, "test_keys"),
+        ({}, "log_origin"),
+    ],
+)
+def test_production_refuses_what_is_insecure(wrong: dict[str, bool], word: str) -> None:
+    right = {"log_origin": "stackwitness.example/log/test"} if wrong else {}
+    with pytest.raises(ValueError, match=word):
+        Settings(mode="production", **wrong, **right)  # type: ignore[arg-type]
+
+
+def test_a_wrong_setting_is_said_in_one_line(home: Path) -> None:
+    running = Up(home, STACKWITNESS_MODE="production")
+    try:
+        assert running.process.wait(60) == 2
+        assert running.text.startswith("settings: ")
+        assert "log_origin" in running.text
+        assert "Traceback" not in running.text
+    finally:
+        running.end()
