@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from stackwitness import health
 from stackwitness.body_cap import BodyCap
+from stackwitness.ingest.gate import EnvelopeGate
 from stackwitness.problems import install_problems
 from stackwitness.telemetry import RequestTelemetry
 from stackwitness.wiring import Wiring
@@ -44,6 +45,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     install_problems(app)
     app.add_middleware(BodyCap, max_bytes=wiring.settings.max_body_bytes)
     app.add_middleware(RequestTelemetry)
+    app.add_middleware(EnvelopeGate)
     return app
 
 

@@ -1,6 +1,7 @@
 """Group commit: one thread takes what waits, decides each submission by itself, commits once for all."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections import deque
@@ -32,6 +33,7 @@ MAX_GROUP_ROWS = 60_000
 MAX_WAITING_ROWS = 400_000
 PENDING_CHECK_S = 1.0
 STOP_TIMEOUT_S = 30.0
+SWITCH_S = 0.0005
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnavailable)
 UNSTORABLE = (psycopg.DataError, psycopg.IntegrityError, DataError, IntegrityError)
 
@@ -84,6 +86,8 @@ class Committer:
 
     def __enter__(self) -> Self:
         """Start the thread."""
+        # Woken by the database, the thread waits this long for the interpreter's lock, eight times a group.
+        sys.setswitchinterval(SWITCH_S)
         self._thread.start()
         return self
 
@@ -161,7 +165,8 @@ class Committer:
     def _store(self, conn: Connection, group: list[Submission]) -> list[Verdict]:
         """Lock, decide, write: the caller's transaction commits."""
         raw = queries.raw_of(conn)
-        standings = queries.lock_stations(raw, list({s.envelopes[0].envelope.stn for s in group}))
+        stns = {submission.envelopes[0].envelope.stn for submission in group}
+        standings, numbers = queries.lock_stations(raw, stns, sum(len(s.envelopes) for s in group))
         rosters: dict[str, Roster] = {}
         for stn, standing in standings.items():
             roster = self.rosters.current(conn, stn, standing)
@@ -180,14 +185,13 @@ class Committer:
         kept = queries.find_positions(raw, behind) if behind else {}
         judge = Judge(standings, rosters, kept)
         verdicts = [judge.judge(submission.envelopes) for submission in group]
-        self._write(conn, judge.plan)
+        self._write(conn, judge.plan, numbers)
         return verdicts
 
-    def _write(self, conn: Connection, plan: Plan) -> None:
+    def _write(self, conn: Connection, plan: Plan, numbers: Sequence[int]) -> None:
         raw, recv_ms = queries.raw_of(conn), clock.now_ms()
         if plan.accepted:
-            numbers = queries.take_numbers(raw, len(plan.accepted))
-            numbered = list(zip(plan.accepted, numbers, strict=True))
+            numbered = list(zip(plan.accepted, numbers, strict=False))
             queries.copy_envelopes(
                 raw, copy_file(pack_envelope(c, number, recv_ms) for c, number in numbered)
             )

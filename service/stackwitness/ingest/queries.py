@@ -42,14 +42,16 @@ def load_roster(conn: Connection, stn: str) -> Roster | None:
     return Roster(stn, version, keys, channels)
 
 
-def lock_stations(raw: Raw, stns: Sequence[str]) -> dict[str, Standing]:
+def lock_stations(raw: Raw, stns: Iterable[str], count: int) -> tuple[dict[str, Standing], list[int]]:
     """Lock stations, in order of id so that two committers never deadlock; return where they stand.
+
+    Also returns `count` new envelope numbers: taken under the lock, they ascend along each station's chain.
 
     The lock is on `station`, not on the head: a new station has no head yet. Reading is a statement of its
     own, whose snapshot is younger than whatever the lock waited for.
     """
     ordered = sorted(stns)
-    with raw.pipeline(), raw.cursor() as cursor:
+    with raw.pipeline(), raw.cursor() as cursor, raw.cursor() as counter:
         raw.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
         raw.execute("SELECT 1 FROM station WHERE stn = ANY(%s) ORDER BY stn FOR NO KEY UPDATE", (ordered,))
         cursor.execute(
@@ -58,13 +60,15 @@ def lock_stations(raw: Raw, stns: Sequence[str]) -> dict[str, Standing]:
             " JOIN subject_head e ON e.subj = s.subj LEFT JOIN station_head h ON h.stn = s.stn",
             (ordered, [subject_of(stn) for stn in ordered]),
         )
-        rows = cursor.fetchall()
-    return {
+        counter.execute("SELECT nextval('envelope_no_seq') FROM generate_series(1, %s)", (count,))
+        rows, numbers = cursor.fetchall(), [number for (number,) in counter.fetchall()]
+    standings = {
         stn: Standing(version, None, None)
         if env_id is None
         else Standing(version, StationHead(ep, seq, bytes(env_id)), to_ms(last_at))
         for stn, version, ep, seq, env_id, last_at in rows
     }
+    return standings, numbers
 
 
 def find_positions(raw: Raw, positions: Iterable[tuple[str, int, int]]) -> dict[tuple[str, int, int], Kept]:
@@ -80,12 +84,6 @@ def find_positions(raw: Raw, positions: Iterable[tuple[str, int, int]]) -> dict[
         (stn, ep, seq): Kept(bytes(env_id), ep, seq, count)
         for stn, ep, seq, env_id, count in cursor.fetchall()
     }
-
-
-def take_numbers(raw: Raw, count: int) -> list[int]:
-    """Return that many new envelope numbers, ascending."""
-    cursor = raw.execute("SELECT nextval('envelope_no_seq') FROM generate_series(1, %s)", (count,))
-    return [number for (number,) in cursor.fetchall()]
 
 
 def copy_envelopes(raw: Raw, stream: bytes) -> None:
