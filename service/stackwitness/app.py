@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
-from importlib.util import find_spec
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -39,8 +38,6 @@ def create_app(wiring: Wiring) -> FastAPI:
     app.state.wiring = wiring
     app.include_router(health.router)
     for name in SLICES:
-        if find_spec(f"stackwitness.{name}") is None or find_spec(f"stackwitness.{name}.routes") is None:
-            continue
         app.include_router(import_module(f"stackwitness.{name}.routes").router)
     install_problems(app)
     app.add_middleware(BodyCap, max_bytes=wiring.settings.max_body_bytes)
@@ -52,9 +49,6 @@ def create_app(wiring: Wiring) -> FastAPI:
 @asynccontextmanager
 async def run_committer(app: FastAPI) -> AsyncIterator[None]:
     """Run the ingest committer while the application serves."""
-    if find_spec("stackwitness.ingest") is None:
-        yield
-        return
     from stackwitness.ingest.flow import Committer
 
     with Committer(app.state.wiring) as committer:

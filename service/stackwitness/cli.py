@@ -1,15 +1,22 @@
 """The command line: parse, then call the room that does the work (imported only then: starts stay light)."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
 
+from emdi.errors import EmdiError
 from stackwitness.db.embedded import ClusterError, open_database
+from stackwitness.errors import StackwitnessError
 from stackwitness.settings import Settings
 from stackwitness.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from stackwitness.wiring import Wiring
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -28,6 +35,20 @@ def load_settings(home: Path | None = None, port: int | None = None) -> Settings
         raise typer.Exit(2) from None
     configure_logging(as_json=settings.log_json)
     return settings
+
+
+@contextmanager
+def opened(home: Path | None, port: int | None = None) -> "Iterator[Wiring]":
+    """Yield this process's wiring over the database the settings name; the engine is closed at the end."""
+    from stackwitness.wiring import wire
+
+    settings = load_settings(home, port)
+    with open_database(settings) as url:
+        wiring = wire(settings.model_copy(update={"database_url": url}))
+        try:
+            yield wiring
+        finally:
+            wiring.engine.dispose()
 
 
 @app.command()
@@ -52,20 +73,17 @@ def serve(home: Home = None, port: Port = None) -> None:
     """Serve the API and the console."""
     from stackwitness.serving import run_serve
 
-    settings = load_settings(home, port)
-    with open_database(settings) as url:
-        run_serve(settings.model_copy(update={"database_url": url}))
+    with opened(home, port) as wiring:
+        run_serve(wiring)
 
 
 @app.command()
 def log(home: Home = None) -> None:
     """Sequence, publish and have signed what waits for the log."""
     from stackwitness.log.loop import run_log
-    from stackwitness.wiring import wire
 
-    settings = load_settings(home)
-    with open_database(settings) as url:
-        run_log(wire(settings.model_copy(update={"database_url": url})))
+    with opened(home) as wiring:
+        run_log(wiring)
 
 
 @app.command()
@@ -85,11 +103,9 @@ def signer(
 def worker(home: Home = None) -> None:
     """Work off jobs: detection and exports."""
     from stackwitness.detection.tasks import run_worker
-    from stackwitness.wiring import wire
 
-    settings = load_settings(home)
-    with open_database(settings) as url:
-        run_worker(wire(settings.model_copy(update={"database_url": url})))
+    with opened(home) as wiring:
+        run_worker(wiring)
 
 
 @app.command()
@@ -150,11 +166,78 @@ def replay(
     raise typer.Exit(code)
 
 
+@app.command()
+def export(
+    station: Annotated[str, typer.Option(help="id of the station")],
+    from_at: Annotated[str, typer.Option("--from", help="first time, UTC")],
+    to_at: Annotated[str, typer.Option("--to", help="end, UTC")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the bundle to write")],
+    purpose: Annotated[str, typer.Option(help="why; stands in the bundle")] = "command line",
+    account: Annotated[str, typer.Option(help="who asks; an account's id")] = "regulator",
+    home: Home = None,
+) -> None:
+    """Write an evidence bundle that stackwitness-verify checks offline; the log process must be running."""
+    from stackwitness.evidence.command import run_export
+
+    with opened(home) as wiring:
+        export_id = run_export(
+            wiring,
+            stn=station,
+            from_at=from_at,
+            to_at=to_at,
+            output=output,
+            purpose=purpose,
+            account_id=account,
+        )
+    typer.echo(f"export {export_id}: {output}")
+
+
+@app.command()
+def fsck(
+    home: Home = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of lines")] = False,
+    policy: Annotated[Path | None, typer.Option(help="policy file to hold the checkpoint against")] = None,
+) -> None:
+    """Re-derive everything from the raw entries and name what differs: 0 clean, 1 tampered, 2 incomplete."""
+    from stackwitness.log.fsck.terminal import run_fsck
+
+    with opened(home) as wiring:
+        code = run_fsck(wiring.engine, wiring.settings, as_json=as_json, policy_file=policy)
+    raise typer.Exit(code)
+
+
+@app.command()
+def account(
+    account_id: Annotated[str, typer.Argument(help="id: lower-case letters, digits, dashes")],
+    role: Annotated[str, typer.Option(help="operator, inspector, regulator or auditor")],
+    name: Annotated[str, typer.Option(help="name shown in the console")] = "",
+    home: Home = None,
+) -> None:
+    """Make an account if it is new, and print a new bearer token of it (shown this once)."""
+    from stackwitness.accounts.command import issue_account
+
+    with opened(home) as wiring:
+        typer.echo(issue_account(wiring.engine, account_id, name or account_id, role))
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="ingest")] = "ingest",
+    rounds: Annotated[int, typer.Option(help="runs of each contender; medians are shown", min=1)] = 3,
+) -> None:
+    """Measure this machine: the service beside its peers, as ratios, in one run."""
+    from stackwitness.bench.ingest import run
+
+    if what != "ingest":
+        raise typer.BadParameter(f"{what!r} is not ingest")
+    run(rounds)
+
+
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what is expected to go wrong is one line, not a traceback."""
     try:
         app()
-    except ClusterError as error:
+    except (ClusterError, StackwitnessError, EmdiError) as error:
         typer.echo(f"stackwitness: {error}", err=True)
         raise SystemExit(1) from None
 

@@ -29,7 +29,8 @@ def current_revision(conn: Connection) -> str | None:
     """Return the revision the database stands at, None for an empty one."""
     if conn.scalar(text("SELECT to_regclass('alembic_version') IS NULL")):
         return None
-    return conn.scalar(text("SELECT version_num FROM alembic_version"))
+    revision: str | None = conn.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
 def migrate(url: str) -> None:
