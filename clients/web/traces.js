@@ -38,7 +38,7 @@ function paint(trace, data) {
         ctx.fillStyle = "#9c1c1c";
         ctx.font = `${11 * ratio}px system-ui, sans-serif`;
         ctx.textAlign = "right";
-        ctx.fillText(`${data.words.limit} ${trace.limit}`, bbox.left + bbox.width - 4 * ratio, y - 4 * ratio);
+        ctx.fillText(`${data.words.limit} ${trace.limit}`, bbox.left + bbox.width - 4 * ratio, y + (y - bbox.top < 16 * ratio ? 13 : -4) * ratio);
       }
       for (const [from, to, letter] of trace.marks) {
         ctx.fillStyle = COLOURS[letter] || "#888";

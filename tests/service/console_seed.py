@@ -1,7 +1,7 @@
-"""Seed a service with what an inspector meets: stations that pushed signed readings, flags of every picture, a decision.
+"""Seed a service with what an inspector meets: stations that pushed signed readings, flags of every picture.
 
-Everything enters by the front door: stations and keys over HTTP, readings as signed envelopes, flags and decisions
-through their flows.
+Everything enters by the front door: stations and keys over HTTP, readings as signed envelopes, flags through
+their flow.
 """
 
 import math
@@ -9,17 +9,17 @@ import random
 from decimal import Decimal
 from typing import Any
 
-from emdi.envelope import ZERO_HASH, seal_envelope
-from emdi.keys import LocalKey
-from emdi.pack import Record
-from stackwitness_detectors.contract import Finding
 from tests.service.rig import key_form, station_form
 from tests.support.service import Service
 
+from emdi.envelope import ZERO_HASH, seal_envelope
+from emdi.keys import LocalKey
+from emdi.pack import Record
 from stackwitness import clock
 from stackwitness.db.unit import unit_of_work
 from stackwitness.flags import flow as flags
 from stackwitness.flags.domain import Flag, Provenance
+from stackwitness_detectors.contract import Finding
 
 HOUR_MS = 3_600_000
 STEP_MS = 15 * 60_000
@@ -170,18 +170,29 @@ def raise_one(service: Service, stn: str, plant: Plant, number: int) -> Flag:
     plot = draw(picture, plant)
     from_ms, to_ms = plot["interval"]
     finding = Finding(
-        detector=kind, version="1", family=picture, kind=kind, kinds=kinds, verdict=verdict,  # type: ignore[arg-type]
-        from_ms=from_ms, to_ms=to_ms, channels=("so2",), statistic=("hours", 31.0), e_value=31000.0 / (1 + number),
+        detector=kind,
+        version="1",
+        family=picture,
+        kind=kind,
+        kinds=kinds,
+        verdict=verdict,
+        from_ms=from_ms,
+        to_ms=to_ms,
+        channels=("so2",),
+        statistic=("hours", 31.0),
+        e_value=31000.0 / (1 + number),
         numbers={"held_h": 31, "level_mg_m3": 12.4, "load_lo_mw": 210.0, "load_hi_mw": 405.0},
-        text_en="so2 stayed at 12.4 mg/m3 for 31 h while load moved 210-405 MW; in 14 months of reference the longest "
-        "such hold was 4 h; e = 3.1e4.",
-        text_zh="so2 在 31 小时内一直保持 12.4 mg/m3,而负荷在 210-405 MW 之间变化;14 个月参考期内最长恒值为 4 小时;"
-        "e = 3.1e4。",
+        text_en="so2 stayed at 12.4 mg/m3 for 31 h while load moved 210-405 MW; in 14 months of reference "
+        "the longest such hold was 4 h; e = 3.1e4.",
+        text_zh="so2 在 31 小时内一直保持 12.4 mg/m3，而负荷在 210-405 MW 之间变化；14 个月参考期内"
+        "最长恒值为 4 小时；e = 3.1e4。",
         innocent=innocent,
-        look_at_en="Compare the analyser's own display and memory with the logger; look for a held or simulated output.",
-        look_at_zh="对比分析仪自身显示与存储数据和数采仪数据;查找信号保持或模拟输出。",
-        plot=plot, episode=f"{kind}:so2:{number}", extends=False,
-    )  # fmt: skip
+        look_at_en="Compare the analyser's own display and memory with the logger.",
+        look_at_zh="对比分析仪自身显示与存储数据和数采仪数据。",
+        plot=plot,
+        episode=f"{kind}:so2:{number}",
+        extends=False,
+    )
     provenance = Provenance(stn, 1, 12, 24, "aa" * 32, "bb" * 32)
     with unit_of_work(service.wiring.engine) as conn:
         flag = flags.raise_flag(conn, service.wiring.service_key, finding, provenance)
@@ -203,9 +214,13 @@ def draw(picture: str, plant: Plant) -> dict[str, Any]:
     if picture == "hold":
         so2[first : last + 1] = [12.4] * (last + 1 - first)
         plot["histogram"] = {
-            "edges": [float(2 * i) for i in range(18)], "counts": [300, 120, 40, 10, 4, 1, *[0] * 11], "reference": [],
-            "mark": 31.0, "label_en": "Length of holds in the reference, hours", "label_zh": "参考期内恒值持续时间(小时)",
-        }  # fmt: skip
+            "edges": [float(2 * i) for i in range(18)],
+            "counts": [300, 120, 40, 10, 4, 1, *[0] * 11],
+            "reference": [],
+            "mark": 31.0,
+            "label_en": "Length of holds in the reference, hours",
+            "label_zh": "参考期内恒值持续时间（小时）",
+        }
     elif picture == "residual":
         mid = [9 + 0.035 * c["load"] for c in course]
         plot["band"] = {"t": at_ms, "lo": [m - 2.4 for m in mid], "mid": mid, "hi": [m + 2.4 for m in mid]}
@@ -216,9 +231,13 @@ def draw(picture: str, plant: Plant) -> dict[str, Any]:
         plot["match"] = {"t": at_ms[40 : 40 + last + 1 - first], "v": so2[first : last + 1]}
     elif picture == "digits":
         plot["histogram"] = {
-            "edges": [float(i) for i in range(11)], "counts": [310, 90, 80, 95, 88, 260, 79, 91, 84, 70],
-            "reference": [124.7] * 10, "mark": None, "label_en": "Last digit of the values", "label_zh": "末位数字",
-        }  # fmt: skip
+            "edges": [float(i) for i in range(11)],
+            "counts": [310, 90, 80, 95, 88, 260, 79, 91, 84, 70],
+            "reference": [124.7] * 10,
+            "mark": None,
+            "label_en": "Last digit of the values",
+            "label_zh": "末位数字",
+        }
     elif picture == "density":
         bell = [max(0.0, 60 - abs(i - 12) * 3.0) for i in range(60)]
         plot["histogram"] = {

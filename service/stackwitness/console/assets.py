@@ -1,7 +1,7 @@
 """Serve the console's scripts and styles from memory: our own modules, and uPlot out of the youplot wheel.
 
-uPlot is third-party code that runs in an inspector's browser, so its bytes are pinned: a wheel that ships other bytes
-stops the server at start instead of reaching a browser.
+uPlot is third-party code that runs in an inspector's browser, so its bytes are pinned: a wheel that ships
+other bytes stops the server at start instead of reaching a browser.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fastapi import Response
 
-from ..errors import NotFound
+from stackwitness.errors import NotFound
 
 UPLOT_SHA256 = {
     "uplot.iife.min.js": "2d27e8ad3d228164525ce213f9dc716f39b4e3aee0cc773fb3491c96cf4921a2",

@@ -8,9 +8,8 @@ from fastapi import Depends, Form, Request
 
 from stackwitness.accounts.domain import Account
 from stackwitness.accounts.routes import optional_account
+from stackwitness.console.visit import Visit, visit_of
 from stackwitness.errors import Forbidden, Unauthorized
-
-from .visit import Visit, visit_of
 
 
 def open_visit(request: Request, account: Annotated[Account | None, Depends(optional_account)]) -> Visit:

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
-
 from sqlalchemy import Connection
 
 from stackwitness.accounts.domain import Account
-
-from .charts.panels import Span
-from .facts import at_of, ms_of
-from .views import ExportView
-
-evidence: Any = (
-    import_module("stackwitness.evidence.flow") if find_spec("stackwitness.evidence.flow") else None
-)
+from stackwitness.console.charts.panels import Span
+from stackwitness.console.facts import at_of, ms_of
+from stackwitness.console.views import ExportView
+from stackwitness.evidence import flow as evidence
+from stackwitness.evidence.domain import Export
 
 
 def request(conn: Connection, account: Account, stn: str, span: Span, purpose: str) -> str:
     """Ask for a bundle and return the export's id."""
-    asked = evidence.request_export(
-        conn, account, stn=stn, from_at=at_of(span.from_ms), to_at=at_of(span.to_ms), purpose=purpose
-    )
+    from_at, to_at = at_of(span.from_ms), at_of(span.to_ms)
+    asked = evidence.request_export(conn, account, stn=stn, from_at=from_at, to_at=to_at, purpose=purpose)
     return asked.export_id
 
 
@@ -33,13 +25,11 @@ def find(conn: Connection, export_id: str) -> ExportView:
 
 
 def list_exports(conn: Connection, stn: str | None) -> list[ExportView]:
-    """Return the exports of a station, or all, newest first."""
-    if evidence is None:
-        return []
+    """Return the exports of a station, or of all, newest first."""
     return [_view(export) for export in evidence.list_exports(conn, stn)]
 
 
-def _view(export: Any) -> ExportView:
+def _view(export: Export) -> ExportView:
     return ExportView(
         export.export_id,
         export.stn,

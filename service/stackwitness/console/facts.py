@@ -1,4 +1,4 @@
-"""Gather what a page shows from the flows and readers of the other slices. The console stores nothing and has no SQL."""
+"""Gather what a page shows from the other slices. The console stores nothing and has no SQL."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from sqlalchemy import Connection
 from emdi.chain import StationHead
 from emdi.event import parse_event
 from stackwitness.accounts import queries as accounts
+from stackwitness.console.views import (
+    ChannelView,
+    FlagDetail,
+    FlagView,
+    KeyView,
+    LogView,
+    ReviewView,
+    StationView,
+    severity,
+)
 from stackwitness.errors import NotFound
 from stackwitness.flags import flow as flags
 from stackwitness.flags.domain import Flag, FlagState
@@ -22,17 +32,6 @@ from stackwitness.reviews.domain import Review
 from stackwitness.stations import queries as stations
 from stackwitness.stations.domain import Channel, Station
 from stackwitness.wiring import Wiring
-
-from .views import (
-    ChannelView,
-    FlagDetail,
-    FlagView,
-    KeyView,
-    LogView,
-    ReviewView,
-    StationView,
-    severity,
-)
 
 KIND_EVENT = 2
 PAGE = 1000

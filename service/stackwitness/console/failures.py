@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from .locale import mark as _
-from .visit import redirect, visit_of
+from stackwitness.console.locale import mark as _
+from stackwitness.console.visit import redirect, visit_of
 
 # status -> title and advice; a status that is not here gets the words of 500 or 400.
 WORDS: dict[int, tuple[str, str]] = {

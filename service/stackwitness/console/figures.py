@@ -11,14 +11,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from . import words
-from .charts.evidence import draw_evidence
-from .charts.panels import Span
-from .charts.scale import DAY_MS, HOUR_MS
-from .charts.small import Place, Trace, draw_map, draw_sparkline, draw_trace
-from .charts.spec import PlotSpec, parse_plot
-from .locale import Tongue
-from .views import VERDICTS, ChannelView, FlagDetail, FlagView, StationView, TraceView
+from stackwitness.console import words
+from stackwitness.console.charts.evidence import draw_evidence
+from stackwitness.console.charts.panels import Span
+from stackwitness.console.charts.scale import DAY_MS, HOUR_MS
+from stackwitness.console.charts.small import Place, Trace, draw_map, draw_sparkline, draw_trace
+from stackwitness.console.charts.spec import PlotSpec, parse_plot
+from stackwitness.console.locale import Tongue
+from stackwitness.console.views import VERDICTS, ChannelView, FlagDetail, FlagView, StationView, TraceView
 
 STEP_MS = {"none": 60_000, "hour": HOUR_MS, "day": DAY_MS}
 

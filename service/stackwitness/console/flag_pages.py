@@ -6,16 +6,15 @@ from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter, Form, Query, Response
 
+from stackwitness.console import facts, figures
+from stackwitness.console.charts.scale import DAY_MS
+from stackwitness.console.doors import Signed, SignedForm
+from stackwitness.console.views import FlagView, severity
+from stackwitness.console.visit import Visit, redirect
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Unprocessable
 from stackwitness.reviews import flow as reviews
 from stackwitness.reviews.domain import MIN_REASON, Decision
-
-from . import facts, figures
-from .charts.scale import DAY_MS
-from .doors import Signed, SignedForm
-from .visit import Visit, redirect
-from .views import FlagView, severity
 
 router = APIRouter()
 MOST_SHOWN = 300
@@ -119,7 +118,10 @@ def _show(
 
 
 def neighbours(flag: FlagView, waiting: list[FlagView]) -> tuple[str | None, str | None]:
-    """Return the open flags before and behind this one in severity; behind the last one the first that still waits."""
+    """Return the open flags before and behind this one in severity.
+
+    Behind the last one, once it is decided, comes the first that still waits.
+    """
     others = [other for other in waiting if other.flag_id != flag.flag_id]
     place = severity(flag)
     before = [other.flag_id for other in others if severity(other) < place]

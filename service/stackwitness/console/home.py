@@ -7,13 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from stackwitness.accounts import flow as accounts
+from stackwitness.console import facts, figures, series
+from stackwitness.console.assets import answer_asset
+from stackwitness.console.doors import AnyVisit, Signed, SignedForm
+from stackwitness.console.visit import SESSION_COOKIE, Visit, redirect, safe_path, set_language
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Unauthorized
-
-from . import facts, figures, series
-from .assets import answer_asset
-from .doors import AnyVisit, Signed, SignedForm
-from .visit import SESSION_COOKIE, Visit, redirect, safe_path, set_language
 
 router = APIRouter()
 WEEK_DAYS = 7

@@ -32,7 +32,7 @@ class Tongue:
     messages: gettext.NullTranslations
 
     def say(self, text: str) -> str:
-        """Translate a message; an empty one stays empty (gettext would answer with the catalogue's header)."""
+        """Translate a message; an empty one stays empty, where gettext would give the catalogue's header."""
         return self.messages.gettext(text) if text else ""
 
     def pick(self, en: str, zh: str) -> str:
@@ -97,7 +97,7 @@ def tongue(code: str) -> Tongue:
 
 
 def choose_locale(cookie: str | None, accept_language: str | None) -> str:
-    """Return the visitor's language: the cookie, else the best of Accept-Language (RFC 9110 12.5.4), else English."""
+    """Return the cookie's language, else the best of Accept-Language (RFC 9110 12.5.4), else English."""
     if cookie in LOCALES:
         return cookie
     best, best_weight = "en", 0.0

@@ -9,13 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from stackwitness.console.charts.panels import Span
+from stackwitness.console.charts.scale import DAY_MS, HOUR_MS
+from stackwitness.console.facts import at_of, ms_of
+from stackwitness.console.views import ChannelView, StationView, TraceView
 from stackwitness.readings import flow as readings
 from stackwitness.readings.queries import Aggregate
-
-from .charts.panels import Span
-from .charts.scale import DAY_MS, HOUR_MS
-from .facts import at_of, ms_of
-from .views import ChannelView, StationView, TraceView
 
 RAW_DAYS = 2
 STEP_MS = {"hour": HOUR_MS, "day": DAY_MS}

@@ -8,16 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Response
 
 from stackwitness import clock
+from stackwitness.console import exports, facts, figures, series
+from stackwitness.console.charts.panels import Span
+from stackwitness.console.charts.scale import DAY_MS
+from stackwitness.console.doors import Signed, SignedForm
+from stackwitness.console.views import StationView
+from stackwitness.console.visit import redirect
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Forbidden, Unprocessable
-
-from . import exports, facts, figures, series
-from .charts.panels import Span
-from .charts.scale import DAY_MS
-from .doors import Signed, SignedForm
-from .locale import Tongue
-from .visit import redirect
-from .views import StationView
 
 router = APIRouter()
 DEFAULT_DAYS = 14
@@ -63,7 +61,7 @@ def show_station(
         trace_data=figures.pack_traces(t, traces, station.utc_offset_min, step_ms, within),
         letters=figures.letters_of(traces),
         aggregate=aggregate,
-        ranges=[(count, _name_range(t, count)) for count in RANGES],
+        ranges=[(count, t.say("%(count)s d") % {"count": count}) for count in RANGES],
         chosen_days=chosen,
         from_day=t.moment(span.from_ms, station.utc_offset_min)[:10],
         to_day=t.moment(span.to_ms - 1, station.utc_offset_min)[:10],
@@ -123,7 +121,3 @@ def _choose_span(station: StationView, days: int | None, from_day: date | None, 
     start = datetime.combine(from_day, time(), UTC) - offset
     end = datetime.combine(to_day, time(), UTC) + timedelta(days=1) - offset
     return Span(facts.ms_of(start), facts.ms_of(end), station.utc_offset_min)
-
-
-def _name_range(t: Tongue, days: int) -> str:
-    return t.duration(days * DAY_MS) if days < 60 else t.say("%(count)s days") % {"count": days}

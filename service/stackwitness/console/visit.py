@@ -14,18 +14,18 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from .. import clock
-from . import words
-from .assets import load_assets
-from .locale import COOKIE, LOCALES, Tongue, choose_locale, offset_label, tongue
-from .views import DECISIONS, VERDICTS
+from stackwitness import clock
+from stackwitness.console import words
+from stackwitness.console.assets import load_assets
+from stackwitness.console.locale import COOKIE, LOCALES, Tongue, choose_locale, offset_label, tongue
+from stackwitness.console.views import DECISIONS, VERDICTS
 
 if TYPE_CHECKING:
-    from ..accounts.flow import Account
-    from ..wiring import Wiring
+    from stackwitness.accounts.domain import Account
+    from stackwitness.wiring import Wiring
 
 SESSION_COOKIE = "sw_session"
-# 'self' only: no CDN, no inline script or style; uPlot sets styles through the object model, which CSP allows.
+# 'self' only: no CDN, no inline script or style; uPlot styles through the object model, which CSP allows.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -54,7 +54,7 @@ class Visit:
 
     @property
     def csrf(self) -> str:
-        """Return the token a form must carry: derived from the session cookie, which no other site can read."""
+        """Return the token a form must carry, made from the session cookie, which no other site can read."""
         session = self.request.cookies.get(SESSION_COOKIE, "")
         return hashlib.sha256(b"stackwitness csrf\0" + session.encode()).hexdigest()
 

@@ -1,10 +1,10 @@
-"""Words for the codes that findings, readings and jobs carry. An unknown code is shown as it is, never hidden."""
+"""Words for the codes of findings, readings and jobs. An unknown code is shown as it is, never hidden."""
 
 from __future__ import annotations
 
-from .locale import Tongue
-from .locale import mark as _
-from .views import TONES
+from stackwitness.console.locale import Tongue
+from stackwitness.console.locale import mark as _
+from stackwitness.console.views import TONES
 
 _VERDICT = {"cannot be": _("cannot be"), "very unlikely": _("very unlikely"), "unusual": _("unusual")}
 _DECISION = {

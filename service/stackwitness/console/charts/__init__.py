@@ -1,1 +1,1 @@
-"""Pictures drawn as SVG text on the server: pure functions from numbers to markup, no third-party drawing code."""
+"""Pictures drawn as SVG text on the server: pure functions from numbers to markup."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from .scale import Scale
+from stackwitness.console.charts.scale import Scale
 
 Point = tuple[float, float]
 
@@ -111,7 +111,7 @@ def thin(
         stretch = range(start, min(start + stride, len(at_ms)))
         real = [(values[i], i) for i in stretch if values[i] is not None]
         if real:
-            kept += sorted({min(real)[1], max(real)[1]})  # type: ignore[type-var]
+            kept += sorted({min(real)[1], max(real)[1]})
         if len(real) < len(stretch) / 2:
             kept.append(next(i for i in stretch if values[i] is None))
     kept = sorted(set(kept))

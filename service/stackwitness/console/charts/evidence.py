@@ -1,14 +1,15 @@
-"""Draw the evidence of one finding: what was reported, what it should have moved with, and why that is odd."""
+"""Draw the evidence of one finding: what was reported, what it should have moved with, why that is odd."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from markupsafe import Markup
 
-from .canvas import Canvas, runs_of
-from .panels import (
+from stackwitness.console.charts.canvas import Canvas, runs_of
+from stackwitness.console.charts.panels import (
     LEFT,
     RIGHT,
     Panel,
@@ -21,8 +22,8 @@ from .panels import (
     open_panel,
     shade,
 )
-from .scale import Scale, extent, tick_label, value_ticks
-from .spec import PlotSpec, Series
+from stackwitness.console.charts.scale import Scale, extent, tick_label, value_ticks
+from stackwitness.console.charts.spec import PlotSpec, Series
 
 WIDTH = 920.0
 MAIN_PX, CONTEXT_PX, BARS_PX = 210.0, 96.0, 220.0
@@ -52,7 +53,7 @@ def draw_evidence(
     pictures: list[Markup] = []
     if spec.series:
         pictures.append(_draw_timeline(spec, channels, t, utc_offset_min, title))
-    if spec.match is not None and spec.match.t:
+    if spec.match is not None and spec.match.t and spec.series:
         pictures.append(_draw_overlay(spec, channels, t))
     if spec.histogram is not None and spec.histogram.counts:
         bars = _draw_histogram(spec, t, title)
@@ -176,7 +177,7 @@ def _draw_histogram(spec: PlotSpec, t: Says, title: str) -> Markup:
         )
     if len(reference) == len(counts):
         steps = [(x(e), y(reference[min(i, len(counts) - 1)])) for i, e in enumerate(edges)]
-        stair = [p for (x1, y1), (x2, _) in zip(steps, steps[1:], strict=False) for p in ((x1, y1), (x2, y1))]
+        stair = [p for (x1, y1), (x2, _) in pairwise(steps) for p in ((x1, y1), (x2, y1))]
         canvas.polyline([stair], "reference")
     _label_bins(canvas, x, edges, top + BARS_PX)
     if histogram.mark is not None and edges[0] <= histogram.mark <= edges[-1]:
@@ -191,9 +192,7 @@ def _draw_histogram(spec: PlotSpec, t: Says, title: str) -> Markup:
 
 
 def _label_bins(canvas: Canvas, x: Scale, edges: Sequence[float], bottom: float) -> None:
-    unit_bins = len(edges) <= 21 and all(
-        abs(b - a - 1) < 1e-9 for a, b in zip(edges, edges[1:], strict=False)
-    )
+    unit_bins = len(edges) <= 21 and all(abs(b - a - 1) < 1e-9 for a, b in pairwise(edges))
     if unit_bins:
         # Bins of width one are digits or classes: name the bin, not its edge.
         for edge in edges[:-1]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .canvas import Canvas, runs_of, thin
-from .scale import Scale, tick_label, time_ticks, value_ticks
+from stackwitness.console.charts.canvas import Canvas, runs_of, thin
+from stackwitness.console.charts.scale import Scale, tick_label, time_ticks, value_ticks
 
 LEFT = 62.0
 RIGHT = 12.0

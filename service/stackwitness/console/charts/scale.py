@@ -64,7 +64,7 @@ def value_ticks(lo: float, hi: float, count: int = 4) -> list[float]:
     step = next(power * m for m in (1, 2, 5, 10) if span / (power * m) <= count + 0.5)
     first = math.ceil(lo / step - 1e-9)
     last = math.floor(hi / step + 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)] or [lo]
 
 
 def tick_label(value: float) -> str:
@@ -87,7 +87,7 @@ def time_ticks(from_ms: int, to_ms: int, utc_offset_min: int, count: int = 8) ->
         day = local.strftime("%m-%d") if span < 200 * DAY_MS else local.strftime("%Y-%m")
         strong = day != last_day
         label = (
-            day if step >= DAY_MS or strong and local.hour == local.minute == 0 else local.strftime("%H:%M")
+            day if step >= DAY_MS or (strong and local.hour == local.minute == 0) else local.strftime("%H:%M")
         )
         ticks.append(TimeTick(at_ms, label, strong))
         last_day = day

@@ -8,14 +8,22 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from .canvas import Canvas, px, runs_of, thin
-from .panels import Span, draw_limit, draw_marks, draw_series, draw_time_axis, open_panel, shade
-from .scale import Scale, extent
+from stackwitness.console.charts.canvas import Canvas, px, runs_of, thin
+from stackwitness.console.charts.panels import (
+    Span,
+    draw_limit,
+    draw_marks,
+    draw_series,
+    draw_time_axis,
+    open_panel,
+    shade,
+)
+from stackwitness.console.charts.scale import Scale, extent
 
 
 @dataclass(frozen=True)
 class Place:
-    """A station on the map: where, how its flags stand ("quiet", "unusual", "unlikely", "impossible"), its page."""
+    """A station on the map: where it is, its page, and the tone of its gravest open flag ("quiet": none)."""
 
     stn: str
     name: str
@@ -87,7 +95,8 @@ def draw_map(places: Sequence[Place], title: str) -> Markup:
         end = x > width * 0.62
         label_x = x - 11 if end else x + 11
         canvas.raw(
-            f'<a href="{escape(place.href)}" class="place tone-{place.tone}"><title>{escape(place.name)}</title>'
+            f'<a href="{escape(place.href)}" class="place tone-{place.tone}">'
+            f"<title>{escape(place.name)}</title>"
             f'<circle cx="{px(x)}" cy="{px(y)}" r="7"/>'
             f'<text x="{px(label_x)}" y="{px(y + lower)}" text-anchor="{"end" if end else "start"}">'
             f"{escape(place.stn)}</text></a>"

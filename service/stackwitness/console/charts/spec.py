@@ -1,4 +1,4 @@
-"""Read the plot data that a finding carries: the picture is drawn from what was judged, not from what is stored now."""
+"""Read the plot data that a finding carries: the picture shows what was judged, not what is stored now."""
 
 from __future__ import annotations
 

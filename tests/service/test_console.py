@@ -1,0 +1,337 @@
+"""The console's promises to an inspector, and to whoever would trick one."""
+
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+from tests.service.console_seed import seed
+from tests.support.service import Service
+
+from stackwitness.accounts import flow as accounts
+from stackwitness.accounts.domain import Role
+from stackwitness.console.assets import UPLOT_SHA256, AssetMismatch, check_pinned, load_assets
+from stackwitness.console.failures import WORDS
+from stackwitness.console.flag_pages import neighbours
+from stackwitness.console.locale import choose_locale
+from stackwitness.console.views import VERDICTS, FlagView, severity
+from stackwitness.console.visit import safe_path
+from stackwitness.db.unit import unit_of_work
+from stackwitness.errors import DatabaseUnavailable, Forbidden
+from stackwitness.evidence import flow as evidence
+from stackwitness.problems import install_problems
+from stackwitness.settings import Settings
+
+HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+PAGES = (
+    "/",
+    "/flags",
+    "/flags?state=all",
+    "/stations",
+    "/stations/kiln-4",
+    "/stations/kiln-4?days=1",
+    "/exports",
+)
+REASON = "The logger shows a hold in these hours."
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """Give settings with sign-in links, as in development."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return Settings(mode="test", dev_links=True, home=home, database_url=database_url)
+
+
+def sign_in(service: Service, role: Role = "inspector") -> TestClient:
+    """Return a browser that followed the sign-in link of a role."""
+    service.headers(role)
+    with unit_of_work(service.wiring.engine) as conn:
+        token = accounts.issue_link(conn, role)
+    browser = TestClient(service.client.app, headers=HTML)
+    answer = browser.get("/sign-in", params={"token": token}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    return browser
+
+
+def csrf_of(page: str) -> str:
+    """Return the token in a page's forms."""
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
+    assert found is not None
+    return found[1]
+
+
+def test_a_stranger_is_led_to_the_sign_in(service: Service) -> None:
+    for path in (*PAGES, "/flags/x-1", "/exports/1"):
+        answer = service.client.get(path, headers=HTML, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"].split("?")[0]) == (303, "/sign-in"), path
+    assert service.client.get("/flags").json()["code"] == "account.unknown"
+
+
+def test_the_session_cookie_is_strict_and_ends_at_sign_out(service: Service) -> None:
+    service.headers("inspector")
+    with unit_of_work(service.wiring.engine) as conn:
+        token = accounts.issue_link(conn, "inspector")
+    browser = TestClient(service.client.app, headers=HTML)
+    answer = browser.get(
+        "/sign-in", params={"token": token, "next": "//evil.example"}, follow_redirects=False
+    )
+    assert answer.headers["location"] == "/"
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    page = browser.get("/").text
+    session = browser.cookies["sw_session"]
+    assert browser.post("/sign-out", data={"csrf": csrf_of(page)}, follow_redirects=False).status_code == 303
+    browser.cookies.set("sw_session", session)
+    assert browser.get("/", follow_redirects=False).headers["location"] == "/sign-in"
+    assert browser.get("/sign-in", params={"token": "nonsense"}).status_code == 401
+
+
+def test_every_page_speaks_both_languages_and_runs_no_inline_script(service: Service) -> None:
+    flag_ids = [flag.flag_id for flag in seed(service, flags_each=2, days=3)]
+    service.settle()
+    browser = sign_in(service)
+    for code, lang, word in (("en", "en", "overview"), ("zh", "zh-Hans", "总览")):
+        browser.get(f"/language/{code}")
+        for path in (*PAGES, *(f"/flags/{flag_id}" for flag_id in flag_ids), "/nothing"):
+            answer = browser.get(path)
+            assert answer.status_code == (404 if path == "/nothing" else 200), answer.text
+            assert f'<html lang="{lang}">' in answer.text
+            assert word in answer.text
+            policy = answer.headers["content-security-policy"]
+            assert "script-src 'self';" in policy
+            assert "unsafe" not in policy
+            assert "http:" not in answer.text.replace("http://www.w3.org/2000/svg", "")
+            assert not re.search(
+                r"<script(?![^>]*(?:src=|application/json))[^>]*>|\son\w+=|<[^>]*\sstyle=", answer.text
+            )
+            assert "<4>" not in answer.text
+
+
+def test_names_are_escaped_even_inside_the_charts_data(service: Service) -> None:
+    seed(service, flags_each=1, days=1)
+    page = sign_in(service).get("/stations/kiln-4").text
+    assert "Kiln &lt;4&gt; &amp; &#34;cooler&#34;" in page
+    data = re.search(r'<script type="application/json" id="traces">(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+    assert not set("<>&") & set(data[1])
+
+
+def test_an_inspector_decides_and_goes_on(service: Service) -> None:
+    seed(service, stations=2, flags_each=2, days=1)
+    browser = sign_in(service)
+    first = browser.get("/flags/next", follow_redirects=False).headers["location"]
+    page = browser.get(first).text
+    form = {"csrf": csrf_of(page), "decision": "explained", "reason": REASON}
+    assert browser.post(first, data={**form, "csrf": "0" * 64}).status_code == 403
+    assert browser.post(first, data={**form, "csrf": ""}).status_code == 403
+    short = browser.post(first, data={**form, "reason": "no <b>"})
+    assert short.status_code == 422
+    assert "at least 10 characters" in short.text
+    assert "no &lt;b&gt;</textarea>" in short.text
+    assert browser.post(first, data={**form, "decision": "burn"}).status_code == 422
+    assert service.rows("SELECT 1 FROM review") == []
+    decided = browser.post(first, data=form)
+    assert (decided.status_code, str(decided.url.path)) == (200, first)
+    assert REASON in decided.text
+    following = re.search(r'href="(/flags/[^"]+)" autofocus', decided.text)
+    assert following is not None
+    assert following[1] == browser.get("/flags/next", follow_redirects=False).headers["location"] != first
+    assert first not in browser.get("/flags").text
+    assert first in browser.get("/flags?state=decided").text
+
+
+def test_only_inspectors_decide(service: Service) -> None:
+    (flag, *_) = seed(service, stations=1, flags_each=1, days=1)
+    for role in ("regulator", "auditor", "operator"):
+        browser = sign_in(service, role)
+        page = browser.get(f"/flags/{flag.flag_id}").text
+        assert "<textarea" not in page
+        form = {"csrf": csrf_of(page), "decision": "dismissed", "reason": REASON}
+        assert browser.post(f"/flags/{flag.flag_id}", data=form).status_code == 403
+    assert service.rows("SELECT 1 FROM review") == []
+
+
+def test_a_flag_page_carries_its_provenance(service: Service) -> None:
+    (flag, *_) = seed(service, stations=1, flags_each=1, days=1)
+    service.settle()
+    page = sign_in(service).get(f"/flags/{flag.flag_id}").text
+    event_id = flag.event_id.hex()
+    (row,) = service.rows("SELECT idx FROM log_entry WHERE entry_id = :id", id=flag.event_id)
+    for words in (
+        f"entry {row.idx}",
+        f"/v1/events/{event_id}",
+        f"/v1/receipts/{event_id}",
+        "aa" * 12,
+        "12–24",
+    ):
+        assert words in page
+    for words in ("Analyser event log", "freezing a value", flag.text_en, "<svg"):
+        assert words in page
+    # The links that a page offers must lead somewhere.
+    assert service.client.get(f"/v1/events/{event_id}", headers=service.headers("auditor")).status_code == 200
+
+
+def test_filters_keep_what_they_name(service: Service) -> None:
+    flags = seed(service, stations=2, flags_each=3, days=1)
+    browser = sign_in(service)
+    for query, kept in (
+        ("verdict=cannot be", [f for f in flags if f.verdict == "cannot be"]),
+        ("station=beiling-1", [f for f in flags if f.stn == "beiling-1"]),
+        ("kind=copy", [f for f in flags if f.kind == "copy"]),
+        ("state=decided", []),
+    ):
+        shown = re.findall(
+            r'class="row-link">|<a href="/flags/([^"]+)" class="row-link', browser.get(f"/flags?{query}").text
+        )
+        assert sorted(shown) == sorted(f.flag_id for f in kept)
+    assert browser.get("/flags?state=maybe").status_code == 422
+
+
+def test_a_foolish_range_is_a_page_not_a_crash(service: Service) -> None:
+    seed(service, stations=1, flags_each=0, days=1)
+    browser = sign_in(service)
+    for query in ("from=2026-02-02&to=2026-01-01", "from=0001-01-01&to=9999-12-31", "from=x&to=y", "days=0"):
+        assert browser.get(f"/stations/riverside-2?{query}").status_code == 422
+    assert browser.get("/stations/riverside-2?from=2020-01-01&to=2020-01-02").status_code == 200
+    assert browser.get("/stations/none").status_code == 404
+
+
+@pytest.mark.parametrize("status", [403, 404, 500, 503])
+def test_errors_are_pages_for_people_and_problems_for_programs(status: int) -> None:
+    app = FastAPI()
+    install_problems(app)
+
+    @app.get("/broken")
+    async def broken() -> None:
+        if status == 503:
+            raise DatabaseUnavailable()
+        if status == 403:
+            raise Forbidden()
+        raise RuntimeError("the secret is 12345")
+
+    client = TestClient(app, raise_server_exceptions=False)
+    path, sent = ("/broken", status) if status in (403, 500, 503) else ("/nothing", 404)
+    page = client.get(path, headers=HTML)
+    assert page.status_code == sent
+    assert WORDS[sent][0] in page.text
+    assert "12345" not in page.text
+    assert "Traceback" not in page.text
+    assert client.get(path).headers["content-type"] == "application/problem+json"
+    if sent == 503:
+        assert page.headers["retry-after"] == "1"
+
+
+def test_machine_paths_answer_machines_even_in_a_browser(service: Service) -> None:
+    assert (
+        service.client.get("/v1/nothing", headers=HTML).headers["content-type"] == "application/problem+json"
+    )
+
+
+@given(st.text(max_size=30))
+def test_no_redirect_leaves_the_site(tail: str) -> None:
+    for path in (tail, "/" + tail, "//" + tail, "/\\" + tail):
+        target = safe_path(path)
+        assert target.startswith("/")
+        assert not target.startswith(("//", "/\\"))
+        assert target.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("cookie", "accept", "code"),
+    [
+        (None, None, "en"),
+        ("zh", "en", "zh"),
+        ("xx", "zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        (None, "en-GB,en;q=0.9,zh;q=0.8", "en"),
+        (None, "de, zh-TW;q=0.3, en;q=0.2", "zh"),
+        (None, "zh;q=x, en;q=0.1", "en"),
+        (None, "zh;q=0", "en"),
+    ],
+)
+def test_the_language_is_the_visitors(cookie: str | None, accept: str | None, code: str) -> None:
+    assert choose_locale(cookie, accept) == code
+
+
+def flag_view(number: int, verdict: str, e_value: float, decision: str | None) -> FlagView:
+    """Return a flag that differs in what its order depends on."""
+    return FlagView(
+        f"s-{number}", "s", "S", 0, "d", "k", verdict, 0, 1, (), e_value, "", "", number, decision
+    )
+
+
+@given(st.lists(st.tuples(st.sampled_from(VERDICTS), st.floats(0, 100)), min_size=1, max_size=12), st.data())
+def test_walking_the_open_flags_meets_each_once(rows: list[tuple[str, float]], data: st.DataObject) -> None:
+    flags = sorted((flag_view(i, v, e, None) for i, (v, e) in enumerate(rows)), key=severity)
+    by_id = {flag.flag_id: flag for flag in flags}
+    walked, here = [], flags[0].flag_id
+    while here:
+        walked.append(here)
+        here = neighbours(by_id[here], flags)[1] or ""
+    assert walked == [flag.flag_id for flag in flags]
+    # Behind the last flag, a decision leads to the first that still waits.
+    *waiting, last = flags
+    decided = flag_view(int(last.flag_id[2:]), last.verdict, last.e_value, "explained")
+    assert neighbours(decided, waiting)[1] == (waiting[0].flag_id if waiting else None)
+
+
+def test_assets_are_pinned_and_cached(service: Service) -> None:
+    assets = load_assets()
+    for name in UPLOT_SHA256:
+        with pytest.raises(AssetMismatch):
+            check_pinned(name, assets.files[name] + b" ")
+    fresh = service.client.get(assets.href("console.js"))
+    assert "immutable" in fresh.headers["cache-control"]
+    assert fresh.headers["content-type"].startswith("text/javascript")
+    assert service.client.get("/assets/old/console.js").headers["cache-control"] == "no-store"
+    for name in ("nothing.js", "..%2f..%2fpyproject.toml", "keys.js%00"):
+        assert service.client.get(f"/assets/x/{name}").status_code == 404
+
+
+def test_the_api_with_its_console_stays_light() -> None:
+    program = (
+        "import sys\nimport stackwitness.app, stackwitness.console.routes\n"
+        "from stackwitness.console.visit import environment\n"
+        "[environment(code).get_template('flag.html') for code in ('en', 'zh')]\n"
+        "heavy = {'numpy', 'scipy', 'sklearn', 'pyod', 'youplot'} & set(sys.modules)\n"
+        "status = open('/proc/self/status').read()\n"
+        "print(sorted(heavy), int(status.split('VmHWM:')[1].split()[0]) // 1024)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    heavy, peak_mb = said.rsplit(" ", 1)
+    assert heavy == "[]"
+    assert int(peak_mb) < 120
+
+
+def test_a_regulator_asks_for_evidence_and_downloads_it(service: Service) -> None:
+    seed(service, stations=1, flags_each=1, days=1)
+    service.settle()
+    browser = sign_in(service, "regulator")
+    page = browser.get("/stations/riverside-2").text
+    today = re.findall(r'name="to" value="([0-9-]+)"', page)[0]
+    form = {"csrf": csrf_of(page), "from": today, "to": today, "purpose": "Hearing <1>"}
+    asked = browser.post("/stations/riverside-2/exports", data=form)
+    export_id = asked.url.path.removeprefix("/exports/")
+    assert (asked.status_code, 'data-state="queued"' in asked.text) == (200, True)
+    assert "Hearing &lt;1&gt;" in asked.text
+    building = threading.Thread(target=evidence.build_export, args=(service.wiring, export_id))
+    building.start()
+    while building.is_alive():
+        service.settle()
+        building.join(0.05)
+    done = browser.get(f"/exports/{export_id}").text
+    link = re.search(r'href="(/v1/exports/[^"]+/bundle)"', done)
+    assert link is not None
+    assert browser.get(link[1]).content[:2] == b"PK"
+    assert export_id in browser.get("/exports").text
+    assert export_id in browser.get("/stations/riverside-2").text
+    inspector = sign_in(service, "inspector")
+    own = {**form, "csrf": csrf_of(inspector.get("/").text)}
+    assert inspector.post("/stations/riverside-2/exports", data=own).status_code == 403
