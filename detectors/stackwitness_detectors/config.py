@@ -42,6 +42,7 @@ class Config:
     tail_alpha_low: float = 1.5  # Hill exponent bounds: below 1.5 no mean, above 6 nothing is believed
     tail_alpha_high: float = 6.0
     tail_alpha_prior: float = 3.0
+    daily_alpha_high: float = 8.0  # daily means are nearly normal: their tails fall faster
     contrast_share: float = 0.02  # load counts as moving when its range exceeds 2 % of its highest value
     still_penalty: float = 10.0  # a hold while the load stands still must be this much rarer
     # Copies.

@@ -16,6 +16,7 @@ from stackwitness_detectors.memory import DAY_MS, Block, Memory
 from stackwitness_detectors.tail import e_value, monthly_rate, verdict_of
 
 DAYS_PER_MONTH = 30.0
+_LEAST_TAIL = 6
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class DailyTest:
         self.memory, self.config, self.tested = memory, config, tested
         self.budget = budget / max(len(tested), 1)
         self.past: dict[int, list[float]] = {k: [] for k in tested}
+        self.waiting: dict[int, list[tuple[int, float]]] = {k: [] for k in tested}
         self.episodes: dict[str, Any] = {}
         self.latest: dict[str, Judged] = {}
 
@@ -81,14 +83,17 @@ class DailyTest:
                 known = self.measure(k, earlier)
                 if known is not None:
                     self._learn(k, known.score)
+            self._ripen(k, day)
             judged = self.measure(k, day)
             if judged is not None:
                 rate = self.rate(k, judged)
                 if rate is not None and rate <= self.budget:
+                    # The days of a sliding window before its crossing belong to what was found.
+                    self.waiting[k] = [w for w in self.waiting[k] if w[0] * DAY_MS < judged.from_ms]
                     if not self.muted(k, day):
                         findings += self._flag(k, judged, rate)
                     continue
-                self._learn(k, judged.score)
+                self.waiting[k].append((day, judged.score))
             findings += self._quiet(k, day)
         return findings
 
@@ -98,7 +103,16 @@ class DailyTest:
         if len(past) < self.config.calibration_min_days:
             return None if self.needs_reference else judged.least_rate
         months = len(past) / DAYS_PER_MONTH
-        return max(judged.least_rate, monthly_rate(judged.score, past, months, self.config))
+        # The tail begins at the highest eighth: below it these scores are not Pareto-like at all.
+        kept = np.sort(np.array(past))[::-1][: max(_LEAST_TAIL, len(past) // 8)]
+        steepest = self.config.daily_alpha_high
+        return max(judged.least_rate, monthly_rate(judged.score, kept, months, self.config, steepest))
+
+    def _ripen(self, k: int, day: int) -> None:
+        """Take scores into the reference a fortnight late, so that a slow beginning does not teach it."""
+        lag = self.config.reference_lag_days
+        while self.waiting[k] and self.waiting[k][0][0] <= day - lag:
+            self._learn(k, self.waiting[k].pop(0)[1])
 
     def _learn(self, k: int, score: float) -> None:
         past = self.past[k]
@@ -173,6 +187,7 @@ class DailyTest:
         """Give a tree for the state."""
         return {
             "past": {self.memory.names[k]: np.array(past, np.float64) for k, past in self.past.items()},
+            "waiting": {self.memory.names[k]: waiting for k, waiting in self.waiting.items()},
             "episodes": dump_episodes(self.episodes),
             "latest": {name: asdict(judged) for name, judged in self.latest.items()},
         }
@@ -183,6 +198,9 @@ class DailyTest:
         for name, past in tree["past"].items():
             if name in here:
                 self.past[here[name]] = past.tolist()
+        for name, waiting in tree["waiting"].items():
+            if name in here:
+                self.waiting[here[name]] = [(int(day), float(score)) for day, score in waiting]
         self.episodes = {n: e for n, e in load_episodes(tree["episodes"]).items() if n in here}
         self.latest = {name: Judged(**fields) for name, fields in tree["latest"].items() if name in here}
 

@@ -19,18 +19,22 @@ HOURS_PER_MONTH = 720.0
 LEAST_RATE = 1e-12
 
 
-def hill_exponent(top: Values, config: Config) -> float:
+def hill_exponent(top: Values, config: Config, steepest: float) -> float:
     """Estimate the tail exponent of the largest values (descending), shrunk by four prior values."""
     positive = top[top > 0]
     if positive.size < 2:
         return config.tail_alpha_prior
     excess = float(np.log(positive / positive[-1]).sum())
     alpha = (positive.size - 1 + 4.0) / (excess + 4.0 / config.tail_alpha_prior)
-    return min(max(alpha, config.tail_alpha_low), config.tail_alpha_high)
+    return min(max(alpha, config.tail_alpha_low), steepest)
 
 
 def monthly_rate(
-    x: float, reference: Iterable[float] | NDArray[np.float64], months: float, config: Config
+    x: float,
+    reference: Iterable[float] | NDArray[np.float64],
+    months: float,
+    config: Config,
+    steepest: float | None = None,
 ) -> float:
     """Expect so many values >= x a month; `reference` holds at least the largest ones of `months` months."""
     values = np.sort(np.asarray(reference, np.float64))[::-1][: config.tail_keep]
@@ -40,7 +44,9 @@ def monthly_rate(
     above = int((values >= x).sum())
     if above:
         return (1 + above) / months
-    rate = (float(values[0]) / x) ** hill_exponent(values, config) / months
+    rate = (float(values[0]) / x) ** hill_exponent(
+        values, config, steepest or config.tail_alpha_high
+    ) / months
     return float(max(rate, LEAST_RATE))
 
 

@@ -13,7 +13,7 @@ from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
 
 _DAYS = 7
-_ORDINARY = 1.0  # Fisher z of a model worth testing: r = 0.76
+_ORDINARY = 0.45  # Fisher z of a model worth testing: r = 0.42
 _LEAST_SWING = 0.5  # the expectation must move at least half as much as it usually does
 
 

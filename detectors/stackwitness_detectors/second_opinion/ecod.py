@@ -34,6 +34,7 @@ class SecondOpinion(DailyTest):
         super().__init__(memory, config, residuals.targets, config.second_opinion_budget)
         self.residuals, self.others = residuals, others
         self.rows: dict[int, Values] = {k: np.empty((0, len(FEATURES))) for k in residuals.targets}
+        self.young: dict[int, list[tuple[int, list[float]]]] = {k: [] for k in residuals.targets}
 
     def muted(self, k: int, day: int) -> bool:
         """Speak only of what no test has named."""
@@ -45,6 +46,8 @@ class SecondOpinion(DailyTest):
         for k in self.tested:
             for earlier in self.residuals.fresh.get(k, []):
                 self._keep(k, self.features(k, earlier))
+            while self.young[k] and self.young[k][0][0] <= day - self.config.reference_lag_days:
+                self._keep(k, np.array(self.young[k].pop(0)[1]))
             row = self.features(k, day)
             if row is None:
                 findings += self._quiet(k, day)
@@ -54,7 +57,7 @@ class SecondOpinion(DailyTest):
                 if not self.muted(k, day):
                     findings += self._flag(k, judged, rate)
                 continue
-            self._keep(k, row)
+            self.young[k].append((day, row.tolist()))
             findings += self._quiet(k, day)
         return findings
 
@@ -98,7 +101,13 @@ class SecondOpinion(DailyTest):
         spread = np.where(high > low, high - low, 1.0)
         reference, score = ecod_scores((past - centre) / spread, ((row - centre) / spread)[None, :])
         x = math.exp(score / _STEEPNESS)
-        rate = monthly_rate(x, np.exp(reference / _STEEPNESS), len(past) / 30.0, self.config)
+        rate = monthly_rate(
+            x,
+            np.sort(np.exp(reference / _STEEPNESS))[-max(6, len(past) // 8) :],
+            len(past) / 30.0,
+            self.config,
+            self.config.daily_alpha_high,
+        )
         far = (row - centre) / spread
         most = int(np.abs(far).argmax())
         numbers: dict[str, float | int | str] = {
@@ -138,7 +147,12 @@ class SecondOpinion(DailyTest):
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state."""
-        return {**super().dump(), "rows": {self.memory.names[k]: rows for k, rows in self.rows.items()}}
+        names = self.memory.names
+        return {
+            **super().dump(),
+            "rows": {names[k]: rows for k, rows in self.rows.items()},
+            "young": {names[k]: young for k, young in self.young.items()},
+        }
 
     def load(self, tree: dict[str, Any]) -> None:
         """Read it back."""
@@ -147,6 +161,7 @@ class SecondOpinion(DailyTest):
         for name, rows in tree["rows"].items():
             if name in here:
                 self.rows[here[name]] = rows
+                self.young[here[name]] = [(int(day), row) for day, row in tree["young"][name]]
 
 
 def ecod_scores(reference: Values, rows: Values) -> tuple[Values, float]:

@@ -57,7 +57,7 @@ class LastDigits(DailyTest):
             self.why[k] = "the resolution is too coarse for the movement: last digits are not free"
             return None
         reference, counts = digit_cells(before, step), digit_cells(now, step)
-        statistic, p = compare(counts, reference)
+        statistic = compare(counts, reference)
         top = int(np.argmax(counts / counts.sum() - reference / reference.sum()))
         numbers: dict[str, float | int | str] = {
             "values": len(now),
@@ -68,8 +68,16 @@ class LastDigits(DailyTest):
             "counts": ",".join(str(int(c)) for c in counts),
             "reference": ",".join(str(int(c)) for c in reference),
         }
-        weeks = self.config.digit_window_hours / 24
-        return Judged(statistic, from_ms, to_ms - 1, numbers, p * DAYS_PER_MONTH / weeks)
+        return Judged(statistic, from_ms, to_ms - 1, numbers)
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Widen the chi-square law by how much the channel's own ordinary weeks exceed it."""
+        past = self.past[k]
+        wide = 1.0
+        if len(past) >= self.config.calibration_min_days:
+            wide = max(1.0, float(np.quantile(np.array(past), 0.9)) / float(stats.chi2.ppf(0.9, _CELLS - 1)))
+        p = float(stats.chi2.sf(judged.score / wide, _CELLS - 1))
+        return p * DAYS_PER_MONTH * 24 / self.config.digit_window_hours
 
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
@@ -155,12 +163,12 @@ def digit_cells(values: Values, step: float) -> NDArray[np.float64]:
     whole = np.round(scaled)
     on = np.abs(scaled - whole) < 1e-3
     digits = np.where(on, np.abs(whole) % 10, 10).astype(np.int64)
-    return np.bincount(digits, minlength=_CELLS) * np.float64(1)
+    counts: NDArray[np.float64] = np.bincount(digits, minlength=_CELLS).astype(np.float64)
+    return counts
 
 
-def compare(counts: NDArray[np.float64], reference: NDArray[np.float64]) -> tuple[float, float]:
-    """Give the two-sample G and its p-value; half a count in each cell keeps empty cells harmless."""
+def compare(counts: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
+    """Give the two-sample G; half a count in each cell keeps empty cells harmless."""
     table = np.array([counts, reference]) + 0.5
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
-    g = float(2.0 * (table * np.log(table / expected)).sum())
-    return g, float(stats.chi2.sf(g, _CELLS - 1))
+    return float(2.0 * (table * np.log(table / expected)).sum())

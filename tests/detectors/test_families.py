@@ -1,0 +1,157 @@
+"""Each family finds what it is for, says it with numbers in both languages, and leaves an honest plant alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from stackwitness_detectors import Finding, Frame
+from stackwitness_detectors.catalogue import CAUSES, LOOK_AT
+from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, LIMIT, found, plant, with_values
+
+DAYS = 70
+CLEAN = plant(DAYS, seed=11)
+START = 50 * 24  # row at which the forgeries begin
+
+
+def forged(kind: str) -> Frame:
+    rng = np.random.default_rng(5)
+    nox, so2 = CLEAN.values["nox"].copy(), CLEAN.values["so2"].copy()
+    letters = {name: s.copy() for name, s in CLEAN.status.items()}
+    week, fortnight = slice(START, START + 168), slice(START, START + 336)
+    if kind == "freeze 12 h":
+        nox[START : START + 12] = nox[START]
+    elif kind == "near freeze 48 h":
+        day = slice(START, START + 48)
+        nox[day] = np.round(nox[START] + 0.1 * rng.integers(-2, 3, 48), 1)
+    elif kind == "copy of 48 h":
+        nox[START : START + 48] = nox[START - 240 : START - 192]
+    elif kind == "scale 0.7, 7 d":
+        nox[week] = np.round(nox[week] * 0.7, 1)
+    elif kind == "generated, 7 d":
+        nox[week] = np.round(80 + 8 * rng.standard_normal(168), 1)
+    elif kind == "clip at limit, 14 d":
+        over = nox[fortnight] > LIMIT
+        nox[fortnight] = np.where(over, np.round(LIMIT * (1 - 0.02 * rng.random(336)), 1), nox[fortnight])
+    elif kind == "missing when high, 14 d":
+        nox[fortnight] = np.where(nox[fortnight] > LIMIT, np.nan, nox[fortnight])
+    elif kind == "status abuse, 14 d":
+        letters["nox"][fortnight][nox[fortnight] > LIMIT] = ord("M")
+    elif kind == "typed digits, 7 d":
+        typed = rng.choice([0, 0, 0, 5, 5, 3, 7], 168)
+        so2[week] = np.round(np.floor(so2[week] * 10) / 10 + typed / 100, 2)
+    elif kind == "rounded, 7 d":
+        so2[week] = np.round(so2[week], 1)
+    return Frame(CLEAN.at_ms, {**CLEAN.values, "nox": nox, "so2": so2}, letters)
+
+
+CASES = [
+    ("freeze 12 h", "freeze", "nox"),
+    ("near freeze 48 h", "freeze", "nox"),
+    ("copy of 48 h", "copy", "nox"),
+    ("scale 0.7, 7 d", "conditional", "nox"),
+    ("generated, 7 d", "conditional", "nox"),
+    ("clip at limit, 14 d", "shape", "nox"),
+    ("missing when high, 14 d", "availability", "nox"),
+    ("status abuse, 14 d", "availability", "nox"),
+    ("typed digits, 7 d", "shape", "so2"),
+    ("rounded, 7 d", "shape", "so2"),
+]
+
+
+def well_formed(finding: Finding) -> None:
+    assert finding.verdict in ("cannot be", "very unlikely", "unusual")
+    assert finding.e_value > 1
+    assert finding.from_ms <= finding.to_ms
+    assert any("\u4e00" <= letter <= "\u9fff" for letter in finding.text_zh)
+    for text in (finding.text_en, finding.text_zh, finding.look_at_en, finding.look_at_zh):
+        assert text
+        assert "fraud" not in text.lower()
+    assert set(finding.innocent) <= set(CAUSES)
+    assert finding.innocent
+    assert finding.kinds
+    assert (finding.look_at_en, finding.look_at_zh) == LOOK_AT[finding.kind]
+    assert finding.plot["kind"] in ("hold", "copy", "residual", "digits", "density", "missing", "features")
+    assert all(len(series["t"]) <= 600 and len(series["t"]) == len(series["v"]) for series in finding.plot["series"])
+    json.dumps(finding.plot, allow_nan=False)
+    json.dumps(finding.numbers, allow_nan=False)
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_an_honest_plant_is_left_alone(seed: int) -> None:
+    assert [f.text_en for f in found(plant(DAYS, seed=seed))] == []
+
+
+@pytest.mark.parametrize(("kind", "family", "channel"), CASES)
+def test_a_forgery_is_found(kind: str, family: str, channel: str) -> None:
+    findings = found(forged(kind))
+    hits = [f for f in findings if f.family == family and channel in f.channels]
+    assert hits, [f.text_en for f in findings]
+    assert all(f.to_ms >= CLEAN.at_ms[START] for f in hits)
+    for finding in findings:
+        well_formed(finding)
+
+
+def test_a_hold_is_told_at_the_crossing_at_doublings_and_at_the_end() -> None:
+    nox = CLEAN.values["nox"].copy()
+    nox[START : START + 102] = 60.3
+    told = [f for f in found(with_values(CLEAN, nox=nox)) if f.detector == "hold"]
+    assert [f.extends for f in told] == [False] + [True] * (len(told) - 1)
+    assert len({f.episode for f in told}) == 1
+    assert 3 <= len(told) <= 7
+    last = told[-1]
+    assert (last.from_ms, last.to_ms) == (CLEAN.at_ms[START], CLEAN.at_ms[START + 101])
+    assert last.verdict == "cannot be"
+    assert last.numbers["samples"] == 102
+    assert float(last.numbers["load_high"]) > float(last.numbers["load_low"])
+    assert "while load ran" in last.text_en
+    lengths = [f.to_ms - f.from_ms for f in told[:-1]]
+    assert all(b >= 2 * a for a, b in zip(lengths, lengths[1:], strict=False))
+
+
+@pytest.mark.parametrize("letter", list("CMHFDBR"))
+def test_a_marked_hold_is_no_finding(letter: str) -> None:
+    frame = plant(40, seed=6)
+    frame.values["nox"][700:760] = 60.3
+    frame.status["nox"][700:760] = ord(letter)
+    assert [f for f in found(frame) if f.detector == "hold"] == []
+
+
+def test_a_unit_that_is_off_is_not_held() -> None:
+    frame = plant(40, seed=6)
+    for name in ("load", "nox", "so2"):
+        frame.values[name][600:800] = 0.0
+    assert [f for f in found(frame) if f.family in ("freeze", "copy")] == []
+
+
+def test_repeated_whole_records_are_found() -> None:
+    values = {name: v.copy() for name, v in CLEAN.values.items()}
+    for v in values.values():
+        v[START : START + 6] = v[START]
+    kinds = {f.kind for f in found(Frame(CLEAN.at_ms, values, CLEAN.status))}
+    assert kinds & {"record_repeat", "hold"}
+
+
+def test_freeze_and_copy_at_five_minutes() -> None:
+    frame = plant(12, HOUR_MS // 12, seed=8)
+    nox, so2 = frame.values["nox"], frame.values["so2"]
+    held, copied = 8 * 288, 10 * 288
+    nox[held : held + 144] = nox[held]
+    so2[copied : copied + 288] = so2[copied - 1000 : copied - 712]
+    findings = found(frame)
+    assert {"hold", "copy"} <= {f.kind for f in findings}
+    assert all(f.from_ms >= frame.at_ms[held] - DAY_MS for f in findings)
+
+
+def test_substitute_data_is_named_for_a_flow() -> None:
+    context = CONTEXT
+    frame = plant(40, seed=9)
+    heat = np.round(frame.values["load"] * 9.7 + np.random.default_rng(1).normal(0, 20, len(frame.at_ms)), 1)
+    heat[700:770] = 2910.4
+    channels = tuple(c if c.name != "so2" else type(c)("so2", "heat input", "mmBtu/h", "flow") for c in context.channels)
+    findings = found(with_values(frame, so2=heat), type(context)("t2", channels))
+    holds = [f for f in findings if f.detector == "hold"]
+    assert holds
+    assert holds[-1].innocent[0] == "substitute_data"

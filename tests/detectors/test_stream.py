@@ -1,0 +1,113 @@
+"""The same readings in any chunking give the same findings and the same final state, byte for byte."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stackwitness_detectors import DetectorError, Finding, Frame, config_hash, run, state_hash
+from stackwitness_detectors.codec import decode_state, encode_state
+from tests.detectors.plants import CONTEXT, HOUR_MS, part, plant, with_values
+
+
+def odd_frame() -> Frame:
+    """Give 40 days with a freeze, a copy, gaps, marks and a low week, so that every family speaks or keeps state."""
+    frame = plant(40)
+    nox, so2, load = (frame.values[n].copy() for n in ("nox", "so2", "load"))
+    nox[500:540] = nox[500]
+    so2[700:748] = so2[400:448]
+    nox[800:] = np.round(nox[800:] * 0.6, 1)
+    so2[600:605] = np.nan
+    load[300:310] = 0.0
+    frame.status["so2"][100:104] = ord("C")
+    return with_values(frame, nox=nox, so2=so2, load=load)
+
+
+def streamed(frame: Frame, cuts: list[int]) -> tuple[list[Finding], bytes]:
+    findings: list[Finding] = []
+    state = None
+    for first, last in zip([0, *cuts], [*cuts, len(frame.at_ms)], strict=True):
+        result = run(CONTEXT, state, part(frame, first, last))
+        findings += result.findings
+        state = result.state
+    assert state is not None
+    return findings, state
+
+
+ODD = odd_frame()
+WHOLE = run(CONTEXT, None, ODD)
+
+
+def test_the_odd_frame_is_a_fair_trial() -> None:
+    assert {f.family for f in WHOLE.findings} >= {"freeze", "copy", "conditional"}
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.integers(0, len(ODD.at_ms)), max_size=5).map(sorted))
+def test_any_chunking_gives_the_same(cuts: list[int]) -> None:
+    findings, state = streamed(ODD, cuts)
+    assert findings == list(WHOLE.findings)
+    assert state == WHOLE.state
+    assert state_hash(state) == state_hash(WHOLE.state)
+
+
+def test_hour_by_hour_gives_the_same() -> None:
+    start = 820
+    head = run(CONTEXT, None, part(ODD, 0, start))
+    rest = [run(CONTEXT, head.state, part(ODD, start, start))]
+    for i in range(start, 900):
+        rest.append(run(CONTEXT, rest[-1].state, part(ODD, i, i + 1)))
+    batch = run(CONTEXT, None, part(ODD, 0, 900))
+    assert rest[-1].state == batch.state
+    assert [*head.findings, *(f for r in rest for f in r.findings)] == list(batch.findings)
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.integers(0, 288 * 6), max_size=5).map(sorted))
+def test_five_minute_data_in_any_chunking(cuts: list[int]) -> None:
+    frame = plant(6, HOUR_MS // 12, seed=4)
+    frame.values["nox"][900:1300] = frame.values["nox"][900]
+    whole = run(CONTEXT, None, frame)
+    findings, state = streamed(frame, cuts)
+    assert findings == list(whole.findings)
+    assert state == whole.state
+
+
+def test_an_empty_batch_changes_nothing() -> None:
+    again = run(CONTEXT, WHOLE.state, Frame(np.empty(0, np.int64), {}))
+    assert again.state == WHOLE.state
+    assert again.findings == ()
+
+
+def test_readings_that_are_not_later_are_noted_and_left_out() -> None:
+    again = run(CONTEXT, WHOLE.state, part(ODD, 900, 960))
+    assert again.state == WHOLE.state
+    assert any("not later" in note.reason for note in again.notes)
+
+
+def test_state_survives_its_encoding() -> None:
+    tree = decode_state(WHOLE.state)
+    assert encode_state(tree) == WHOLE.state
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        (b"", "state.version"),
+        (b"nonsense that is no state", "state.version"),
+        (b"SWDS\x63" + WHOLE.state[5:], "state.version"),
+        (WHOLE.state[:-20], "state.damaged"),
+        (WHOLE.state[:400] + bytes(50) + WHOLE.state[450:], "state.damaged"),
+    ],
+)
+def test_a_state_that_is_not_ours_is_refused(state: bytes, code: str) -> None:
+    with pytest.raises(DetectorError) as wrong:
+        run(CONTEXT, state, part(ODD, 0, 0))
+    assert wrong.value.code == code
+
+
+def test_the_configuration_has_a_stable_hash() -> None:
+    assert config_hash() == config_hash()
+    assert len(config_hash()) == 64
