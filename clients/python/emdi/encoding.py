@@ -135,19 +135,12 @@ def _refuse_constant(text: str) -> NoReturn:
 
 
 def _check_depth(value: object) -> None:
-    layer: list[object] = [value]
-    for _ in range(MAX_DEPTH + 1):
-        inner: list[object] = []
-        for item in layer:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
-        if not inner and not any(isinstance(item, dict | list) for item in layer):
-            return
-        layer = inner
-    if any(isinstance(item, dict | list) for item in layer) or layer:
-        raise EncodingError("json.depth", f"nested deeper than {MAX_DEPTH}")
+    depth, layer = 0, [value]
+    while layer := [item for item in layer if isinstance(item, dict | list)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise EncodingError("json.depth", f"nested deeper than {MAX_DEPTH}")
+        layer = [inner for item in layer for inner in (item.values() if isinstance(item, dict) else item)]
 
 
 _DECODER = json.JSONDecoder(

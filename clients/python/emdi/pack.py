@@ -104,10 +104,16 @@ def _format_record(record: Record, base_ms: int, base_unit: str) -> str:
     if record.value is None:
         text += f',"vs":"{MISSING}"'
     elif record.value.is_finite():
-        text += f',"v":{record.value}'
+        text += f',"v":{_number(record.value)}'
     else:
         raise PackError("pack.value", f"the value of {record.name} is not finite")
     return text if record.status == "N" else f'{text},"st":"{record.status}"'
+
+
+def _number(value: Decimal) -> str:
+    text = str(value)
+    # I-JSON bounds numbers written as integers, not those written with an exponent.
+    return f"{text}E0" if len(text) > 15 and text.lstrip("-").isdigit() else text
 
 
 def _seconds(span_ms: int) -> str:

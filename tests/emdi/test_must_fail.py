@@ -1,0 +1,556 @@
+# ruff: noqa: E501
+"""Tables of inputs that must be refused, each with the code it is refused by."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.emdi.making import seed
+
+from emdi import tiles
+from emdi.chain import StationHead, check_next
+from emdi.checkpoint import parse_checkpoint
+from emdi.encoding import b64_decode, b64_encode, b64u_decode, b64u_encode, load_json, parse_uint
+from emdi.entry import parse_entry
+from emdi.envelope import Skip, parse_envelope, seal_envelope, verify_signature
+from emdi.errors import ChainError, EmdiError
+from emdi.event import parse_event, seal_event, seal_key_proof, verify_key_proof
+from emdi.jws import sign_jws
+from emdi.keys import LocalKey, PublicKey, refuse_published
+from emdi.merkle import CompactRange, inclusion_path, leaf_hash, root_of, verify_consistency, verify_inclusion
+from emdi.note import NoteSigner, VerifierKey, format_note, parse_note, sign_note, verify_note
+from emdi.pack import Record, format_pack, parse_pack
+from emdi.policy import parse_policy
+from emdi.receipt import parse_receipt
+
+KEY = LocalKey.from_seed(seed("station"), "k-1")
+ZEROS = "A" * 43
+RECORD = {"bn": "urn:emdi:s:", "bt": 1790000000, "n": "no2", "u": "mg/m3", "v": 1}
+CLAIMS: dict[str, Any] = {
+    "v": 1, "stn": "s", "ep": 0, "seq": 0, "prev": ZEROS, "iat": 1790000000123, "cp": None, "p": [RECORD],
+}  # fmt: skip
+
+
+def refused(code: str, call: Callable[..., object], *arguments: object) -> None:
+    with pytest.raises(EmdiError) as caught:
+        call(*arguments)
+    assert caught.value.code == code
+
+
+def sealed(payload: bytes, header: bytes | None = None) -> bytes:
+    if header is None:
+        return sign_jws(KEY, "emdi-rd+jws", payload)
+    signing_input = f"{b64u_encode(header)}.{b64u_encode(payload)}".encode()
+    return signing_input + b"." + b64u_encode(KEY.sign(signing_input)).encode()
+
+
+def claims(**changes: object) -> bytes:
+    return json.dumps({**CLAIMS, **changes}).encode()
+
+
+def record(**changes: object) -> list[dict[str, object]]:
+    merged = {**RECORD, **changes}
+    return [{name: value for name, value in merged.items() if value is not ...}]
+
+
+@pytest.mark.parametrize(
+    "text", ["1_000", " 5", "5\n", "+7", "-1", "\u0663", "007", "00", "", "1e3", "0x1", str(2**63)]
+)
+def test_numbers_have_one_spelling(text: str) -> None:
+    refused("x.y", parse_uint, text, "x.y")
+    refused("x.y", parse_uint, text.encode(), "x.y")
+
+
+def test_largest_number() -> None:
+    assert parse_uint(str(2**63 - 1)) == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    "text", ["AB==", "AB", "A", "AA", "AAB=", "A A=", "AAA\n", "_-8=", "\u00e9AAA", "====", "AA=="[::-1]]
+)
+def test_base64_has_one_spelling(text: str) -> None:
+    refused("encoding.base64", b64_decode, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["AB", "A", "AA==", "AA=", "A A", "AAAA\n", "+/+/", "AAA\u0663", "\ud800AAA"]
+)
+def test_base64url_has_one_spelling(text: str) -> None:
+    refused("encoding.base64", b64u_decode, text)
+
+
+JSON_FAULTS = [
+    (b'{"a":1,"a":2}', "json.duplicate"),
+    (b'{"x":{"a":1,"\\u0061":2}}', "json.duplicate"),
+    (b"NaN", "json.number"),
+    (b"-Infinity", "json.number"),
+    (b"[1e400]", "json.number"),
+    (b"[1.8e308]", "json.number"),
+    (b"[1e-400]", "json.number"),
+    (b"[1e99999999999999999999]", "json.number"),
+    (b"[1e-999999999]", "json.number"),
+    (b"[0." + b"1" * 60 + b"]", "json.number"),
+    (b"[9007199254740992]", "json.number"),
+    (b"[-9007199254740992]", "json.number"),
+    (b"[" + b"9" * 5000 + b"]", "json.number"),
+    (b"\xef\xbb\xbf{}", "json.bom"),
+    (b"\xff", "json.utf8"),
+    (b'"\xed\xa0\x80"', "json.utf8"),
+    (b'"\\ud800"', "json.surrogate"),
+    (b'{"\\udfff":1}', "json.surrogate"),
+    (b"[" * 9 + b"]" * 9, "json.depth"),
+    (b"[" * 100000, "json.depth"),
+    (b'{"a":' * 9 + b"1" + b"}" * 9, "json.depth"),
+    (b"[1,]", "json.syntax"),
+    (b"{} {}", "json.syntax"),
+    (b"01", "json.syntax"),
+    (b"+1", "json.syntax"),
+    (b".5", "json.syntax"),
+    (b"'a'", "json.syntax"),
+    (b"", "json.syntax"),
+    (b'"\x01"', "json.syntax"),
+    ("\u0661".encode(), "json.syntax"),
+]
+
+
+@pytest.mark.parametrize(("data", "code"), JSON_FAULTS)
+def test_json_is_i_json(data: bytes, code: str) -> None:
+    refused(code, load_json, data)
+
+
+def test_json_at_its_limits() -> None:
+    assert load_json(b"[" * 8 + b"]" * 8) == [[[[[[[[]]]]]]]]
+    assert load_json(b"[9007199254740991,1.50,1.7e308]") == [2**53 - 1, Decimal("1.50"), Decimal("1.7e308")]
+
+
+HEADERS = [
+    (b'{"alg":"EdDSA","kid":"k-1","typ":"emdi-rd+jws"}', "envelope.alg"),
+    (b'{"alg":"none","kid":"k-1","typ":"emdi-rd+jws"}', "envelope.alg"),
+    (b'{"alg":"HS256","kid":"k-1","typ":"emdi-rd+jws"}', "envelope.alg"),
+    (b'{"alg":"Ed25519","kid":"k-1","typ":"emdi-ev+jws"}', "envelope.typ"),
+    (b'{"alg":"Ed25519","kid":"k-1","typ":"JWT"}', "envelope.typ"),
+    (b'{"alg":"Ed25519","kid":"","typ":"emdi-rd+jws"}', "envelope.kid"),
+    (b'{"alg":"Ed25519","kid":"../etc","typ":"emdi-rd+jws"}', "envelope.kid"),
+    (b'{"alg":"Ed25519","kid":1,"typ":"emdi-rd+jws"}', "envelope.kid"),
+    (b'{"alg":"Ed25519","kid":"k-1"}', "envelope.header"),
+    (b'{"alg":"Ed25519","alg":"Ed25519","kid":"k-1","typ":"emdi-rd+jws"}', "json.duplicate"),
+    (b'["alg","kid","typ"]', "envelope.header"),
+    (b'{"alg":"Ed25519","kid":"k-1","typ":"emdi-rd+jws"' + b" " * 600 + b"}", "envelope.header"),
+] + [
+    (b'{"alg":"Ed25519","kid":"k-1","typ":"emdi-rd+jws","%s":1}' % name, "envelope.header")
+    for name in (b"crit", b"b64", b"jwk", b"jku", b"x5u", b"x5c", b"cty", b"zip", b"nonce")
+]
+
+
+@pytest.mark.parametrize(("header", "code"), HEADERS)
+def test_headers_hold_exactly_three_members(header: bytes, code: str) -> None:
+    refused(code, parse_envelope, sealed(claims(), header))
+
+
+CLAIM_FAULTS: list[tuple[dict[str, object], str]] = [
+    ({"v": 2}, "envelope.v"), ({"v": True}, "envelope.v"), ({"v": 1.0}, "envelope.v"), ({"v": "1"}, "envelope.v"),
+    ({"stn": ""}, "envelope.stn"), ({"stn": "a b"}, "envelope.stn"), ({"stn": "x" * 65}, "envelope.stn"),
+    ({"stn": "\u00e9"}, "envelope.stn"), ({"stn": "s\n"}, "envelope.stn"), ({"stn": 1}, "envelope.stn"),
+    ({"ep": -1}, "envelope.ep"), ({"ep": True}, "envelope.ep"), ({"ep": "0"}, "envelope.ep"),
+    ({"ep": 1.5}, "envelope.ep"), ({"seq": -1}, "envelope.seq"), ({"seq": None}, "envelope.seq"),
+    ({"iat": -5}, "envelope.iat"), ({"iat": 1.5}, "envelope.iat"), ({"iat": 2**53}, "json.number"),
+    ({"prev": ""}, "envelope.prev"), ({"prev": "A" * 42 + "B"}, "envelope.prev"), ({"prev": None}, "envelope.prev"),
+    ({"prev": "B" + "A" * 42}, "envelope.prev"), ({"prev": ZEROS + "="}, "envelope.prev"),
+    ({"cp": [1]}, "envelope.cp"), ({"cp": [0, ZEROS]}, "envelope.cp"), ({"cp": [True, ZEROS]}, "envelope.cp"),
+    ({"cp": [1, ZEROS, 2]}, "envelope.cp"), ({"cp": [1, "x"]}, "envelope.cp"), ({"cp": {}}, "envelope.cp"),
+    ({"extra": 1}, "envelope.claims"), ({"skip": None}, "envelope.skip"),
+    ({"skip": {"from": 0, "to": 0}, "seq": 1}, "envelope.skip"),
+    ({"skip": {"from": 2, "to": 1, "why": "x"}, "seq": 2}, "envelope.skip"),
+    ({"skip": {"from": 0, "to": 4, "why": "x"}, "seq": 4}, "envelope.skip"),
+    ({"skip": {"from": 0, "to": 0, "why": ""}, "seq": 1}, "envelope.skip"),
+    ({"p": []}, "pack.count"), ({"p": {}}, "pack.count"), ({"p": [1]}, "pack.bn"), ({"p": [[]]}, "pack.bn"),
+    ({"p": [RECORD] * 2}, "pack.duplicate"), ({"p": [RECORD, 1]}, "pack.form"),
+    ({"p": [RECORD] * 5001}, "envelope.size"),
+    ({"p": record(bn=...)}, "pack.bn"), ({"p": record(bn="urn:emdi:t:")}, "pack.bn"),
+    ({"p": record(vb=True)}, "pack.label"), ({"p": record(bver=10)}, "pack.label"), ({"p": record(s=1)}, "pack.label"),
+    ({"p": record(n=...)}, "pack.name"), ({"p": record(n="")}, "pack.name"), ({"p": record(n="a b")}, "pack.name"),
+    ({"p": record(n="x" * 65)}, "pack.name"), ({"p": record(n=7)}, "pack.name"), ({"p": record(n="a,b")}, "pack.name"),
+    ({"p": record(u=...)}, "pack.unit"), ({"p": record(u="furlong")}, "pack.unit"), ({"p": record(u=["mg/m3"])}, "pack.unit"),
+    ({"p": record(bu=[[[[[[[[[[1]]]]]]]]]])}, "pack.unit"),
+    ({"p": record(bt=...)}, "pack.time"), ({"p": record(bt=..., t=5)}, "pack.time"), ({"p": record(bt="1790000000")}, "pack.time"),
+    ({"p": record(bt=True)}, "pack.time"), ({"p": record(t=0.0001)}, "pack.time"), ({"p": record(bt=1e300)}, "pack.time"),
+    ({"p": record(t=-1790000000)}, "pack.time"), ({"p": record(bt=9007199254740991)}, "pack.time"),
+    ({"p": record(v=...)}, "pack.value"), ({"p": record(v="1")}, "pack.value"), ({"p": record(v=True)}, "pack.value"),
+    ({"p": record(v=None)}, "pack.value"), ({"p": record(vs="missing")}, "pack.value"),
+    ({"p": record(v=..., vs="gone", st="D")}, "pack.value"), ({"p": record(v=..., vs="missing")}, "pack.missing"),
+    ({"p": record(v=..., vs="missing", st="N")}, "pack.missing"), ({"p": record(st="X")}, "pack.status"),
+    ({"p": record(st="")}, "pack.status"), ({"p": record(st=["N"])}, "pack.status"), ({"p": record(st="NN")}, "pack.status"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "code"), CLAIM_FAULTS)
+def test_claims_and_records(changes: dict[str, object], code: str) -> None:
+    refused(code, parse_envelope, sealed(claims(**changes)))
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_no_claim_may_be_missing(name: str) -> None:
+    payload = json.dumps({key: value for key, value in CLAIMS.items() if key != name}).encode()
+    refused("envelope.claims", parse_envelope, sealed(payload))
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"), [(data, code) for data, code in JSON_FAULTS if b"[" * 9 not in data]
+)
+def test_payload_is_i_json(payload: bytes, code: str) -> None:
+    if payload not in (b'{"a":' * 9 + b"1" + b"}" * 9,):
+        refused(code, parse_envelope, sealed(payload))
+
+
+GOOD = sealed(claims())
+HEAD, PAYLOAD, SIGNATURE = GOOD.split(b".")
+FORMS = [
+    (b"", "envelope.form"),
+    (b".".join([HEAD, PAYLOAD]), "envelope.form"),
+    (GOOD + b".", "envelope.form"),
+    (GOOD + b"\n", "envelope.base64"),
+    (GOOD + b"=", "envelope.base64"),
+    (b" " + GOOD, "envelope.base64"),
+    (b".".join([HEAD, PAYLOAD, SIGNATURE[:-1] + b"B"]), "envelope.base64"),
+    (b".".join([HEAD, PAYLOAD, SIGNATURE[:-2]]), "envelope.signature"),
+    (b".".join([HEAD, PAYLOAD, b""]), "envelope.signature"),
+    (b".".join([HEAD, PAYLOAD.replace(b"e", b"\xe2\x80\xa8", 1), SIGNATURE]), "envelope.base64"),
+    (b"A" * 50000, "envelope.size"),
+]
+
+
+@pytest.mark.parametrize(("jws", "code"), FORMS)
+def test_forms_of_a_jws(jws: bytes, code: str) -> None:
+    refused(code, parse_envelope, jws)
+
+
+def test_largest_envelope_is_exactly_49152_bytes() -> None:
+    assert len(GOOD) < 49152
+    refused("envelope.size", parse_envelope, GOOD + b"A" * (49153 - len(GOOD)))
+
+
+def test_signature_and_algorithm_are_pinned() -> None:
+    envelope = parse_envelope(GOOD)
+    verify_signature(envelope, KEY.public)
+    refused("envelope.signature", verify_signature, envelope, LocalKey.from_seed(seed("x"), "x").public)
+    refused("envelope.alg", verify_signature, envelope, LocalKey.generate("ES256", "k-1").public)
+
+
+def test_es256_twin_signature_keeps_the_id() -> None:
+    key = LocalKey.generate("ES256", "k-1")
+    jws = sign_jws(key, "emdi-rd+jws", claims())
+    signing_input, _, encoded = jws.rpartition(b".")
+    raw = b64u_decode(encoded)
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    twin = raw[:32] + (order - int.from_bytes(raw[32:], "big")).to_bytes(32, "big")
+    other = parse_envelope(signing_input + b"." + b64u_encode(twin).encode())
+    verify_signature(other, key.public)
+    assert other.env_id == parse_envelope(jws).env_id
+    assert not key.public.verify(bytes(64), b"x")
+    assert not key.public.verify(raw + b"\0", signing_input)
+
+
+KEYS = [
+    ("RS256", bytes(32), "key.alg"),
+    ("EdDSA", bytes(32), "key.alg"),
+    ("Ed25519", bytes(31), "key.public"),
+    ("ES256", bytes(65), "key.public"),
+    ("ES256", b"\x04" + bytes(64), "key.public"),
+    ("ES256", b"\x02" + LocalKey.generate("ES256", "x").public.raw[1:33], "key.public"),
+]
+
+
+@pytest.mark.parametrize(("alg", "raw", "code"), KEYS)
+def test_keys(alg: str, raw: bytes, code: str) -> None:
+    refused(code, PublicKey.from_bytes, alg, raw)
+
+
+PUBLISHED = [
+    bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"),
+    hashlib.sha256(b"emdi test log key").digest(),
+    hashlib.sha256(b"emdi test witness key").digest(),
+    bytes.fromhex("31ffc2116ecbe003acaa800ab70757bd7d53206e3febef6a6d0796d95530b34f"),
+]
+
+
+@pytest.mark.parametrize("published", PUBLISHED)
+def test_published_keys_are_refused(published: bytes) -> None:
+    refused("key.published", refuse_published, LocalKey.from_seed(published, "x").public)
+    refuse_published(KEY.public)
+
+
+@pytest.mark.parametrize("alg", ["Ed25519", "ES256"])
+def test_key_files(tmp_path: Path, alg: Any) -> None:
+    key, path = LocalKey.generate(alg, "k"), tmp_path / "k.pem"
+    key.save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert LocalKey.load(path, "k").public == key.public
+    with pytest.raises(FileExistsError):
+        key.save(path)
+    path.chmod(0o644)
+    refused("key.mode", LocalKey.load, path, "k")
+    path.chmod(0o600)
+    path.write_text("no key")
+    refused("key.pem", LocalKey.load, path, "k")
+
+
+def test_key_proofs_are_bound_to_station_and_key() -> None:
+    proof = seal_key_proof(KEY, "s")
+    good: dict[str, Any] = {"stn": "s", "kid": "k-1", "key": KEY.public}
+    verify_key_proof(proof, **good)
+    thief = LocalKey.from_seed(seed("thief"), "k-1")
+    for changed in (
+        {"stn": "t"},
+        {"kid": "k-2"},
+        {"key": thief.public},
+        {"key": LocalKey.generate("ES256", "k-1").public},
+    ):
+        with pytest.raises(EmdiError, match=r"key\.proof"):
+            verify_key_proof(proof, **{**good, **changed})
+
+
+EVENT: dict[str, Any] = {
+    "v": 1, "typ": "flag.raised", "subj": "station:s", "sseq": 0, "sprev": ZEROS, "act": "system", "ts": 5, "ref": [], "data": {},
+}  # fmt: skip
+EVENT_FAULTS = [
+    ("v", 2), ("typ", "Flag"), ("typ", "a.b.c"), ("typ", 1), ("subj", "station:"), ("subj", "station:a b"), ("sseq", -1),
+    ("sprev", "x"), ("sprev", "B" + "A" * 42), ("act", ""), ("act", "a b"), ("ts", 1.5), ("ref", {}), ("ref", [-1]), ("ref", ["a b"]),
+    ("ref", [1.5]), ("ref", [1] * 257), ("data", []), ("data", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), EVENT_FAULTS)
+def test_events(name: str, value: object) -> None:
+    jws = sign_jws(KEY, "emdi-ev+jws", json.dumps({**EVENT, name: value}).encode())
+    refused(f"envelope.{name}", parse_event, jws)
+
+
+def test_events_seal_only_what_parses() -> None:
+    place: dict[str, Any] = {"subj": "station:s", "sseq": 0, "sprev": bytes(32), "act": "a", "ts_ms": 1}
+    event = seal_event(KEY, typ="flag.raised", data={"e": 0.25}, ref=(3, "flag:1"), **place)
+    assert (event.data, event.ref) == ({"e": Decimal("0.25")}, (3, "flag:1"))
+    for data in ({"x": float("nan")}, {"x": 2**53}):
+        with pytest.raises(EmdiError, match=r"json\.number"):
+            seal_event(KEY, typ="flag.raised", data=data, **place)
+    refused("envelope.typ", parse_envelope, event.jws)
+
+
+def test_chain_rules() -> None:
+    def envelope(ep: int, seq: int, prev: bytes, skip: Skip | None = None) -> Any:
+        one = Record("no2", 1790000000000, "mg/m3", Decimal(seq), "N")
+        return seal_envelope(
+            KEY, stn="s", ep=ep, seq=seq, prev=prev, iat_ms=1, cp=None, records=[one], skip=skip
+        )
+
+    first = envelope(3, 0, bytes(32))
+    head = StationHead(3, 0, first.env_id)
+    check_next(None, first)
+    check_next(head, envelope(3, 1, first.env_id))
+    check_next(head, envelope(4, 0, bytes(32)))
+    check_next(head, envelope(3, 6, first.env_id, Skip(1, 5, "power")))
+    cases = [
+        (None, envelope(0, 1, first.env_id), "chain.gap"),
+        (head, first, "chain.known"),
+        (head, envelope(2, 0, bytes(32)), "chain.replayed"),
+        (head, envelope(3, 2, first.env_id), "chain.gap"),
+        (head, envelope(3, 1, b"x" * 32), "chain.prev"),
+        (head, envelope(5, 0, bytes(32)), "chain.epoch"),
+        (head, envelope(4, 1, first.env_id), "chain.gap"),
+        (head, envelope(3, 6, first.env_id, Skip(2, 5, "power")), "chain.skip"),
+        (head, envelope(3, 6, b"x" * 32, Skip(1, 5, "power")), "chain.prev"),
+    ]
+    for before, after, code in cases:
+        with pytest.raises(ChainError) as caught:
+            check_next(before, after)
+        assert caught.value.code == code
+
+
+LOG = NoteSigner("log.example/1", seed("log"))
+WITNESS = NoteSigner("witness.example/1", seed("witness"), 4)
+NOTE = sign_note("hello\n", LOG)
+LINE = NOTE.split(b"\n\n")[1]
+NOTE_FAULTS = [
+    (b"", "note.form"),
+    (b"hello\n", "note.form"),
+    (b"hello\n\n", "note.line"),
+    (b"hello\n" + LINE, "note.form"),
+    (NOTE[:-1], "note.form"),
+    (NOTE.replace(b"\n", b"\r\n"), "note.control"),
+    (NOTE.replace(b"hello", b"hel\0o"), "note.control"),
+    (NOTE.replace(b"hello", b"hel\tlo"), "note.control"),
+    (NOTE.replace(b"hello", b"hel\xfflo"), "note.utf8"),
+    (NOTE + LINE, "note.duplicate"),
+    (b"hello\n\n" + LINE.replace(b"\xe2\x80\x94", b"-"), "note.line"),
+    (b"hello\n\n" + LINE.replace(b" log.", b"  log."), "note.name"),
+    (b"hello\n\n" + LINE.replace(b"log.example", b"log+example"), "note.name"),
+    (b"hello\n\n" + LINE.replace(b"log.example", "log\u3000example".encode()), "note.name"),
+    (b"hello\n\n" + LINE[:-6] + b"\n", "note.line"),
+    (b"hello\n\n\xe2\x80\x94 log.example/1 AAAA\n", "note.line"),
+    (b"x" * (1 << 20) + NOTE, "note.size"),
+    (b"hello\n\n" + b"".join(b"\xe2\x80\x94 k%d AAAAAAA=\n" % i for i in range(101)), "note.count"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "code"), NOTE_FAULTS)
+def test_notes(data: bytes, code: str) -> None:
+    refused(code, parse_note, data)
+
+
+def test_note_verification() -> None:
+    assert (
+        len(
+            parse_note(b"h\n\n" + b"".join(b"\xe2\x80\x94 k%d AAAAAAA=\n" % i for i in range(100))).signatures
+        )
+        == 100
+    )
+    other = NoteSigner("log.example/1", seed("other"))
+    refused("note.unverified", verify_note, NOTE, [other.verifier])
+    refused("note.unverified", verify_note, NOTE, [NoteSigner("log.example/2", seed("log")).verifier])
+    refused("note.signature", verify_note, NOTE.replace(b"hello", b"hullo"), [LOG.verifier])
+    # A right name with a wrong key id is an unknown key, however good the signature.
+    wrong = LINE.split(b" ")[2].rstrip(b"\n")
+    blob = bytearray(b64_decode(wrong))
+    blob[0] ^= 1
+    spoilt = NOTE.replace(wrong, b64_encode(bytes(blob)).encode())
+    refused("note.unverified", verify_note, spoilt, [LOG.verifier])
+    assert verify_note(
+        format_note("hello\n", [other.sign("hello\n"), LOG.sign("hello\n")]), [LOG.verifier]
+    ).by == ("log.example/1",)
+
+
+VKEYS = ["", "a", "a+b", "a b+00000000+AAAA", LOG.vkey.replace("+", "+0", 1), LOG.vkey + "=", LOG.vkey[:-4]]
+
+
+@pytest.mark.parametrize("vkey", [*VKEYS, "log.example/1" + LOG.vkey[13:14] + "00000000" + LOG.vkey[22:]])
+def test_vkeys(vkey: str) -> None:
+    with pytest.raises(EmdiError):
+        VerifierKey.parse(vkey)
+
+
+CHECKPOINTS = ["", "o\n", "o\n1\n", f"o\n01\n{ZEROS}=\n", f"o\n-1\n{ZEROS}=\n", f"o\n1\n{ZEROS}=\nextra\n", f"o\n1\n{ZEROS}\n",
+               f"o\n1\n{ZEROS}=", f"o o\n1\n{ZEROS}=\n", f"\n1\n{ZEROS}=\n", f"o\n{2**63}\n{ZEROS}=\n", f"o\n1\u2028\n{ZEROS}=\n",
+               "o\n1\nAAAA\n"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CHECKPOINTS)
+def test_checkpoints(text: str) -> None:
+    with pytest.raises(EmdiError):
+        parse_checkpoint(text)
+
+
+L, W = f"log {LOG.vkey}\n", f"witness w {WITNESS.vkey}\n"
+POLICIES = [
+    ("", "policy.log"), ("quorum none\n", "policy.log"), (L, "policy.quorum"), (L + "quorum none\nquorum none\n", "policy.quorum"),
+    (L + L + "quorum none\n", "policy.duplicate"), (L + W + W + "quorum w\n", "policy.duplicate"),
+    (L + W + W.replace(" w ", " x ") + "quorum w\n", "policy.duplicate"), (L + "quorum w\n" + W, "policy.reference"),
+    (L + "group g all w\n" + W + "quorum g\n", "policy.reference"), (L + W + "group g 2 w\nquorum g\n", "policy.group"),
+    (L + W + "group g 0 w\nquorum g\n", "policy.group"), (L + W + "group g 01 w\nquorum g\n", "policy.group"),
+    (L + W + "group g all w w\nquorum g\n", "policy.duplicate"), (L + W + "group w all w\nquorum w\n", "policy.duplicate"),
+    (L + W + "group g all\nquorum g\n", "policy.group"), (L + W.replace(" w ", " none ") + "quorum none\n", "policy.name"),
+    (L + "quorum none\x0b\n", "policy.control"), (L + "quorum none\r\n", "policy.control"), (L + "quorum\u2028none\n", "policy.control"),
+    (L + "trust me\nquorum none\n", "policy.keyword"), (f"log {WITNESS.vkey}\nquorum none\n", "policy.log"),
+    (L + f"witness w {LOG.vkey}\nquorum w\n", "policy.witness"), ("log x\nquorum none\n", "note.vkey"),
+    (L + "quorum none extra\n", "policy.quorum"), (L + "log\nquorum none\n", "policy.log"), ("x" * 70000, "policy.size"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "code"), POLICIES)
+def test_policies(text: str, code: str) -> None:
+    refused(code, parse_policy, text)
+
+
+def test_policy_supports_32_of_each() -> None:
+    signers = [NoteSigner(f"w{n}", seed(f"w{n}"), 4) for n in range(32)]
+    text = "".join(f"log {NoteSigner(f'l{n}', seed(f'l{n}')).vkey}\n" for n in range(32))
+    text += "".join(f"witness w{n} {signer.vkey}\n" for n, signer in enumerate(signers))
+    text += "".join(f"group g{n} any w{n}\n" for n in range(32))
+    policy = parse_policy(f"# mine\n\n{text}group g 2 w1 g2\tw3\nquorum g\n")
+    checkpoint = f"l0\n1\n{ZEROS}=\n"
+    lines = [NoteSigner("l0", seed("l0")).sign(checkpoint), signers[1].cosign(checkpoint, 5)]
+    refused("policy.quorum", policy.check, format_note(checkpoint, lines))
+    policy.check(format_note(checkpoint, [*lines, signers[2].cosign(checkpoint, 6)]))
+
+
+RECEIPT = (
+    b"c2sp.org/tlog-proof@v1\nextra RU1EAQEAAAGgxFFaUg==\nindex 1\n" + (ZEROS + "=\n").encode() + b"\n" + NOTE
+)
+RECEIPTS = [
+    b"", RECEIPT.replace(b"@v1", b"@v2"), RECEIPT.replace(b"extra ", b"extra"), RECEIPT.replace(b"index 1", b"index 01"),
+    RECEIPT.replace(b"index 1\n", b""), RECEIPT.replace(b"RU1E", b"RU1"), RECEIPT.replace(b"\n\n", b"\n"),
+    RECEIPT.replace(b"AAA=", b"AAB="), RECEIPT.replace(b"index 1", b"index 9223372036854775808"),
+    RECEIPT.replace(b"\n\n", b"\n" + (ZEROS + "=\n").encode() * 63 + b"\n", 1), RECEIPT.replace(b"index", b"Index"),
+    RECEIPT.replace(b"RU1EAQEAAAGgxFFaUg==", b"RU1EAQEAAAGgxFFa"), RECEIPT.partition(b"\n\n")[0] + b"\n\n", RECEIPT + b"x" * 140000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", RECEIPTS)
+def test_receipts(data: bytes) -> None:
+    parse_receipt(RECEIPT)
+    with pytest.raises(EmdiError) as caught:
+        parse_receipt(data)
+    assert caught.value.code in ("receipt.form", "receipt.size")
+
+
+PATHS = [
+    "tile/0/x01/000", "tile/00/0", "tile/0/0", "tile/0/00", "tile/0/x000/001", "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/000.p/01",
+    "tile/0/000.p/", "tile/64/000", "tile/-1/000", "/tile/0/000", "tile/0/000/", "tile/0/x001/x002", "tile/data/000", "tile/0/000\n",
+    "tile/entries/", "tile/0/001/002", "tile/0/x001002", "tile/0/\u0660\u0660\u0660", "tile/0/../000",
+    "tile/0/x009/x223/x372/x036/x854/x775/808",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_tile_paths(path: str) -> None:
+    refused("tile.path", tiles.parse_tile_path, path)
+
+
+def test_tile_path_of_the_specification() -> None:
+    assert tiles.tile_path(0, 1234067) == "tile/0/x001/x234/067"
+    assert tiles.parse_tile_path("tile/0/x001/x234/067.p/8") == (0, 1234067, 8)
+
+
+BUNDLES = [b"\x00", b"\x00\x05abc", b"\x00\x00", b"\x00\x01a\xff\xff", b"\x00\x01a" * 257]
+
+
+@pytest.mark.parametrize("data", BUNDLES)
+def test_entry_bundles(data: bytes) -> None:
+    refused("tile.bundle", tiles.decode_bundle, data)
+
+
+ENTRIES = [b"", b"EMD\x01", b"EMD\x02\x01" + bytes(8) + b"x", b"EMD\x01\x04" + bytes(8) + b"x", b"EMD\x01\x01" + bytes(8),
+           b"EMD\x01\x01\x80" + bytes(7) + b"x", b"EMD\x01\x01" + bytes(8) + b"x" * 65523]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", ENTRIES)
+def test_entries(data: bytes) -> None:
+    with pytest.raises(EmdiError):
+        parse_entry(data)
+
+
+def test_proofs_of_impossible_places() -> None:
+    leaves = [leaf_hash(bytes([n])) for n in range(7)]
+    root, path = root_of(leaves), inclusion_path(leaves, 3)
+    refused("proof.index", verify_inclusion, 7, 7, leaves[3], path, root)
+    refused("proof.index", verify_inclusion, -1, 7, leaves[3], path, root)
+    refused("proof.index", verify_inclusion, 0, 0, leaves[3], [], root)
+    refused("proof.length", verify_inclusion, 3, 7, leaves[3], [*path, path[0]], root)
+    refused("proof.length", verify_inclusion, 3, 7, leaves[3], path[:-1], root)
+    refused("proof.length", verify_inclusion, 3, 2**63, leaves[3], path, root)
+    refused("proof.hash", verify_inclusion, 3, 7, leaves[3][:31], path, root)
+    refused("proof.hash", verify_inclusion, 3, 7, leaves[3], [path[0][:31], *path[1:]], root)
+    refused("proof.size", verify_consistency, 0, 7, root, root, [])
+    refused("proof.size", verify_consistency, 8, 7, root, root, [])
+    refused("proof.consistency", verify_consistency, 7, 7, root, leaves[0], [])
+    refused("proof.consistency", verify_consistency, 7, 7, root, root, [root])
+    refused("proof.length", verify_consistency, 3, 7, root, root, [])
+    refused("merkle.range", CompactRange, 3, [root])
+
+
+def test_packs_written_are_packs_read() -> None:
+    refused("pack.count", format_pack, "s", [])
+    refused("pack.value", format_pack, "s", [Record("a", 1790000000000, "1", Decimal("NaN"), "N")])
+    refused("pack.count", parse_pack, [RECORD] * 5001, "s")

@@ -1,0 +1,78 @@
+"""The parsers that meet foreign bytes, each as a function of bytes from which only EmdiError may escape."""
+
+import io
+from collections.abc import Callable
+
+from tests.emdi.making import honest_log, members_of, zip_of
+
+from emdi import bundle, tiles
+from emdi.checkpoint import open_checkpoint
+from emdi.encoding import load_json
+from emdi.entry import parse_entry
+from emdi.envelope import parse_envelope
+from emdi.errors import EmdiError
+from emdi.event import parse_event, verify_key_proof
+from emdi.keys import LocalKey
+from emdi.note import VerifierKey, parse_note, sign_note
+from emdi.policy import format_policy, parse_policy
+from emdi.receipt import verify_receipt
+from emdi.scope import parse_scope
+from stackwitness_client.verify import verify_bundle
+
+LOG = honest_log()
+MEMBERS = members_of(LOG)
+POLICY = parse_policy(LOG.policy)
+JWS = LOG.envelopes[0].jws
+KEY = LocalKey.generate("Ed25519", "k")
+
+
+def read_zip(data: bytes) -> None:
+    with bundle.BundleReader(io.BytesIO(data)) as reader:
+        for name in reader.sizes:
+            for _ in reader.lines(name):
+                pass
+
+
+def read_tables(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    for parse in (bundle.parse_disclosure, bundle.parse_proof):
+        try:
+            parse(text)
+        except EmdiError:
+            continue
+
+
+PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+    "note": (parse_note, sign_note("hello\n", LOG.log_key)),
+    "vkey": (lambda data: VerifierKey.parse(data.decode("utf-8", "replace")), LOG.log_key.vkey.encode()),
+    "checkpoint": (lambda data: open_checkpoint(data, POLICY), LOG.checkpoint()),
+    "policy": (lambda data: parse_policy(data.decode("utf-8", "replace")), format_policy(POLICY).encode()),
+    "receipt": (lambda data: verify_receipt(data, JWS, POLICY), MEMBERS["export.tlog-proof"]),
+    "json": (load_json, LOG.envelopes[0].payload),
+    "envelope": (parse_envelope, JWS),
+    "event": (parse_event, LOG.events[0].jws),
+    "key proof": (
+        lambda data: verify_key_proof(data.decode("utf-8", "replace"), stn="s", kid="k", key=KEY.public),
+        JWS,
+    ),
+    "entry": (parse_entry, LOG.entries[3]),
+    "entry bundle": (tiles.decode_bundle, tiles.encode_bundle(LOG.entries[:2])),
+    "tile path": (
+        lambda data: tiles.parse_tile_path(data.decode("utf-8", "replace")),
+        b"tile/0/x001/067.p/8",
+    ),
+    "entries.bin": (lambda data: list(bundle.iter_entries(io.BytesIO(data))), MEMBERS["entries.bin"]),
+    "manifest": (bundle.parse_manifest, MEMBERS["MANIFEST"]),
+    "scope": (parse_scope, MEMBERS["scope.json"]),
+    "tables": (read_tables, MEMBERS["disclosures.jsonl"]),
+    "zip": (read_zip, zip_of(MEMBERS).getvalue()),
+    "verifier": (lambda data: verify_bundle(io.BytesIO(data), LOG.policy), zip_of(MEMBERS).getvalue()),  # type: ignore[arg-type]
+}
+
+
+def run(name: str, data: bytes) -> None:
+    """Feed one input to one parser; anything but an EmdiError escapes."""
+    try:
+        PARSERS[name][0](data)
+    except EmdiError:
+        return
