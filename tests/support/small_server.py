@@ -10,6 +10,7 @@ import hashlib
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from emdi.policy import Policy, parse_policy
 from emdi.receipt import Receipt, format_receipt
 from emdi.tiles import parse_tile_path
 
+DAY_MS = 86_400_000
 ORIGIN = "small.example/log"
 SIGNER = NoteSigner(ORIGIN, hashlib.sha256(b"the small server's log key").digest())
 POLICY_TEXT = f"log {SIGNER.vkey}\nquorum none\n"
@@ -139,8 +141,8 @@ class SmallServer:
                 x.answer(200, {"keys": [self._key_json(kid, key) for kid, key in mine]})
             case ("POST", "v1", "stations", stn, "keys"):
                 self._pin(x, stn)
-            case ("GET", "v1", "stations", stn, "detection"):
-                x.answer(200, {"stn": stn, "upto": "2100-01-01T00:00:00Z", "closed": "2100-01-01T00:00:00Z"})
+            case ("GET", "v1", "detection"):
+                x.answer(200, {"stations": [{"stn": stn, "lag_h": 0.0} for stn in self.chains]})
             case ("GET", "v1", "readings"):
                 self._read(x)
             case ("GET", "v1", "flags"):
@@ -210,7 +212,14 @@ class SmallServer:
     def _read(self, x: Exchange) -> None:
         bounds = [datetime.fromisoformat(x.query[name][0]).timestamp() * 1000 for name in ("from", "to")]
         records = [r for e in self.chains.get(x.query["station"][0], []) for r in e.records]
-        inside = [{"at": r.at_ms, "channel": r.name} for r in records if bounds[0] <= r.at_ms < bounds[1]]
+        kept = [r for r in records if bounds[0] <= r.at_ms < bounds[1]]
+        inside: list[dict[str, Any]] = [{"at": r.at_ms, "channel": r.name} for r in kept]
+        if x.query.get("aggregate") == ["day"]:
+            counts = Counter((r.at_ms // DAY_MS * DAY_MS, r.name, r.value is None) for r in kept)
+            inside = [
+                {"at": at, "channel": name, "count": 0 if empty else count, "missing": count if empty else 0}
+                for (at, name, empty), count in counts.items()
+            ]
         first, limit = int(x.query.get("after", ["0"])[0]), int(x.query["limit"][0])
         rest = first + limit < len(inside)
         x.answer(200, {"rows": inside[first : first + limit], "next": str(first + limit) if rest else None})

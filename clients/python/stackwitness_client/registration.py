@@ -5,23 +5,20 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from emdi.encoding import b64u_encode, dump_json
-from emdi.jws import sign_jws
+from emdi.encoding import b64u_encode
+from emdi.event import seal_key_proof
 from emdi.keys import Signer
 from stackwitness_client.errors import ServerRefused
 from stackwitness_client.http import ServerLink
 
-TYP_EVENT = "emdi-ev+jws"
-
 
 def key_form(signer: Signer, stn: str) -> dict[str, Any]:
     """Return the body of POST /v1/stations/{stn}/keys: public key, and proof that its secret half is here."""
-    claims = {"v": 1, "typ": "key.proof", "stn": stn, "kid": signer.kid}
     return {
         "kid": signer.kid,
         "alg": signer.public.alg,
         "public_b64u": b64u_encode(signer.public.raw),
-        "proof": sign_jws(signer, TYP_EVENT, dump_json(claims)).decode("ascii"),
+        "proof": seal_key_proof(signer, stn),
     }
 
 

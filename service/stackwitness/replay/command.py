@@ -18,7 +18,8 @@ from rich.console import Console
 from stackwitness.replay.options import ReplayError, ReplayOptions, parse_forgery, parse_speed, parse_time
 from stackwitness.replay.progress import ReplayProgress
 from stackwitness.replay.sender import Sender, StationAccount
-from stackwitness.replay.served import HOUR_MS, Served, find_server, find_token, iso
+from stackwitness.replay.served import Served, find_server, find_token, iso
+from stackwitness_client.dataset import find_files
 from stackwitness_client.errors import (
     ClientError,
     ManifestError,
@@ -55,7 +56,9 @@ def run(options: ReplayOptions) -> int:
     try:
         report = replay(options)
     except ClientError as error:
-        console.print(f"stackwitness replay: {error}", style="red", highlight=False, markup=False)
+        console.print(
+            f"stackwitness replay: {error}", style="red", highlight=False, markup=False, soft_wrap=True
+        )
         return exit_code(error)
     text = json.dumps(report, indent=2)
     if options.report is not None:
@@ -108,6 +111,8 @@ def replay(options: ReplayOptions) -> dict[str, Any]:
     # 1 What is to be sent, checked before anything is sent
     manifest = load_manifest(options.manifest)
     sources = choose(manifest.stations, options)
+    for source in sources:
+        find_files(source, options.data, options.files)
     # 2 Where to
     server, token = find_server(options), find_token(options)
     stop = threading.Event()
@@ -188,22 +193,16 @@ def _ask_back(served: Served, accounts: Sequence[StationAccount], options: Repla
 
 
 def wait_for_detection(served: Served, accounts: Sequence[StationAccount], within_s: float) -> None:
-    """Wait until every station's closed hours are judged, or time is up; notes either on the accounts."""
-    behind = {a.stn: a for a in accounts if a.error is None and a.to_ms is not None}
-    for account in behind.values():
-        account.detection_caught_up = False
+    """Wait until every station's full hours are judged, or time is up; notes either on the accounts."""
+    sent = [account for account in accounts if account.error is None and account.to_ms is not None]
     ends = time.monotonic() + within_s
-    while behind:
-        for account in list(behind.values()):
-            upto_ms = served.judged_upto_ms(account.stn)
-            closed_ms = ((account.to_ms or 1) - 1) // HOUR_MS * HOUR_MS
-            if upto_ms is not None and upto_ms >= closed_ms:
-                account.detection_caught_up = True
-                del behind[account.stn]
-        if behind and time.monotonic() >= ends:
+    while True:
+        judged = served.judged_stations()
+        for account in sent:
+            account.detection_caught_up = account.stn in judged
+        if all(account.detection_caught_up for account in sent) or time.monotonic() >= ends:
             return
-        if behind:
-            time.sleep(1.0)
+        served.sleep(1.0)
 
 
 def _verdict(accounts: Sequence[StationAccount]) -> int:

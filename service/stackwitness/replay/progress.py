@@ -60,7 +60,7 @@ class ReplayProgress:
         with self._lock:
             self._done += 1
             self._show()
-            self._console.print(f"{stn}: {words}", highlight=False)
+            self._console.print(f"{stn}: {words}", highlight=False, markup=False, soft_wrap=True)
 
     def _show(self) -> None:
         if self._bar is not None and self._task is not None:
@@ -78,4 +78,4 @@ class ReplayProgress:
             line = (
                 f"{self._title}: {self._done}/{self._stations} stations, {self._recorded:,} readings recorded"
             )
-            self._console.print(f"{line}, {self._proven:,} proven", highlight=False)
+            self._console.print(f"{line}, {self._proven:,} proven", highlight=False, soft_wrap=True)

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from stackwitness.replay.options import ReplayError, ReplayOptions
 from stackwitness_client.errors import ServerBusy, ServerUnreachable
@@ -57,7 +56,7 @@ class Served:
     ) -> None:
         self.link = link
         self._patience_s = patience_s
-        self._sleep = sleep
+        self.sleep = sleep
 
     def patiently(self, ask: Callable[[], Answer]) -> Answer:
         """Ask until there is an answer; raises the last error when patience ends."""
@@ -68,7 +67,7 @@ class Served:
             except (ServerUnreachable, ServerBusy) as error:
                 if time.monotonic() - began >= self._patience_s:
                     raise
-                self._sleep(backoff.next_s(getattr(error, "retry_after_s", None)))
+                self.sleep(backoff.next_s(getattr(error, "retry_after_s", None)))
 
     def count_readings(self, stn: str, from_ms: int, to_ms: int) -> int:
         """Count the readings the server holds in [from_ms, to_ms), each time and channel once."""
@@ -101,11 +100,10 @@ class Served:
             counts.update(flag["kind"] for flag in page["flags"])
         return dict(sorted(counts.items()))
 
-    def judged_upto_ms(self, stn: str) -> int | None:
-        """Return up to when detection has judged the station's readings, None = not at all yet."""
-        path = f"/v1/stations/{quote(stn, safe='')}/detection"
-        upto = self.patiently(lambda: self.link.ask("GET", path).json()["upto"])
-        return None if upto is None else instant_ms(upto)
+    def judged_stations(self) -> set[str]:
+        """Return the stations of which every full hour stored is judged."""
+        listed = self.patiently(lambda: self.link.ask("GET", "/v1/detection").json()["stations"])
+        return {row["stn"] for row in listed if row["lag_h"] == 0}
 
     def _pages(self, path: str, query: dict[str, Any]) -> Iterator[Any]:
         after: str | None = None
