@@ -287,7 +287,7 @@ class Spool:
             raise ChainLost(
                 "chain.lost",
                 f"the server stands at epoch {ep}, seq {seq}; the spool cannot continue from there"
-                " (open a new epoch: stackwitness-station init --new-epoch)",
+                " (open a new epoch: stackwitness-station new-epoch)",
             )
 
     # Proofs -----------------------------------------------------------------------------------------------

@@ -106,7 +106,10 @@ def _parser() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", help="print head, spool and last verified checkpoint as JSON")
     status.set_defaults(run=_status)
-    for command in (init, record, push, status):
+
+    epoch = commands.add_parser("new-epoch", help="go on after a lost spool, in the epoch after the server's")
+    epoch.set_defaults(run=_new_epoch)
+    for command in (init, record, push, status, epoch):
         command.add_argument("--home", required=True, type=Path, metavar="DIR", help="the station's folder")
     return parser
 
@@ -137,6 +140,14 @@ def _init(arguments: argparse.Namespace) -> None:
             station.spool.open_epoch(arguments.epoch)
     request = {"method": "POST", "path": f"/v1/stations/{config.stn}/keys", "body": key_form(key, config.stn)}
     print(json.dumps(request, indent=2))
+
+
+def _new_epoch(arguments: argparse.Namespace) -> None:
+    with closing(open_home(arguments.home)) as station:
+        head = station.link.station_head(station.stn)
+        mine = station.spool.head()
+        station.spool.open_epoch(max(mine.ep, head[0] if head else -1) + 1)
+        print(f"epoch {station.spool.head().ep}")
 
 
 def _record(arguments: argparse.Namespace) -> None:
