@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.tracebacks import ExceptionDictTransformer
 
 REQUESTS = Counter("stackwitness_requests_total", "Answered requests", ["method", "route", "status"])
 SECONDS = Histogram(
@@ -21,6 +22,8 @@ LOG_SIZE = Gauge("stackwitness_log_size", "Leaves the log has given a place")
 CHECKPOINT_SIZE = Gauge("stackwitness_checkpoint_size", "Leaves under the published checkpoint")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+# Without the values of local variables: they hold passwords, and take seconds to render.
+TRACEBACKS = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 log = structlog.get_logger("stackwitness.request")
@@ -36,7 +39,11 @@ def configure_logging(*, as_json: bool = False, level: int = logging.INFO) -> No
     if as_json:
         final: list[Any] = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     else:
-        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        final = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -23,7 +23,7 @@ from stackwitness.ingest.domain import PinnedChannel
 from stackwitness.ingest.queries import copy_readings
 from stackwitness.ingest.rows import copy_file, joined, pack_readings
 
-CONNECTIONS = 32
+CONNECTIONS = 64
 BATCH_CONNECTIONS = 8
 HOUR_MINUTES = 60
 RAW_ENVELOPES = 100  # of 720 rows, one COPY and one commit

@@ -145,8 +145,8 @@ class Committer:
             self._make_months(group)
             with unit_of_work(self._engine) as conn:
                 verdicts = self._store(conn, group)
-        except AWAY:
-            log.warning("ingest.database_away", submissions=len(group), exc_info=True)
+        except AWAY as error:
+            log.warning("ingest.database_away", submissions=len(group), error=str(error.__cause__ or error))
             _answer([(submission, DatabaseUnavailable()) for submission in group])
         except Exception as error:
             self._months.clear()
@@ -154,7 +154,8 @@ class Committer:
                 for submission in group:
                     self._settle([submission])
                 return
-            log.error("ingest.unstorable", exc_info=True)
+            # No traceback: rendering one with its locals would hold up every station for seconds.
+            log.error("ingest.unstorable", error=repr(error))
             refusal: Exception = error
             if isinstance(error, UNSTORABLE):
                 refusal = Unprocessable("ingest.unstorable", "The database refuses these readings")

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from emdi.envelope import Envelope, parse_envelope, verify_signature
 from emdi.errors import EmdiError
 from stackwitness import clock
-from stackwitness.errors import BadRequest, Forbidden, StackwitnessError, TooLarge, Unprocessable
+from stackwitness.errors import (
+    BadRequest,
+    Forbidden,
+    StackwitnessError,
+    TooLarge,
+    Unavailable,
+    Unprocessable,
+)
 from stackwitness.ingest.committer import Committer
 from stackwitness.ingest.domain import Checked, Failure, Roster, Verdict
 from stackwitness.ingest.rows import pack_readings
@@ -75,6 +82,8 @@ def check_lines(lines: Sequence[bytes], find: FindRoster, max_future_ms: int) ->
         except EmdiError as error:
             refusal = Unprocessable(error.code, "The envelope is not valid", detail=str(error))
             return Checks(tuple(envelopes), Failure(number, refusal))
+        except Unavailable:
+            raise
         except StackwitnessError as error:
             return Checks(tuple(envelopes), Failure(number, error))
         envelopes.append(checked)
