@@ -106,7 +106,7 @@ class Log:
         envelope = seal_envelope(self.station, stn=STN, iat_ms=at_ms, cp=None, records=records, **place)
         self.envelopes.append(envelope)
         idx = self.append(KIND_READING, envelope.jws)
-        for item in records:
+        for item in sorted(records, key=lambda record: (record.at_ms, record.name)):
             value = None if item.value is None else float(item.value)
             row = (idx, STN, envelope.ep, envelope.seq, item.at_ms, item.name, item.unit, value, item.status)
             self.rows["readings"].append(bundle.readings_csv_row(*row))

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -267,6 +268,26 @@ def test_no_single_changed_byte_passes(data: st.DataObject) -> None:
         if name != "MANIFEST":
             remanifest(members)
         assert check(members).exit_code in (1, 2, 3, 4), (name, at, bit)
+
+
+def peak_bytes(envelopes: int) -> int:
+    log = Log()
+    log.genesis()
+    log.register_key(log.station)
+    for _ in range(envelopes):
+        log.envelope(count=300)
+    data = zip_of(members_of(log))
+    tracemalloc.start()
+    assert verify_bundle(data, log.policy).exit_code == 0  # type: ignore[arg-type]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_bundle() -> None:
+    peak_bytes(2)
+    small, large = peak_bytes(6), peak_bytes(48)
+    assert large < small + 1_000_000
 
 
 def test_program_prints_the_account_and_exits_with_the_code(

@@ -32,11 +32,9 @@ class EnvelopeChain:
                 return
         if envelope.skip is not None:
             lost = f"seq {envelope.skip.first} to {envelope.skip.last}"
-            report.notes.append(
-                f"the station admits that it lost {lost} of epoch {envelope.ep}: {envelope.skip.why}"
-            )
+            report.note(f"the station admits that it lost {lost} of epoch {envelope.ep}: {envelope.skip.why}")
         if envelope.ep != self.last.ep:
-            report.notes.append(
+            report.note(
                 f"epoch {envelope.ep} starts at idx {idx}; no chain shows if epoch {self.last.ep} went on"
                 f" after seq {self.last.seq}"
             )

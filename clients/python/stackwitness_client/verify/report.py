@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 MAX_FINDINGS = 200
+MAX_NOTES = 200
 
 
 class Verdict(StrEnum):
@@ -123,6 +124,11 @@ class Report:
         self.notes: list[str] = []
         self.scope: dict[str, Any] = {}
         self.checkpoint: dict[str, Any] = {}
+
+    def note(self, text: str) -> None:
+        """Say something that is no fault, once; past the first 200 notes nothing more is said."""
+        if text not in self.notes and len(self.notes) < MAX_NOTES:
+            self.notes.append(text)
 
     def step(self, number: int) -> Step:
         """Return a step by its number."""

@@ -164,8 +164,7 @@ class SealCheck:
             self.step.add(Verdict.TAMPERED, "seal.head", message, envelope=place)
         elif head[:2] != last[:2]:
             note = f"the station's chain goes on after this export, to ep {head.ep} seq {head.seq}"
-            if note not in self.report.notes:
-                self.report.notes.append(note)
+            self.report.note(note)
 
     def _check_note(self, event: Event | None, scope: Scope | None) -> None:
         key = self.contents.keyring.export_key
@@ -200,4 +199,4 @@ class SealCheck:
                 self.step.add(Verdict.TAMPERED, "disclosure.text", message, **place)
         hidden = len(self.contents.reasons.keys() - disclosed)
         if hidden:
-            self.report.notes.append(f"the reasons of {hidden} decisions are not disclosed in this bundle")
+            self.report.note(f"the reasons of {hidden} decisions are not disclosed in this bundle")

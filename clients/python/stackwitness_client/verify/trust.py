@@ -33,7 +33,7 @@ def choose_policy(
     warning = (
         "NO POLICY OF YOUR OWN: the log key is the one the bundle itself brings, so a forger could bring his"
     )
-    report.notes.append(warning)
+    report.note(warning)
     if not trust_bundle:
         step.add(
             Verdict.POLICY, "policy.own", f"{warning}; give --policy, or --trust-bundle-policy to accept this"
@@ -99,7 +99,7 @@ def compare_known(known: Checkpoint, other: Checkpoint, step: Step, report: Repo
         )
         step.add(Verdict.TAMPERED, "known.fork", message, file=name)
     elif known.size != other.size:
-        report.notes.append(
+        report.note(
             f"your known checkpoint (size {known.size}) and {name} (size {other.size}) can only be compared"
             " with a consistency proof, computed from the log's tiles"
         )
