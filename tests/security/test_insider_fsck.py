@@ -118,19 +118,17 @@ Change = Callable[[Victim], None]
 
 def edit_value(victim: Victim) -> None:
     victim.run(
-        "UPDATE reading SET value = 12.0 WHERE envelope_no = (SELECT envelope_no FROM envelope WHERE seq = 17) "
+        f"UPDATE reading SET value = 12.0 WHERE envelope_no = {SEVENTEEN} "
         "AND channel_no = (SELECT channel_no FROM channel WHERE name = 'SO2')"
     )
 
 
 def edit_status(victim: Victim) -> None:
-    victim.run(
-        "UPDATE reading SET status = 'M' WHERE envelope_no = (SELECT envelope_no FROM envelope WHERE seq = 17)"
-    )
+    victim.run(f"UPDATE reading SET status = 'M' WHERE envelope_no = {SEVENTEEN}")
 
 
 def drop_reading(victim: Victim) -> None:
-    victim.run("DELETE FROM reading WHERE envelope_no = (SELECT envelope_no FROM envelope WHERE seq = 17)")
+    victim.run(f"DELETE FROM reading WHERE envelope_no = {SEVENTEEN}")
 
 
 def add_reading(victim: Victim) -> None:
@@ -154,7 +152,7 @@ def edit_seq_column(victim: Victim) -> None:
 
 def delete_envelope(victim: Victim) -> None:
     victim.run(
-        "DELETE FROM reading WHERE envelope_no = (SELECT envelope_no FROM envelope WHERE seq = 17)",
+        f"DELETE FROM reading WHERE envelope_no = {SEVENTEEN}",
         "DELETE FROM envelope WHERE seq = 17",
     )
 
@@ -241,11 +239,11 @@ def lose_signer_state(victim: Victim) -> None:
 
 # change, exit code, table and text that must stand in one finding
 CHANGES: list[tuple[Change, int, str, str]] = [
-    (edit_value, 1, "reading", "SO2 at 2026-01-02T00:17:00.000Z of envelope S1/0/17: signed 52.1 (N), stored"),
+    (edit_value, 1, "reading", "at 2026-01-02T00:17:00.000Z of envelope S1/0/17: signed 52.1 (N), stored"),
     (edit_status, 1, "reading", "channel flow at 2026-01-02T00:17:00.000Z of envelope S1/0/17"),
     (drop_reading, 2, "reading", "channel SO2 at 2026-01-02T00:17:00.000Z of envelope S1/0/17 has no row"),
     (add_reading, 1, "reading", "envelope_no 999999, which is not in the log"),
-    (move_reading, 1, "reading", "SO2 at 2026-01-02T00:17:01.000Z of envelope S1/0/17 was never signed"),
+    (move_reading, 1, "reading", "00:17:01.000Z of envelope S1/0/17 was never signed"),
     (edit_jws, 1, "envelope", "the stored bytes of envelope S1/0/17 are not those that were logged"),
     (edit_seq_column, 1, "envelope", "recv_ms"),
     (delete_envelope, 2, "envelope", "the row of envelope S1/0/17 is gone"),

@@ -1,12 +1,14 @@
-"""A station in a small log: registered, with readings, a flag and a review, all as the service stores them."""
+"""A station in a small log: registered, with readings, a flag and a review, all as the service stores
+them.
+"""
 
 import hashlib
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 import sqlalchemy as sa
+from tests.service.log_support import SmallLog
 
-from emdi.encoding import b64u_encode
 from emdi.envelope import Envelope, seal_envelope
 from emdi.event import seal_key_proof
 from emdi.keys import LocalKey
@@ -16,7 +18,6 @@ from stackwitness.log.events import append_event
 from stackwitness.log.fsck.history import at_of
 from stackwitness.stations.domain import Channel, NewKey, Station
 from stackwitness.stations.flow import register_key, register_station
-from tests.service.log_support import SmallLog
 
 START_MS = 1_767_312_000_000  # 2026-01-02T00:00:00Z
 MINUTE_MS = 60_000
@@ -45,7 +46,9 @@ class SmallStation:
             proof = seal_key_proof(self.key, self.stn)
             new = NewKey(self.key.kid, self.key.public.alg, self.key.public.raw, proof)
             register_key(conn, self.log.service_key, self.stn, new, act="operator-1")
-            rows = conn.execute(sa.text("SELECT name, channel_no FROM channel WHERE stn = :stn"), {"stn": self.stn})
+            rows = conn.execute(
+                sa.text("SELECT name, channel_no FROM channel WHERE stn = :stn"), {"stn": self.stn}
+            )
             self.channels = {row.name: row.channel_no for row in rows}
 
     def push(self, count: int = 1) -> list[Envelope]:
@@ -66,31 +69,49 @@ class SmallStation:
             ).scalar_one()
             flag_id = f"{self.stn}-{sseq}"
             row = {
-                "flag_id": flag_id, "detector": "hold", "detector_version": "1", "kind": "hold",
-                "verdict": "cannot be", "channels": ["SO2"], "e_value": 12.5, "episode": f"e{sseq}",
-                "text_en": "Held, too long", "text_zh": "保持",
-            }  # fmt: skip
+                "flag_id": flag_id,
+                "detector": "hold",
+                "detector_version": "1",
+                "kind": "hold",
+                "verdict": "cannot be",
+                "channels": ["SO2"],
+                "e_value": 12.5,
+                "episode": f"e{sseq}",
+                "text_en": "Held, too long",
+                "text_zh": "保持",
+            }
             data = {
-                **row, "kinds": ["hold"], "from_ms": START_MS, "to_ms": START_MS + MINUTE_MS,
-                "statistic": {"name": "run", "value": 9}, "numbers": {}, "innocent": [], "look_at_en": "",
-                "look_at_zh": "", "config_hash": "c", "state_hash": "s",
+                **row,
+                "kinds": ["hold"],
+                "from_ms": START_MS,
+                "to_ms": START_MS + MINUTE_MS,
+                "statistic": {"name": "run", "value": 9},
+                "numbers": {},
+                "innocent": [],
+                "look_at_en": "",
+                "look_at_zh": "",
+                "config_hash": "c",
+                "state_hash": "s",
                 "input": {"ep": 0, "seq_first": 0, "seq_last": 1},
                 "plot_sha256": hashlib.sha256(PLOT.encode()).hexdigest(),
-            }  # fmt: skip
+            }
             event = append_event(
                 conn, self.log.service_key, typ="flag.raised", subj=self.subj, act="detection", data=data
             )
             conn.execute(
                 sa.text(
-                    "INSERT INTO flag (flag_id, stn, detector, detector_version, kind, verdict, from_at, to_at, "
-                    "channels, e_value, episode, text_en, text_zh, plot, raised_at, event_id) VALUES (:flag_id, :stn, "
-                    ":detector, :detector_version, :kind, :verdict, :from_at, :to_at, :channels, :e_value, :episode, "
+                    "INSERT INTO flag VALUES (:flag_id, :stn, :detector, :detector_version, :kind, "
+                    ":verdict, :from_at, :to_at, :channels, :e_value, :episode, "
                     ":text_en, :text_zh, :plot, now(), :event_id)"
                 ),
                 {
-                    **row, "stn": self.stn, "from_at": at_of(START_MS), "to_at": at_of(START_MS + MINUTE_MS),
-                    "plot": PLOT, "event_id": event.event_id,
-                },  # fmt: skip
+                    **row,
+                    "stn": self.stn,
+                    "from_at": at_of(START_MS),
+                    "to_at": at_of(START_MS + MINUTE_MS),
+                    "plot": PLOT,
+                    "event_id": event.event_id,
+                },
             )
         return flag_id
 
@@ -98,10 +119,7 @@ class SmallStation:
         salt = b"n" * 32
         with self.log.engine.begin() as conn:
             conn.execute(
-                sa.text(
-                    "INSERT INTO account (account_id, display_name, role) VALUES ('inspector-1', 'i', 'inspector') "
-                    "ON CONFLICT DO NOTHING"
-                )
+                sa.text("INSERT INTO account VALUES ('inspector-1', 'i', 'inspector') ON CONFLICT DO NOTHING")
             )
             sseq = conn.execute(
                 sa.text("SELECT sseq + 1 FROM subject_head WHERE subj = :subj"), {"subj": self.subj}
@@ -118,8 +136,8 @@ class SmallStation:
             )
             conn.execute(
                 sa.text(
-                    "INSERT INTO review (review_id, flag_id, account_id, decision, reason, salt, decided_at, event_id) "
-                    "VALUES (:review_id, :flag_id, 'inspector-1', :decision, :reason, :salt, now(), :event_id)"
+                    "INSERT INTO review VALUES (:review_id, :flag_id, 'inspector-1', :decision, "
+                    ":reason, :salt, now(), :event_id)"
                 ),
                 {**row, "reason": reason, "salt": salt, "event_id": event.event_id},
             )
@@ -133,7 +151,13 @@ class SmallStation:
         at_ms = START_MS + self.seq * MINUTE_MS
         missing = self.seq % 5 == 4
         records = [
-            Record("SO2", at_ms, "mg/m3", None if missing else Decimal("35.1") + self.seq, "D" if missing else "N"),
+            Record(
+                "SO2",
+                at_ms,
+                "mg/m3",
+                None if missing else Decimal("35.1") + self.seq,
+                "D" if missing else "N",
+            ),
             Record("flow", at_ms, "m3/h", Decimal("120000.5"), "N"),
         ]
         envelope = seal_envelope(
@@ -145,14 +169,22 @@ class SmallStation:
     def _store(self, conn: sa.Connection, envelope: Envelope) -> None:
         times = [record.at_ms for record in envelope.records]
         row = {
-            "env_id": envelope.env_id, "stn": self.stn, "ep": envelope.ep, "seq": envelope.seq,
-            "kid": envelope.kid, "iat_ms": envelope.iat_ms, "recv_ms": envelope.iat_ms + 5, "jws": envelope.jws,
-            "first_at": at_of(min(times)), "last_at": at_of(max(times)), "count": len(times),
-        }  # fmt: skip
+            "env_id": envelope.env_id,
+            "stn": self.stn,
+            "ep": envelope.ep,
+            "seq": envelope.seq,
+            "kid": envelope.kid,
+            "iat_ms": envelope.iat_ms,
+            "recv_ms": envelope.iat_ms + 5,
+            "jws": envelope.jws,
+            "first_at": at_of(min(times)),
+            "last_at": at_of(max(times)),
+            "count": len(times),
+        }
         number = conn.execute(
             sa.text(
-                "INSERT INTO envelope VALUES (nextval('envelope_no_seq'), :env_id, :stn, :ep, :seq, :kid, :iat_ms, "
-                ":recv_ms, :first_at, :last_at, :count, :jws) RETURNING envelope_no"
+                "INSERT INTO envelope VALUES (nextval('envelope_no_seq'), :env_id, :stn, :ep, :seq, :kid, "
+                ":iat_ms, :recv_ms, :first_at, :last_at, :count, :jws) RETURNING envelope_no"
             ),
             row,
         ).scalar_one()
@@ -160,14 +192,18 @@ class SmallStation:
             conn.execute(
                 sa.text("INSERT INTO reading VALUES (:at, :channel_no, :number, :value, :status)"),
                 {
-                    "at": at_of(record.at_ms), "channel_no": self.channels[record.name], "number": number,
-                    "value": None if record.value is None else float(record.value), "status": record.status,
-                },  # fmt: skip
+                    "at": at_of(record.at_ms),
+                    "channel_no": self.channels[record.name],
+                    "number": number,
+                    "value": None if record.value is None else float(record.value),
+                    "status": record.status,
+                },
             )
         conn.execute(
             sa.text(
-                "INSERT INTO station_head VALUES (:stn, :ep, :seq, :env_id, :last_at) ON CONFLICT (stn) DO UPDATE "
-                "SET ep = excluded.ep, seq = excluded.seq, env_id = excluded.env_id, last_at = excluded.last_at"
+                "INSERT INTO station_head VALUES (:stn, :ep, :seq, :env_id, :last_at) "
+                "ON CONFLICT (stn) DO UPDATE SET ep = excluded.ep, seq = excluded.seq, "
+                "env_id = excluded.env_id, last_at = excluded.last_at"
             ),
             row,
         )

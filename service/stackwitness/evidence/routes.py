@@ -1,0 +1,62 @@
+"""HTTP of exports."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import FileResponse
+
+from stackwitness.accounts.domain import Account
+from stackwitness.accounts.routes import current_account, require
+from stackwitness.db.unit import unit_of_work
+from stackwitness.errors import Conflict
+from stackwitness.evidence import flow
+from stackwitness.evidence.schemas import ExportList, ExportView, ExportWanted, view
+
+router = APIRouter(prefix="/v1/exports", tags=["exports"])
+Reader = Annotated[Account, Depends(current_account)]
+Regulator = Annotated[Account, Depends(require("regulator"))]
+
+
+@router.post("", status_code=202)
+def request_export(
+    wanted: ExportWanted, account: Regulator, request: Request, response: Response
+) -> ExportView:
+    """Ask for a bundle; it is built by the worker."""
+    with unit_of_work(request.app.state.wiring.engine) as conn:
+        export = flow.request_export(
+            conn,
+            account,
+            stn=wanted.station,
+            from_at=wanted.from_at,
+            to_at=wanted.to_at,
+            purpose=wanted.purpose,
+        )
+    response.headers["Location"] = f"/v1/exports/{export.export_id}"
+    return view(export)
+
+
+@router.get("")
+def list_exports(account: Reader, request: Request, station: str | None = None) -> ExportList:
+    """List the newest exports."""
+    with unit_of_work(request.app.state.wiring.engine) as conn:
+        return ExportList(exports=[view(export) for export in flow.list_exports(conn, station)])
+
+
+@router.get("/{export_id}")
+def get_export(export_id: str, account: Reader, request: Request) -> ExportView:
+    """Tell how far an export got."""
+    with unit_of_work(request.app.state.wiring.engine) as conn:
+        return view(flow.find_export(conn, export_id))
+
+
+@router.get("/{export_id}/bundle", response_class=FileResponse)
+def get_bundle(export_id: str, account: Reader, request: Request) -> FileResponse:
+    """Return the finished bundle; parts of it by Range."""
+    wiring = request.app.state.wiring
+    with unit_of_work(wiring.engine) as conn:
+        export = flow.find_export(conn, export_id)
+    path = flow.bundle_path(wiring.settings, export_id)
+    if export.state != "done" or not path.exists():
+        raise Conflict("export.not_done", "The bundle is not there yet", state=export.state)
+    name = f"{export.stn}-{export_id}.emdi.zip"
+    return FileResponse(path, media_type="application/zip", filename=name)

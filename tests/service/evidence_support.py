@@ -1,0 +1,70 @@
+"""A small log with one station, ready to be exported; the log moves in a thread while a bundle is built."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from tests.service.log_station import SmallStation
+from tests.service.log_support import SmallLog, make_log
+
+from emdi.keys import LocalKey
+from stackwitness.log.loop import LogLoop
+from stackwitness.log.reader import LogReader
+from stackwitness.settings import Settings
+
+
+@dataclass
+class Shop:
+    """What building needs, over a small log."""
+
+    log: SmallLog
+    loop: LogLoop
+    station: SmallStation
+    settings: Settings
+    engine: sa.Engine
+    service_key: LocalKey
+    log_reader: LogReader
+
+    @property
+    def policy_text(self) -> str:
+        return f"log {self.log.vkey}\nquorum none\n"
+
+    @contextmanager
+    def running_log(self) -> Iterator[None]:
+        stop = threading.Event()
+
+        def run() -> None:
+            while not stop.wait(0.05):
+                self.loop.sequence()
+                self.loop.publish()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def make_shop(settings: Settings, engine: sa.Engine) -> Shop:
+    """Give a log with a station, 40 envelopes, two flags, one review."""
+    log = make_log(settings, engine)
+    loop = log.start()
+    station = SmallStation(log)
+    station.register()
+    station.push(20)
+    first, _ = station.raise_flag(), station.raise_flag()
+    station.review(first)
+    station.push(20)
+    with engine.begin() as conn:
+        conn.execute(
+            sa.text(
+                "INSERT INTO account (account_id, display_name, role) VALUES ('regulator-1', 'r', 'regulator')"
+            )
+        )
+    loop.sequence()
+    loop.publish()
+    return Shop(log, loop, station, settings, engine, log.service_key, log.reader)
