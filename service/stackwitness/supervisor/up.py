@@ -24,6 +24,8 @@ from stackwitness.supervisor.welcome import Welcome, prepare_welcome
 READY_WITHIN_S = 120.0
 GIVE_UP_AFTER_DEATHS = 5
 POLL_S = 0.2
+# glibc keeps a heap per thread and what large requests once needed: for the API that only costs memory.
+LEAN_HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "262144", "MALLOC_MMAP_THRESHOLD_": "262144"}
 # Producers stop before the log they write to, the signer last; the database after all of them.
 STOP_ORDER = (("province",), ("serve", "worker"), ("log",), ("signer",))
 
@@ -115,8 +117,7 @@ class Supervisor:
 
     def _child(self, name: str, *command: str) -> Child:
         environment = {
-            # glibc gives every thread a heap of its own, which only costs memory here.
-            "MALLOC_ARENA_MAX": "2",
+            **(LEAN_HEAP if name == "serve" else {}),
             **self.environment,
             "STACKWITNESS_HOME": str(self.settings.home.absolute()),
             "STACKWITNESS_MODE": self.settings.mode,
