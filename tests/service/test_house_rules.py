@@ -1,0 +1,33 @@
+"""House rules that no linter knows: who may read the environment, the clock, the database."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+SERVER = Path(__file__).parents[2] / "service" / "stackwitness"
+RULES = [
+    ("reads the environment", r"os\.environ|os\.getenv", r"^(settings|wiring|cli)\.py$|^bench/"),
+    (
+        "asks what time it is",
+        r"datetime\.now\(|datetime\.utcnow\(|time\.time\(|time\.time_ns\(",
+        r"^clock\.py$",
+    ),
+    ("holds SQL", r"\b(?:sa\.)?text\(\s*[\"'f]|exec_driver_sql", r"^(db|log|bench)/|(^|/)queries\.py$"),
+    (
+        "names TimescaleDB's functions",
+        r"create_hypertable|columnstore|time_bucket|run_job",
+        r"^db/timescale\.py$",
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "pattern", "allowed"), RULES, ids=[rule[0] for rule in RULES])
+def test_only_one_place(what: str, pattern: str, allowed: str) -> None:
+    offenders = [
+        name
+        for path in sorted(SERVER.rglob("*.py"))
+        if re.search(pattern, path.read_text())
+        and not re.search(allowed, name := path.relative_to(SERVER).as_posix())
+    ]
+    assert offenders == [], what
