@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import random
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -135,6 +139,51 @@ def test_a_server_that_comes_and_goes_costs_nothing_but_time(folder: Path, small
     assert run(options(folder, small.url)) == 0
     assert small.readings("mill-1") + small.readings("mill-2") == READINGS
     assert report_of(folder)["acknowledged"]["retries"] > 0
+
+
+@pytest.mark.parametrize("path", ["/v1/envelopes", "/v1/receipts"])
+def test_kill_9_of_the_replay_itself_loses_and_doubles_nothing(
+    folder: Path, small: SmallServer, path: str
+) -> None:
+    home = folder.parent / "home"
+    home.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "stackwitness.cli",
+        "replay",
+        "--no-wait-detection",
+        "--stations",
+        "mill-1",
+    ]
+    command += ["--manifest", str(folder), "--data", str(folder), "--home", str(home), "--server", small.url]
+    children: list[subprocess.Popen[bytes]] = []
+
+    def kill(x: Exchange) -> bool:
+        if x.path != path:
+            return False
+        # The child dies while the server takes what came, before it learns of it.
+        children[0].kill()
+        children[0].wait()
+        small._route(x)
+        return True
+
+    small.faults.append(kill)
+    children.append(subprocess.Popen([*command, "--token", "t", "--readings-per-envelope", "60"]))
+    assert children[0].wait(timeout=90) == -signal.SIGKILL
+    assert run(options(folder, small.url, stations=("mill-1",))) == 0
+    records = [record for envelope in small.chains["mill-1"] for record in envelope.records]
+    assert len({record[:2] for record in records}) == len(records) == 795
+    assert report_of(folder)["stations"][0]["receipt_readings"] == 795
+
+
+def test_two_replays_of_one_station_at_once_are_refused(folder: Path, small: SmallServer) -> None:
+    home = folder.parent / "home" / "replay" / "mill-1"
+    home.mkdir(parents=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(options(folder, small.url, stations=("mill-1",))) == 2
+    assert small.readings("mill-1") == 0
 
 
 def test_forgeries_are_signed_and_nothing_else_changes(folder: Path, small: SmallServer) -> None:

@@ -37,7 +37,7 @@ EXIT_CODES = {
     2: "the options or the manifest cannot be used",
     3: "no server: none runs from the home folder and no URL was given",
     4: "the server did not answer for too long; the same command goes on later",
-    5: "the server refused",
+    5: "the server refused, or its chain and the spool's do not meet",
     6: "a receipt or checkpoint of the server does not hold",
     7: "a data file is not what the manifest says",
     8: "the server does not hold what it acknowledged, or detection did not catch up in time",
@@ -60,6 +60,8 @@ def run(options: ReplayOptions) -> int:
             f"stackwitness replay: {error}", style="red", highlight=False, markup=False, soft_wrap=True
         )
         return exit_code(error)
+    except KeyboardInterrupt:
+        return 130
     text = json.dumps(report, indent=2)
     if options.report is not None:
         options.report.write_text(text + "\n", "utf-8")

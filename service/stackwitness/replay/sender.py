@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -86,7 +87,19 @@ class Sender:
 
     def run(self) -> StationAccount:
         """Send every row that was not sent before and wait for all receipts; raises ClientError."""
-        station = self._open()
+        home = self._options.home / "replay" / self._source.stn
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Two replays of one station at once would each record the same rows.
+        with (home / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ReplayError(
+                    "replay.running", f"another replay sends station {self._source.stn}"
+                ) from error
+            return self._run(self._open(home))
+
+    def _run(self, station: Station) -> StationAccount:
         account = self.account
         proven_before = station.spool.count().receipt_readings
         pusher = threading.Thread(
@@ -110,8 +123,7 @@ class Sender:
         return account
 
     # 1 Key, registration, place in the chain ------------------------------------------------------------
-    def _open(self) -> Station:
-        home = self._options.home / "replay" / self._source.stn
+    def _open(self, home: Path) -> Station:
         if not (home / CONFIG).exists():
             self._make_home(home)
         station = open_home(home, server=self._server)
