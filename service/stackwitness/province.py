@@ -1,6 +1,6 @@
 """Be a whole province of stations: simulated plants that push signed readings through the real SDK.
 
-`python -m stackwitness.province` registers the stations, sends six weeks of history in a burst, then goes on
+`python -m stackwitness.province` registers the stations, sends twelve weeks of history in a burst, then goes on
 living: the last hours at sixty times their speed, so that something moves on the screen, then in real time.
 It may be stopped and started again at any moment: each station's spool knows what it has already said.
 """
@@ -28,14 +28,15 @@ from stackwitness_client.registration import register
 from stackwitness_client.simulator import INDUSTRIES, PROVINCE, UTC_OFFSET_MIN, ForgingPlant, ProvinceStation
 from stackwitness_client.station import Station, packs
 
-STEP_MS = 300_000
+# Ten minutes, the usual upload of HJ 212; twelve weeks, for slow tests compare with as much honest past.
+STEP_MS = 600_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-HISTORY_DAYS = 42.0
+HISTORY_DAYS = 84.0
 # What is sent at sixty times its speed before real time: three hours, so three minutes.
 SPEEDED_MS = 3 * HOUR_MS
 SPEED = 60
-SLICE_MS = 14 * DAY_MS
+SLICE_MS = 28 * DAY_MS
 READINGS_PER_ENVELOPE = 504
 SENDERS = 2
 GIVE_UP_S = 20.0
@@ -205,7 +206,7 @@ def fill_station(living: LivingStation, from_ms: int, to_ms: int, stop: threadin
 
 
 def live(stations: Sequence[LivingStation], first_ms: int, stop: threading.Event) -> None:
-    """Report every five minutes of plant time: sixty times as fast until now, then as the clock goes."""
+    """Report every ten minutes of plant time: sixty times as fast until now, then as the clock goes."""
     say(f"province: history sent; the last {SPEEDED_MS // HOUR_MS} hours follow at {SPEED} times their speed")
     real = False
     while not stop.is_set():

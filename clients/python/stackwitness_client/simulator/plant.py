@@ -46,7 +46,7 @@ class State:
 class Plant:
     """Be one simulated plant with its monitoring system.
 
-    `stress` multiplies pollutants by name: a plant that has trouble keeping a limit.
+    `stress` multiplies pollutants by name from `stress_from_ms` on: treatment that fails, limits hard to keep.
     """
 
     def __init__(
@@ -57,11 +57,12 @@ class Plant:
         stn: str = "plant",
         utc_offset_min: int = 0,
         stress: Mapping[str, float] | None = None,
+        stress_from_ms: int = 0,
     ) -> None:
         self.industry = INDUSTRIES[industry]
         self.channels: tuple[PlantChannel, ...] = self.industry.channels()
         self.stn = stn
-        self._stress = dict(stress or {})
+        self._stress, self._stress_from_ms = dict(stress or {}), stress_from_ms
         self._offset_ms = utc_offset_min * MINUTE_MS
         key = key_of(seed, industry)
         self._schedule = Schedule(key_of(key, "schedule"), self.industry.running)
@@ -136,7 +137,7 @@ class Plant:
         return (
             p.limit_mg_m3
             * p.target
-            * self._stress.get(p.name, 1.0)
+            * (self._stress.get(p.name, 1.0) if at_ms >= self._stress_from_ms else 1.0)
             * math.exp(log_c)
             * starting
             * min(1.0, 2.0 * running)

@@ -10,6 +10,8 @@ from stackwitness_client.simulator.noise import DAY_MS
 from stackwitness_client.simulator.plant import Plant
 
 UTC_OFFSET_MIN = 480
+# Where a limit gets hard to keep, forging begins: the same day, so that no honest exceedance is ever seen.
+STRESS_DAYS = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,15 @@ class ProvinceStation:
     stress: Mapping[str, float] = field(default_factory=dict)
     cheats: tuple[PlannedCheat, ...] = field(default=())
 
-    def plant(self) -> Plant:
-        """Make the simulated plant."""
+    def plant(self, start_ms: int = 0) -> Plant:
+        """Make the simulated plant; its treatment begins to fail (`stress`) some days before `start_ms`."""
         return Plant(
-            self.seed, self.industry, stn=self.stn, utc_offset_min=UTC_OFFSET_MIN, stress=self.stress
+            self.seed,
+            self.industry,
+            stn=self.stn,
+            utc_offset_min=UTC_OFFSET_MIN,
+            stress=self.stress,
+            stress_from_ms=start_ms - int(STRESS_DAYS * DAY_MS),
         )
 
     def reporting(self, start_ms: int, *, honest: bool) -> ForgingPlant:
@@ -48,7 +55,7 @@ class ProvinceStation:
         cheats = tuple(
             Cheat(c.kind, c.channels, start_ms - int(c.days_before * DAY_MS), c.strength) for c in planned
         )
-        return ForgingPlant(self.plant(), cheats, UTC_OFFSET_MIN)
+        return ForgingPlant(self.plant(start_ms), cheats, UTC_OFFSET_MIN)
 
 
 PROVINCE: tuple[ProvinceStation, ...] = (
@@ -64,12 +71,12 @@ PROVINCE: tuple[ProvinceStation, ...] = (
     ),
     ProvinceStation(
         "waste-1", "Waste incinerator 1", "City bureau", "waste_incinerator", 35.12, 105.66, 105,
-        stress={"nox": 1.22},
-        cheats=(PlannedCheat("excuse", ("nox",), 10.0, 0.80),),
+        stress={"nox": 1.2},
+        cheats=(PlannedCheat("excuse", ("nox",), 12.0, 0.86),),
     ),
     ProvinceStation(
-        "sinter-1", "Steel sinter 1", "East bureau", "steel_sinter", 35.34, 106.12, 106, stress={"so2": 1.32},
-        cheats=(PlannedCheat("clip", ("so2",), 10.0, 1.0),),
+        "sinter-1", "Steel sinter 1", "East bureau", "steel_sinter", 35.34, 106.12, 106, stress={"so2": 2.0},
+        cheats=(PlannedCheat("clip", ("so2",), 12.0, 1.0),),
     ),
     ProvinceStation(
         "glass-1", "Glass furnace 1", "South bureau", "glass", 34.88, 105.81, 107,
