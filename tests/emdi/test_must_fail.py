@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Tables of inputs that must be refused, each with the code it is refused by."""
 
 import hashlib

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Properties: trees agree however they are built, forms survive a round trip, and one flipped bit never passes."""
 
 import io

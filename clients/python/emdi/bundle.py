@@ -138,6 +138,8 @@ class BundleReader:
         try:
             self._archive = zipfile.ZipFile(path)
             self.sizes: Mapping[str, int] = _check_members(self._archive.infolist())
+            if self._archive.comment:
+                raise BundleError("bundle.zip", "the zip carries a comment")
         except _BROKEN as error:
             raise BundleError("bundle.zip", str(error)) from None
 
@@ -309,8 +311,8 @@ def _check_members(infos: list[zipfile.ZipInfo]) -> dict[str, int]:
             raise BundleError("bundle.zip", f"{info.filename} is compressed or encrypted")
         if info.file_size != info.compress_size or info.file_size > MAX_MEMBER_BYTES:
             raise BundleError("bundle.size", f"{info.filename} has an impossible size")
-        if info.header_offset < end:
-            raise BundleError("bundle.zip", f"{info.filename} overlaps another member")
+        if info.header_offset < end or (end == 0 and info.header_offset > 0):
+            raise BundleError("bundle.zip", f"{info.filename} overlaps another member, or foreign bytes lead")
         end = info.header_offset + info.file_size
         sizes[info.filename] = info.file_size
     return sizes

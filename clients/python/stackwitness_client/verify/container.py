@@ -39,5 +39,6 @@ def _check_manifest(reader: BundleReader, report: Report) -> None:
                 message = f"{name} differs from its line in MANIFEST"
                 step.add(Verdict.TAMPERED, "manifest.differs", message, file=name)
         except BundleError as error:
-            step.add(Verdict.MALFORMED, error.code, error.message, file=name)
+            message = f"{name} is damaged: {error.message}"
+            step.add(Verdict.TAMPERED, error.code, message, file=name)
     step.finish(f"{len(lines)} members hashed")
