@@ -23,7 +23,10 @@ from stackwitness_client.spool import Link, Spool
 # What the JSON of one pack may take so that the JWS stays below emdi.envelope.MAX_JWS_BYTES (base64url adds a
 # third), with room for the other claims.
 PACK_BYTES = 35_000
-RECORD_OVERHEAD_BYTES = 34
+RECORD_BYTES = len('{"n":"","u":"","v":},')
+STATUS_BYTES = len(',"st":"N"')
+MISSING_BYTES = len('"vs":"missing"') - len('"v":')
+ROW_BYTES = len('"bt":253402300799.999,')
 MAX_READINGS = 720
 
 Value = Decimal | float | int | str | None
@@ -151,25 +154,31 @@ def exact(value: Value) -> Decimal | None:
 
 
 def packs(rows: Iterable[Sequence[Record]], max_readings: int = MAX_READINGS) -> Iterator[list[Record]]:
-    """Group rows into packs that fit one envelope; a row is split only when it does not fit alone."""
+    """Group rows (records of one time) into packs that fit one envelope; a row is split only when it must be."""
     pack: list[Record] = []
     size = 0
     for row in rows:
-        row_size = sum(record_bytes(record) for record in row)
-        if pack and (len(pack) + len(row) > max_readings or size + row_size > PACK_BYTES):
+        if pack and (len(pack) + len(row) > max_readings or size + row_bytes(row) > PACK_BYTES):
             yield pack
             pack, size = [], 0
+        size += ROW_BYTES
         for record in row:
             if pack and (len(pack) >= max_readings or size + record_bytes(record) > PACK_BYTES):
                 yield pack
-                pack, size = [], 0
+                pack, size = [], ROW_BYTES
             pack.append(record)
             size += record_bytes(record)
     if pack:
         yield pack
 
 
+def row_bytes(row: Sequence[Record]) -> int:
+    """Return, from above, what the records of one time take in a pack."""
+    return ROW_BYTES + sum(record_bytes(record) for record in row)
+
+
 def record_bytes(record: Record) -> int:
-    """Estimate, from above, what a record takes in a pack."""
-    digits = 0 if record.value is None else len(str(record.value))
-    return RECORD_OVERHEAD_BYTES + len(record.name) + len(record.unit) + digits
+    """Return, from above, what a record takes in a pack, its time aside."""
+    value = MISSING_BYTES if record.value is None else len(str(record.value))
+    status = 0 if record.status == "N" else STATUS_BYTES
+    return RECORD_BYTES + len(record.name) + len(record.unit) + value + status

@@ -21,7 +21,7 @@ from stackwitness_client.http import ServerLink
 from stackwitness_client.manifest import StationSource
 from stackwitness_client.pusher import PushAccount, Pusher
 from stackwitness_client.registration import register
-from stackwitness_client.station import PACK_BYTES, Station, record_bytes
+from stackwitness_client.station import PACK_BYTES, Station, row_bytes
 
 # Envelopes sealed with one write to disk, and how far recording may run ahead of the server.
 BATCH_ENVELOPES = 16
@@ -224,7 +224,7 @@ class Sender:
                     pack, size = [], 0
                 yield []
                 continue
-            row_size = sum(record_bytes(record) for record in row.records)
+            row_size = row_bytes(row.records)
             if pack and (len(pack) + len(row.records) > limit or size + row_size > PACK_BYTES):
                 yield pack
                 pack, size = [], 0
