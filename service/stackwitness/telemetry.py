@@ -37,7 +37,7 @@ def configure_logging(*, as_json: bool = False, level: int = logging.INFO) -> No
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if as_json:
-        final: list[Any] = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        final: list[Any] = [TRACEBACKS, structlog.processors.JSONRenderer()]
     else:
         final = [
             structlog.dev.ConsoleRenderer(
