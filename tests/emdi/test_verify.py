@@ -27,7 +27,7 @@ from emdi import bundle
 from emdi.checkpoint import Checkpoint
 from emdi.encoding import b64u_encode
 from emdi.note import NoteSigner, sign_note
-from stackwitness_client.verify import Report, verify_bundle
+from stackwitness_client.verify import Report, Verdict, verify_bundle
 from stackwitness_client.verify_cli import main
 
 Members = dict[str, bytes]
@@ -268,6 +268,15 @@ def test_no_single_changed_byte_passes(data: st.DataObject) -> None:
         if name != "MANIFEST":
             remanifest(members)
         assert check(members).exit_code in (1, 2, 3, 4), (name, at, bit)
+
+
+def test_a_grave_fault_after_many_light_ones_still_decides() -> None:
+    report = Report()
+    for _ in range(300):
+        report.step(8).add(Verdict.INCOMPLETE, "table.absent", "gone")
+    report.step(8).add(Verdict.TAMPERED, "table.differs", "changed")
+    assert (report.exit_code, report.step(8).found, len(report.findings)) == (1, 301, 200)
+    assert "and 101 more" in report.text()
 
 
 def peak_bytes(envelopes: int) -> int:

@@ -82,12 +82,14 @@ class Step:
     done: str = ""
     findings: list[Finding] = field(default_factory=list)
     found: int = 0
+    verdicts: set[Verdict] = field(default_factory=set)
     ran: bool = False
 
     def add(self, verdict: Verdict, code: str, message: str, **place: Any) -> None:
         """Record a finding; past the first 200 of a step they are only counted."""
         self.ran = True
         self.found += 1
+        self.verdicts.add(verdict)
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(verdict, code, message, **place))
 
@@ -142,7 +144,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         """Return 0 ok, 1 tampered, 2 incomplete, 3 unverifiable, 4 policy not met."""
-        present = {finding.verdict for finding in self.findings}
+        present = {verdict for step in self.steps for verdict in step.verdicts}
         for verdict, code in EXIT_CODES.items():
             if verdict in present:
                 return code
