@@ -17,6 +17,7 @@ from stackwitness_detectors.contract import Values, Verdict
 
 HOURS_PER_MONTH = 720.0
 LEAST_RATE = 1e-12
+_IMPOSSIBLE_RATE = 1e-4  # once in ten thousand station-months
 
 
 def hill_exponent(top: Values, config: Config, steepest: float) -> float:
@@ -58,6 +59,6 @@ def e_value(rate: float, config: Config) -> float:
 
 def verdict_of(rate: float, impossible: bool = False) -> Verdict:
     """Choose the words: "cannot be" only for what no real instrument does, else by rarity."""
-    if impossible and rate <= 1e-6:
+    if impossible and rate <= _IMPOSSIBLE_RATE:
         return "cannot be"
     return "very unlikely" if rate <= 1e-3 else "unusual"

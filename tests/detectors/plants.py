@@ -9,7 +9,7 @@ from stackwitness_detectors import ChannelInfo, Context, Finding, Frame, run
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 START_MS = 1_704_067_200_000  # 2024-01-01, a day boundary
-LIMIT = 100.0
+LIMIT = 92.0
 
 CONTEXT = Context(
     "t1",

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.daily import DailyTest, Judged, day_hours
+from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.tail import LEAST_RATE
 
 _DAYS = 7
 _ORDINARY = 0.45  # Fisher z of a model worth testing: r = 0.42
+_STUDENT = 5.0  # degrees of freedom: some ten independent weeks stand behind a spread
+_LEAST_SPREAD = 0.1  # of Fisher z: no week of 168 dependent hours is known better
 _LEAST_SWING = 0.5  # the expectation must move at least half as much as it usually does
 
 
@@ -54,7 +58,16 @@ class Dependence(DailyTest):
             "usual_correlation": float(np.sqrt(model.r2)),
             "hours": int(known.sum()),
         }
-        return Judged(max(lost, 0.0), (day - _DAYS + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
+        return Judged(lost, (day - _DAYS + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Compare with the spread of the channel's own weeks (Fisher z is nearly normal; Student tails for care)."""
+        past = np.array(self.past[k])
+        if len(past) < self.config.calibration_min_days:
+            return None
+        spread = max(float(past.std()), _LEAST_SPREAD)
+        p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, _STUDENT))
+        return max(p * DAYS_PER_MONTH / _DAYS, LEAST_RATE)
 
     def past_days(self, k: int) -> list[int]:
         """Calibrate with the held-out residuals of a first fit."""

@@ -26,6 +26,17 @@ class Run:
     count: int = 0
 
 
+@dataclass(frozen=True)
+class Held:
+    """Keep a run that was found, as far as it has come, and its number in a series of holds."""
+
+    value: float
+    from_ms: int
+    to_ms: int
+    count: int
+    number: int
+
+
 @dataclass
 class Reference:
     """Remember the longest ordinary runs (samples), at the floor [0] and above it [1]."""

@@ -58,10 +58,15 @@ class LimitDensity(DailyTest):
             "usual_percent": 100 * usual,
             "above": self._above(k, rows, limit),
         }
-        least = float(stats.norm.sf(z)) * DAYS_PER_MONTH / config.density_window_days
-        return Judged(
-            z, (day - config.density_window_days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers, least
-        )
+        return Judged(z, (day - config.density_window_days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Widen the normal law by how much the channel's own ordinary fortnights exceed it."""
+        past = self.past[k]
+        wide = 1.0
+        if len(past) >= self.config.calibration_min_days:
+            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / float(stats.norm.ppf(0.95)))
+        return float(stats.norm.sf(judged.score / wide)) * DAYS_PER_MONTH / self.config.density_window_days
 
     def _values(self, k: int, rows: slice) -> tuple[Values, Any]:
         hours = self.memory.hours

@@ -18,6 +18,7 @@ _MOST_DECIMALS = 6
 _ON_GRID = 0.995  # share of values that must lie on a grid for it to be the resolution
 _LEAST_MOVE = 5.0  # steps of the resolution a typical change must span, else last digits are not free
 _LEAST_REFERENCE = 300
+_MOST_SHARE = 0.3  # of one digit in the reference: beyond it values of two resolutions are mixed
 _CELLS = 11  # ten digits, and values that lie off the grid
 
 
@@ -57,6 +58,9 @@ class LastDigits(DailyTest):
             self.why[k] = "the resolution is too coarse for the movement: last digits are not free"
             return None
         reference, counts = digit_cells(before, step), digit_cells(now, step)
+        if float(reference.max()) > _MOST_SHARE * float(reference.sum()):
+            self.why[k] = "two resolutions are mixed (one digit is far more common than the others)"
+            return None
         statistic = compare(counts, reference)
         top = int(np.argmax(counts / counts.sum() - reference / reference.sum()))
         numbers: dict[str, float | int | str] = {
@@ -112,7 +116,9 @@ class LastDigits(DailyTest):
 
     def notes(self) -> list[Note]:
         """Say where digits carry nothing."""
-        return [Note(self.detector, self.memory.names[k], why) for k, why in self.why.items()]
+        waiting = "no day with enough values has been judged yet"
+        unjudged = {k: waiting for k in self.tested if not self.past[k] and not self.waiting[k]}
+        return [Note(self.detector, self.memory.names[k], why) for k, why in {**unjudged, **self.why}.items()]
 
 
 def fresh_values(values: Values) -> Values:
@@ -121,7 +127,8 @@ def fresh_values(values: Values) -> Values:
     if not len(values):
         return values
     changed = np.concatenate([[True], np.diff(values) != 0])
-    return values[changed & (values != 0)]
+    kept: Values = values[changed & (values != 0)]
+    return kept
 
 
 def decimals_of(values: Values) -> int | None:
@@ -163,7 +170,8 @@ def digit_cells(values: Values, step: float) -> NDArray[np.float64]:
     whole = np.round(scaled)
     on = np.abs(scaled - whole) < 1e-3
     digits = np.where(on, np.abs(whole) % 10, 10).astype(np.int64)
-    counts: NDArray[np.float64] = np.bincount(digits, minlength=_CELLS).astype(np.float64)
+    counts: NDArray[np.float64] = np.zeros(_CELLS)
+    np.add.at(counts, digits, 1.0)
     return counts
 
 
