@@ -71,7 +71,7 @@ function draw(figure, trace, data, sync) {
     tzDate: (seconds) => uPlot.tzDate(new Date((seconds + shift) * 1e3), "UTC"),
     cursor: { sync: { key: sync.key }, drag: { x: true, y: false } },
     scales: { y: { range: range(trace) } },
-    axes: [{ stroke: "#5a646a", grid: { stroke: "#eff0ec" }, values: data.axis }, { stroke: "#5a646a", grid: { stroke: "#e4e6e2" }, size: 58 }],
+    axes: [{ stroke: "#5a646a", grid: { stroke: "#eff0ec" }, values: data.axis }, { stroke: "#5a646a", grid: { stroke: "#e4e6e2" }, size: 58, space: 22 }],
     series: [
       { label: data.words.time, value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
       { label: trace.channel, stroke: "#0b5a6f", width: 1.4, points: { show: false }, value: (_u, v) => (v === null ? "—" : `${v} ${trace.unit}`) },
@@ -86,6 +86,8 @@ function draw(figure, trace, data, sync) {
   };
   const picture = figure.querySelector("svg");
   const plot = new uPlot(options, [trace.t, trace.v], figure);
+  plot.root.setAttribute("role", "img");
+  plot.root.setAttribute("aria-label", picture.querySelector("title").textContent);
   // Kept in the page for print; the screen shows the live one.
   picture.classList.add("print-only");
   return plot;

@@ -93,11 +93,7 @@ def make_traces(
     drawn = []
     for trace in traces:
         channel = trace.channel
-        flagged = [
-            (f.from_ms, f.to_ms, f"{words.kind(t, f.kind)}: {f.flag_id}")
-            for f in flags
-            if channel.name in f.channels
-        ]
+        flagged = _flagged(t, channel.name, flags)
         line = Trace(channel.name, channel.unit, trace.at_ms, trace.values, trace.statuses, channel.limit)
         drawn.append({"name": channel.name, "picture": draw_trace(line, span, step_ms, flagged, t.say)})
     return drawn
@@ -118,7 +114,7 @@ def pack_traces(
                 "t": [at / 1000 if at % 1000 else at // 1000 for at in trace.at_ms],
                 "v": [None if v is None else float(f"{v:.6g}") for v in trace.values],
                 "marks": _status_runs(trace, step_ms),
-                "flagged": _flagged(trace.channel.name, flags),
+                "flagged": [[a / 1000, b / 1000] for a, b, _ in _flagged(t, trace.channel.name, flags)],
             }
             for trace in traces
         ],
@@ -128,14 +124,15 @@ def pack_traces(
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _flagged(channel: str, flags: Sequence[FlagView]) -> list[list[float]]:
-    """Return the flagged intervals of a channel in seconds, joined where they overlap."""
-    joined: list[list[float]] = []
+def _flagged(t: Tongue, channel: str, flags: Sequence[FlagView]) -> list[tuple[int, int, str]]:
+    """Return the flagged intervals of a channel (from_ms, to_ms, what and which), joined where they overlap."""
+    joined: list[tuple[int, int, str]] = []
     for flag in sorted((f for f in flags if channel in f.channels), key=lambda f: f.from_ms):
-        if joined and flag.from_ms / 1000 <= joined[-1][1]:
-            joined[-1][1] = max(joined[-1][1], flag.to_ms / 1000)
-        else:
-            joined.append([flag.from_ms / 1000, flag.to_ms / 1000])
+        start, end, tip = flag.from_ms, flag.to_ms, f"{words.kind(t, flag.kind)} ({flag.flag_id})"
+        if joined and start <= joined[-1][1]:
+            start, last, told = joined.pop()
+            end, tip = max(last, end), f"{told}, {tip}"
+        joined.append((start, end, tip))
     return joined
 
 

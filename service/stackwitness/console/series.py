@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from stackwitness.console.charts.panels import Span
 from stackwitness.console.charts.scale import DAY_MS, HOUR_MS
@@ -21,6 +22,10 @@ STEP_MS = {"hour": HOUR_MS, "day": DAY_MS}
 HOURLY_DAYS = 120
 # A row of the picker's widest hourly range: 120 days of 24 hours over 30 channels stays below.
 MOST_ROWS = 100_000
+# engine -> (station, channel, days) -> (hour of the last reading, trace); one entry a channel, so it stays small.
+_RECENT: WeakKeyDictionary[Engine, dict[tuple[str, str, int], tuple[int, TraceView | None]]] = (
+    WeakKeyDictionary()
+)
 
 
 def choose_aggregate(span: Span) -> Aggregate:
@@ -39,11 +44,21 @@ def load(conn: Connection, station: StationView, span: Span, aggregate: Aggregat
 def load_recent(
     conn: Connection, station: StationView, channel: ChannelView | None, days: int
 ) -> TraceView | None:
-    """Return the hourly means of one channel over the last days that have readings."""
+    """Return the hourly means of one channel over the last days that have readings, up to an hour old.
+
+    Kept between visits: the overview asks this of every station, and a small line hardly moves within an hour.
+    """
     if channel is None or station.last_at_ms is None:
         return None
-    span = Span(station.last_at_ms + 1 - days * DAY_MS, station.last_at_ms + 1)
-    return next(iter(_gather(conn, station, [channel], span, "hour")), None)
+    kept = _RECENT.setdefault(conn.engine, {})
+    key = (station.stn, channel.name, days)
+    hour = station.last_at_ms // HOUR_MS
+    known = kept.get(key)
+    if known is None or known[0] != hour:
+        span = Span(station.last_at_ms + 1 - days * DAY_MS, station.last_at_ms + 1)
+        known = (hour, next(iter(_gather(conn, station, [channel], span, "hour")), None))
+        kept[key] = known
+    return known[1]
 
 
 def _gather(

@@ -77,8 +77,9 @@ def _draw_timeline(
     spec: PlotSpec, channels: Sequence[str], t: Says, utc_offset_min: int, title: str
 ) -> Markup:
     accused, context = _split(spec, channels)
+    # The span of what is drawn: a long interval may be shown by its newest part only.
     times = [t for s in (*accused, *context) for t in (s.t[:1] + s.t[-1:])] or list(spec.interval)
-    span = Span(min(*times, spec.interval[0]), max(*times, spec.interval[1]), utc_offset_min)
+    span = Span(min(times), max(times), utc_offset_min)
     heights = [MAIN_PX if len(accused) <= 2 else 130.0] * len(accused) + [CONTEXT_PX] * len(context)
     canvas = Canvas(WIDTH, TOP_PX + sum(heights) + GAP_PX * (len(heights) - 1) + FOOT_PX, title, "evidence")
     panels: list[Panel] = []

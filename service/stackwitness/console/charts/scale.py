@@ -86,9 +86,11 @@ def time_ticks(from_ms: int, to_ms: int, utc_offset_min: int, count: int = 8) ->
         local = datetime.fromtimestamp(at_ms / 1000, UTC) + timedelta(minutes=utc_offset_min)
         day = local.strftime("%m-%d") if span < 200 * DAY_MS else local.strftime("%Y-%m")
         strong = day != last_day
-        label = (
-            day if step >= DAY_MS or (strong and local.hour == local.minute == 0) else local.strftime("%H:%M")
-        )
+        clock = local.strftime("%H:%M")
+        if step >= DAY_MS or clock == "00:00":
+            label = day
+        else:
+            label = f"{day} {clock}" if strong else clock
         ticks.append(TimeTick(at_ms, label, strong))
         last_day = day
         at_ms += step
