@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
 import pytest
+from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, LIMIT, found, plant, with_values
 
 from stackwitness_detectors import Finding, Frame
 from stackwitness_detectors.catalogue import CAUSES, LOOK_AT
-from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, LIMIT, found, plant, with_values
 
 DAYS = 70
 CLEAN = plant(DAYS, seed=11)
@@ -74,7 +75,9 @@ def well_formed(finding: Finding) -> None:
     assert finding.kinds
     assert (finding.look_at_en, finding.look_at_zh) == LOOK_AT[finding.kind]
     assert finding.plot["kind"] in ("hold", "copy", "residual", "digits", "density", "missing", "features")
-    assert all(len(series["t"]) <= 600 and len(series["t"]) == len(series["v"]) for series in finding.plot["series"])
+    assert all(
+        len(series["t"]) <= 600 and len(series["t"]) == len(series["v"]) for series in finding.plot["series"]
+    )
     json.dumps(finding.plot, allow_nan=False)
     json.dumps(finding.numbers, allow_nan=False)
 
@@ -108,7 +111,7 @@ def test_a_hold_is_told_at_the_crossing_at_doublings_and_at_the_end() -> None:
     assert float(last.numbers["load_high"]) > float(last.numbers["load_low"])
     assert "while load ran" in last.text_en
     lengths = [f.to_ms - f.from_ms for f in told[:-1]]
-    assert all(b >= 2 * a for a, b in zip(lengths, lengths[1:], strict=False))
+    assert all(b >= 2 * a for a, b in itertools.pairwise(lengths))
 
 
 @pytest.mark.parametrize("letter", list("CMHFDBR"))
@@ -150,7 +153,9 @@ def test_substitute_data_is_named_for_a_flow() -> None:
     frame = plant(40, seed=9)
     heat = np.round(frame.values["load"] * 9.7 + np.random.default_rng(1).normal(0, 20, len(frame.at_ms)), 1)
     heat[700:770] = 2910.4
-    channels = tuple(c if c.name != "so2" else type(c)("so2", "heat input", "mmBtu/h", "flow") for c in context.channels)
+    channels = tuple(
+        c if c.name != "so2" else type(c)("so2", "heat input", "mmBtu/h", "flow") for c in context.channels
+    )
     findings = found(with_values(frame, so2=heat), type(context)("t2", channels))
     holds = [f for f in findings if f.detector == "hold"]
     assert holds
