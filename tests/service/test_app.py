@@ -8,10 +8,10 @@ from fastapi import FastAPI, Request
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
-from tests.support.service import Service
 
 from stackwitness.body_cap import BodyCap
 from stackwitness.problems import install_problems
+from tests.support.service import Service
 
 CAP = 1000
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
-from tests.support.database import TEST_URL
 
 from stackwitness.db import timescale
 from stackwitness.db.unit import unit_of_work
+from tests.support.database import TEST_URL
 
 pytestmark = [
     pytest.mark.timescale,

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from tests.support.processes import assert_all_gone, family, wait_until
 
 from stackwitness.db import server_place
 from stackwitness.db.embedded import Cluster, open_database
 from stackwitness.settings import Settings
+from tests.support.processes import assert_all_gone, family, wait_until
 
 OWNER = """
 import sys, time

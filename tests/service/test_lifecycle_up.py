@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.processes import Up, assert_all_gone, family, wait_until
 
 from stackwitness.settings import Settings
+from tests.support.processes import Up, assert_all_gone, family, wait_until
+
+ORIGIN = "stackwitness.example/log/test"
 
 
 @pytest.fixture
@@ -25,17 +27,6 @@ def home() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def up(home: Path) -> Iterator[Up]:
-    """Give a service that is ready."""
-    running = Up(home)
-    try:
-        running.wait_ready()
-        yield running
-    finally:
-        running.end()
 
 
 def answers(url: str) -> bool:
@@ -53,9 +44,39 @@ def run_file(home: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-def test_up_says_ready_once_keeps_secrets_private_and_stops_everything(home: Path, up: Up) -> None:
-    state = home / "state"
-    lines = up.text.splitlines()
+def test_the_life_of_a_service(home: Path) -> None:
+    # One story, for each start costs seconds: development, everything killed, killed itself, production, Ctrl-C.
+    up = Up(home, STACKWITNESS_LOG_ORIGIN=ORIGIN)
+    try:
+        up.wait_ready()
+        check_welcome(home, up)
+        check_second_up_is_refused(home)
+        check_parts_come_back(home, up)
+        processes = family(up.process.pid)
+        up.process.kill()
+        up.process.wait()
+        assert_all_gone(processes)
+    finally:
+        up.end()
+    (home / "state" / "operator.token").unlink()
+    again = Up(home, STACKWITNESS_MODE="production", STACKWITNESS_LOG_ORIGIN=ORIGIN)
+    try:
+        again.wait_ready()
+        assert "sign-in" not in again.text
+        assert "INSECURE" not in again.text
+        assert not (home / "state" / "operator.token").exists()
+        processes = family(again.process.pid)
+        again.signal_group(signal.SIGINT)
+        assert again.process.wait(60) == 0
+        assert_all_gone(processes)
+        assert not (home / "state" / "run.json").exists()
+    finally:
+        again.end()
+
+
+def check_welcome(home: Path, up: Up) -> None:
+    """One ready line, two links under a banner, secrets for the owner only, a token that works."""
+    state, lines = home / "state", up.text.splitlines()
     assert [line for line in lines if line.startswith("ready ")] == [f"ready {up.url}"]
     assert sum("/sign-in?token=" in line for line in lines) == 2
     assert any("INSECURE" in line for line in lines)
@@ -66,23 +87,18 @@ def test_up_says_ready_once_keeps_secrets_private_and_stops_everything(home: Pat
     request = urllib.request.Request(up.url + "v1/account", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request, timeout=5) as response:
         assert json.load(response)["role"] == "operator"
-    second = subprocess.run(
-        [sys.executable, "-m", "stackwitness.cli", "up", "--home", str(state)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+
+def check_second_up_is_refused(home: Path) -> None:
+    """A home has one `up` at a time."""
+    command = [sys.executable, "-m", "stackwitness.cli", "up", "--home", str(home / "state")]
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert "another `stackwitness up`" in second.stderr
-    processes = family(up.process.pid)
-    assert len(processes) >= 6
-    up.signal_group(signal.SIGINT)
-    assert up.process.wait(60) == 0
-    assert_all_gone(processes)
-    assert not (state / "run.json").exists()
 
 
-def test_whatever_is_killed_comes_back(home: Path, up: Up) -> None:
+def check_parts_come_back(home: Path, up: Up) -> None:
+    """kill -9 of every part at once: all run again, and the service is ready again."""
     before = run_file(home)["pids"]
     for name in ("postgres", "signer", "log", "serve", "worker"):
         os.kill(before[name], signal.SIGKILL)
@@ -92,33 +108,6 @@ def test_whatever_is_killed_comes_back(home: Path, up: Up) -> None:
         what="every part is running again",
     )
     wait_until(lambda: answers(up.url + "readyz"), within_s=60, what="ready again")
-    # And when the supervisor itself is killed, the kernel ends the rest.
-    processes = family(up.process.pid)
-    up.process.kill()
-    up.process.wait()
-    assert_all_gone(processes)
-    again = Up(home)
-    try:
-        again.wait_ready()
-        again.process.terminate()
-        assert again.process.wait(60) == 0
-    finally:
-        again.end()
-
-
-def test_production_prints_no_links(home: Path) -> None:
-    running = Up(
-        home, STACKWITNESS_MODE="production", STACKWITNESS_LOG_ORIGIN="stackwitness.example/log/test"
-    )
-    try:
-        running.wait_ready()
-        assert "sign-in" not in running.text
-        assert "INSECURE" not in running.text
-        assert not (home / "state" / "operator.token").exists()
-        running.process.terminate()
-        assert running.process.wait(60) == 0
-    finally:
-        running.end()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +119,7 @@ def test_production_prints_no_links(home: Path) -> None:
     ],
 )
 def test_production_refuses_what_is_insecure(wrong: dict[str, bool], word: str) -> None:
-    right = {"log_origin": "stackwitness.example/log/test"} if wrong else {}
+    right = {"log_origin": ORIGIN} if wrong else {}
     with pytest.raises(ValueError, match=word):
         Settings(mode="production", **wrong, **right)  # type: ignore[arg-type]
 

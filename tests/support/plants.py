@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from tests.support.service import Service
-
 from emdi.keys import LocalKey
 from emdi.policy import parse_policy
 from stackwitness_client.http import ServerLink
 from stackwitness_client.registration import register
 from stackwitness_client.simulator import Cheat, ForgingPlant, Plant
 from stackwitness_client.station import Station, packs
+from tests.support.service import Service
 
 DAY_MS = 86_400_000
 # A Monday at midnight UTC, in the past of every test run.

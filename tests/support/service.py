@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from starlette.testclient import TestClient
-from tests.support import invariants
 
 from stackwitness.accounts import flow as accounts
 from stackwitness.accounts.domain import Role
@@ -21,6 +20,7 @@ from stackwitness.log.loop import LogLoop, ensure_genesis
 from stackwitness.log.signer import SignerClient, run_signer
 from stackwitness.settings import Settings
 from stackwitness.wiring import Wiring, wire
+from tests.support import invariants
 
 SIGNER_STARTS_WITHIN_S = 10.0
 

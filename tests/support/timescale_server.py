@@ -13,9 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support.database import TEST_URL
-
 from stackwitness.settings import Settings
+from tests.support.database import TEST_URL
 
 TESTS = ["-m", "timescale", "-p", "no:xdist", "-rs", "tests/service"]
 
