@@ -9,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from tests.support.small_server import Exchange, SmallServer, policy, small_server
 
 from emdi.entry import KIND_READING, encode_entry
 from emdi.keys import LocalKey
@@ -26,6 +25,7 @@ from stackwitness_client.http import Backoff, ServerLink, retry_after_s
 from stackwitness_client.pusher import Pusher
 from stackwitness_client.registration import register
 from stackwitness_client.station import Station
+from tests.support.small_server import Exchange, SmallServer, policy, small_server
 
 AT_MS = 1_700_000_000_000
 KEY = LocalKey.generate("Ed25519", "s1-1")

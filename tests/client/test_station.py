@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.small_server import policy
 
 from emdi.envelope import seal_envelope
 from emdi.keys import LocalKey
@@ -17,6 +16,7 @@ from emdi.pack import STATUSES, Record
 from emdi.units import UNITS
 from stackwitness_client.errors import RecordError
 from stackwitness_client.station import PACK_BYTES, Reading, Station, exact, instant_ms, packs, row_bytes
+from tests.support.small_server import policy
 
 AT_MS = 1_700_000_000_000
 KEY = LocalKey.generate("Ed25519", "s" * 64)
@@ -82,7 +82,7 @@ def test_times_are_instants() -> None:
     china = timezone(timedelta(hours=8))
     assert instant_ms(datetime(2026, 1, 1, 8, tzinfo=china)) == instant_ms(datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(RecordError):
-        instant_ms(datetime(2026, 1, 1))  # noqa: DTZ001 - a time without a zone is what is refused
+        instant_ms(datetime(2026, 1, 1))
 
 
 def test_record_signs_and_keeps_or_keeps_nothing(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.small_server import POLICY_TEXT, Exchange, SmallServer, small_server
 
 from emdi.encoding import b64u_decode
 from emdi.event import verify_key_proof
 from emdi.keys import PublicKey
 from stackwitness_client.http import ServerLink
 from stackwitness_client.station_cli import main
+from tests.support.small_server import POLICY_TEXT, Exchange, SmallServer, small_server
 
 LINE = '{"at": "2026-01-02T03:04:00+08:00", "values": {"NOX": 41.20, "SO2": {"value": null, "status": "D"}}}'
 

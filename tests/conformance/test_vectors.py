@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Published vectors of every format, and this format's own end-to-end vector, to the byte."""
 
 import hashlib

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.detectors.plants import CONTEXT, HOUR_MS, START_MS, part, plant, with_values
 
 from stackwitness_detectors import ChannelInfo, Context, Frame, run
+from tests.detectors.plants import CONTEXT, HOUR_MS, START_MS, part, plant, with_values
 
 FULL = plant(30, seed=3)
 ROWS = len(FULL.at_ms)

@@ -7,10 +7,10 @@ import json
 
 import numpy as np
 import pytest
-from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, LIMIT, found, plant, with_values
 
 from stackwitness_detectors import Finding, Frame
 from stackwitness_detectors.catalogue import CAUSES, LOOK_AT
+from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, LIMIT, found, plant, with_values
 
 DAYS = 70
 CLEAN = plant(DAYS, seed=11)

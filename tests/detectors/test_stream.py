@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.detectors.plants import CONTEXT, HOUR_MS, part, plant, with_values
 
 from stackwitness_detectors import DetectorError, Finding, Frame, config_hash, run, state_hash
 from stackwitness_detectors.codec import decode_state, encode_state
+from tests.detectors.plants import CONTEXT, HOUR_MS, part, plant, with_values
 
 
 def odd_frame() -> Frame:

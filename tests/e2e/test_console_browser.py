@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from tests.service.console_seed import seed
-from tests.support.service import Service
 
 from stackwitness.accounts import flow as accounts
 from stackwitness.accounts.domain import Role
 from stackwitness.db.unit import unit_of_work
 from stackwitness.settings import Settings
+from tests.service.console_seed import seed
+from tests.support.service import Service
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
 CHROMIUM = Path("/usr/bin/chromium")

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.emdi.making import honest_log, members_of, zip_of
 
 from emdi import bundle
 from emdi.errors import BundleError, EmdiError
 from emdi.scope import parse_scope
 from emdi.tables import take_sha256
 from stackwitness_client.verify import verify_bundle
+from tests.emdi.making import honest_log, members_of, zip_of
 
 LOG = honest_log()
 MEMBERS = members_of(LOG)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.emdi.making import seed
 
 from emdi import tiles
 from emdi.chain import StationHead, check_next
@@ -25,6 +24,7 @@ from emdi.note import NoteSigner, VerifierKey, format_note, parse_note, sign_not
 from emdi.pack import Record, format_pack, parse_pack
 from emdi.policy import parse_policy
 from emdi.receipt import parse_receipt
+from tests.emdi.making import seed
 
 KEY = LocalKey.from_seed(seed("station"), "k-1")
 ZEROS = "A" * 43

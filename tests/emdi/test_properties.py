@@ -12,7 +12,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from joserfc import jws as jose
 from joserfc.jwk import ECKey, OKPKey
-from tests.emdi.making import seed
 
 from emdi import bundle, merkle, tiles
 from emdi.chain import StationHead
@@ -28,6 +27,7 @@ from emdi.policy import NO_QUORUM, Policy, PolicyGroup, PolicyLog, PolicyWitness
 from emdi.receipt import Receipt, format_receipt, parse_receipt
 from emdi.scope import Scope, format_scope, parse_scope
 from emdi.units import UNITS, format_at, format_value
+from tests.emdi.making import seed
 
 LEAVES = [merkle.leaf_hash(str(number).encode()) for number in range(2000)]
 KEYS = [LocalKey.from_seed(seed("station"), "k-1"), LocalKey.generate("ES256", "k-2")]

@@ -11,6 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from emdi import bundle
+from emdi.checkpoint import Checkpoint
+from emdi.encoding import b64u_encode
+from emdi.note import NoteSigner, sign_note
+from stackwitness_client.verify import Report, Verdict, verify_bundle
+from stackwitness_client.verify_cli import main
 from tests.emdi.making import (
     ORIGIN,
     STN,
@@ -22,13 +29,6 @@ from tests.emdi.making import (
     write_zip,
     zip_of,
 )
-
-from emdi import bundle
-from emdi.checkpoint import Checkpoint
-from emdi.encoding import b64u_encode
-from emdi.note import NoteSigner, sign_note
-from stackwitness_client.verify import Report, Verdict, verify_bundle
-from stackwitness_client.verify_cli import main
 
 Members = dict[str, bytes]
 LOG = honest_log()

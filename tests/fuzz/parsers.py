@@ -3,8 +3,6 @@
 import io
 from collections.abc import Callable
 
-from tests.emdi.making import honest_log, members_of, zip_of
-
 from emdi import bundle, tiles
 from emdi.checkpoint import open_checkpoint
 from emdi.encoding import load_json
@@ -18,6 +16,7 @@ from emdi.policy import format_policy, parse_policy
 from emdi.receipt import verify_receipt
 from emdi.scope import parse_scope
 from stackwitness_client.verify import verify_bundle
+from tests.emdi.making import honest_log, members_of, zip_of
 
 LOG = honest_log()
 MEMBERS = members_of(LOG)

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Bounded fuzzing: whatever bytes come, the parsers answer with a value or an EmdiError."""
 
 import base64
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tests.fuzz.parsers import KEY, PARSERS, run
 
 ATHERIS_TARGETS = ["note", "policy", "receipt", "envelope", "entry bundle", "zip"]

@@ -10,10 +10,10 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-from tests.service.rig import Rig
-from tests.support.service import Service
 
 from stackwitness.accounts.domain import Role
+from tests.service.rig import Rig
+from tests.support.service import Service
 
 EXAMPLES = int(os.environ.get("STACKWITNESS_FUZZ_EXAMPLES", "4"))
 FUZZ = settings(

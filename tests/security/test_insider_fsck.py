@@ -8,8 +8,6 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
-from tests.service.log_station import SmallStation
-from tests.service.log_support import SmallLog, make_log
 
 from emdi.policy import Policy
 from stackwitness.db.embedded import Cluster
@@ -18,6 +16,8 @@ from stackwitness.log.fsck import Report, fsck
 from stackwitness.log.publisher import publish
 from stackwitness.log.sequencer import read_head
 from stackwitness.settings import Settings
+from tests.service.log_station import SmallStation
+from tests.service.log_support import SmallLog, make_log
 
 SEVENTEEN = "(SELECT envelope_no FROM envelope WHERE seq = 17)"
 FLIP = "set_byte(jws, 90, 65 + (get_byte(jws, 90) + 1) % 26)"

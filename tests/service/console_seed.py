@@ -9,9 +9,6 @@ import random
 from decimal import Decimal
 from typing import Any
 
-from tests.service.rig import key_form, station_form
-from tests.support.service import Service
-
 from emdi.envelope import ZERO_HASH, seal_envelope
 from emdi.keys import LocalKey
 from emdi.pack import Record
@@ -20,6 +17,8 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.flags import flow as flags
 from stackwitness.flags.domain import Flag, Provenance
 from stackwitness_detectors.contract import Finding
+from tests.service.rig import key_form, station_form
+from tests.support.service import Service
 
 HOUR_MS = 3_600_000
 STEP_MS = 15 * 60_000

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 import sqlalchemy as sa
-from tests.service.log_support import SmallLog
 
 from emdi.envelope import Envelope, seal_envelope
 from emdi.event import seal_key_proof
@@ -18,6 +17,7 @@ from stackwitness.log.events import append_event
 from stackwitness.log.fsck.history import at_of
 from stackwitness.stations.domain import Channel, NewKey, Station
 from stackwitness.stations.flow import register_key, register_station
+from tests.service.log_support import SmallLog
 
 START_MS = 1_767_312_000_000  # 2026-01-02T00:00:00Z
 MINUTE_MS = 60_000

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine
-from tests.support.service import Service
 
 from stackwitness import clock
 from stackwitness.accounts import flow
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Forbidden, NotFound, Unauthorized
+from tests.support.service import Service
 
 
 def test_bearer_token_opens_and_only_its_hash_is_stored(service: Service) -> None:

@@ -111,7 +111,7 @@ def test_the_api_process_stays_light() -> None:
     import sys
 
     heavy = ["numpy", "pyod", "pyarrow", "scipy", "sklearn", "pandas"]
-    script = f"import sys, stackwitness.app as a\nfrom importlib import import_module\n[import_module(f'stackwitness.{{n}}.routes') for n in a.SLICES]\nprint([m for m in {heavy} if m in sys.modules])"  # noqa: E501
+    script = f"import sys, stackwitness.app as a\nfrom importlib import import_module\n[import_module(f'stackwitness.{{n}}.routes') for n in a.SLICES]\nprint([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", done.stderr
     assert Path(sys.executable).exists()

@@ -11,8 +11,6 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
-from tests.service.console_seed import seed
-from tests.support.service import Service
 
 from stackwitness.accounts import flow as accounts
 from stackwitness.accounts.domain import Role
@@ -27,6 +25,8 @@ from stackwitness.errors import DatabaseUnavailable, Forbidden
 from stackwitness.evidence import flow as evidence
 from stackwitness.problems import install_problems
 from stackwitness.settings import Settings
+from tests.service.console_seed import seed
+from tests.support.service import Service
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 PAGES = (

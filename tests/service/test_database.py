@@ -93,7 +93,7 @@ def test_evidence_tables_carry_their_guards(engine: sa.Engine, table: str, verb:
 
 
 @given(
-    start=st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    start=st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),
     days=st.integers(0, 800),
 )
 def test_months_tile_the_interval(start: datetime, days: int) -> None:

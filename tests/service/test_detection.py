@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.plants import DAY_MS, START_MS, PushedPlant, pushed_plant
-from tests.support.service import Service
 
 from emdi.event import parse_event
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import flow, queries, tasks
 from stackwitness.flags import flow as flags
 from stackwitness_client.simulator import Cheat, Plant
+from tests.support.plants import DAY_MS, START_MS, PushedPlant, pushed_plant
+from tests.support.service import Service
 
 DAYS = 9
 FORGED_MS = START_MS + 7 * DAY_MS

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.service.evidence_support import Shop, make_shop
 
 from emdi.bundle import write_bundle
 from stackwitness.accounts.domain import Account
@@ -18,6 +17,7 @@ from stackwitness.evidence.domain import Export
 from stackwitness.log.fsck import fsck
 from stackwitness.settings import Settings
 from stackwitness_client.verify import Report, verify_bundle
+from tests.service.evidence_support import Shop, make_shop
 
 FROM, TO = datetime(2026, 1, 2, 0, 10, tzinfo=UTC), datetime(2026, 1, 2, 0, 30, tzinfo=UTC)
 REGULATOR = Account("regulator-1", "r", "regulator")

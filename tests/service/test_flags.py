@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.plants import START_MS, pushed_plant
-from tests.support.service import Service
 
 from emdi.event import parse_event
 from stackwitness.db.unit import unit_of_work
@@ -18,6 +16,8 @@ from stackwitness.flags import flow
 from stackwitness.flags.domain import Flag, Provenance
 from stackwitness_client.simulator import Plant
 from stackwitness_detectors.contract import Finding
+from tests.support.plants import START_MS, pushed_plant
+from tests.support.service import Service
 
 PROVENANCE = Provenance("p-1", 0, 0, 3, "ab" * 32, "cd" * 32)
 

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from sqlalchemy import text
-from tests.service.rig import START_MS, Rig, minute
-from tests.support.service import Service
 
 from emdi.envelope import Envelope, parse_envelope
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import StackwitnessError, TooManyPending
 from stackwitness.ingest import committer as committing
 from stackwitness.ingest.flow import Committer, accept
+from tests.service.rig import START_MS, Rig, minute
+from tests.support.service import Service
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.service.log_support import SmallLog, all_files, make_log, start_signer
 
 from emdi.checkpoint import open_checkpoint
 from emdi.merkle import verify_consistency
@@ -24,6 +23,7 @@ from stackwitness.log.publisher import TileWriter, publish
 from stackwitness.log.sequencer import Sequencer, read_head
 from stackwitness.log.signer import LogSigner, SignerClient
 from stackwitness.settings import Settings
+from tests.service.log_support import SmallLog, all_files, make_log, start_signer
 
 
 @pytest.fixture

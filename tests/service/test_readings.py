@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.service.rig import MINUTE_MS, START_MS, Rig, minute
-from tests.support.service import Service
 
 from emdi.pack import Record
+from tests.service.rig import MINUTE_MS, START_MS, Rig, minute
+from tests.support.service import Service
 
 FROM, TO = "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z"
 

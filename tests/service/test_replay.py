@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 import uvicorn
-from tests.support.service import Service
-from tests.support.small_server import Exchange, SmallServer, small_server
 
 from stackwitness.app import create_app
 from stackwitness.replay.command import run, run_arguments
@@ -30,6 +28,8 @@ from stackwitness.replay.options import (
     parse_time,
 )
 from stackwitness_client.spool import Spool
+from tests.support.service import Service
+from tests.support.small_server import Exchange, SmallServer, small_server
 
 START_MS = 1_577_836_800_000
 HOUR_MS = 3_600_000

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.service.test_flags import finding, raise_flag
-from tests.support.plants import pushed_plant
-from tests.support.service import Service
 
 from stackwitness.reviews.domain import reason_sha256
 from stackwitness_client.simulator import Plant
+from tests.service.test_flags import finding, raise_flag
+from tests.support.plants import pushed_plant
+from tests.support.service import Service
 
 REASON = "The analyser was held by its blow-back valve, see the maintenance book"
 

@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from tests.service.rig import CHANNELS, Rig, key_form, station_form
-from tests.support.service import Service
 
 from emdi.encoding import b64u_encode
 from emdi.event import parse_event, seal_key_proof, verify_signature
 from emdi.keys import LocalKey
 from stackwitness.settings import Settings
+from tests.service.rig import CHANNELS, Rig, key_form, station_form
+from tests.support.service import Service
 
 
 def test_every_act_is_an_event_on_the_stations_chain(service: Service) -> None:

@@ -255,7 +255,7 @@ def small_server() -> Iterator[SmallServer]:
             body = self.rfile.read(length)
             state.handle(Exchange(self.command, url.path, parse_qs(url.query), body, self))
 
-        do_GET = do_POST = do_PUT = _serve  # noqa: N815 - the names http.server looks for
+        do_GET = do_POST = do_PUT = _serve
 
         def log_message(self, format: str, *args: object) -> None:
             """Stay silent."""

@@ -156,7 +156,7 @@ class _RowReader:
             if len(texts) == 1:
                 return self._source.local_ms(datetime.fromisoformat(texts[0]))
             year, month, day, hour, minute, second = [*(int(Decimal(text)) for text in texts), 0, 0, 0][:6]
-            at = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - local_ms adds the zone
+            at = datetime(year, month, day, hour, minute, second)
             return self._source.local_ms(at)
         except (ValueError, InvalidOperation, OverflowError) as error:
             raise ManifestError("data.time", self._path, f"line {line}", f"{texts} is no time") from error

@@ -65,7 +65,7 @@ class Disk:
 def lock_file(path: Path) -> IO[bytes] | None:
     """Hold a lock for as long as the returned file is open; None when another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "ab")  # noqa: SIM115  # held open on purpose: closing it gives the lock away
+    file = open(path, "ab")  # held open on purpose: closing it gives the lock away
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
