@@ -72,7 +72,7 @@ PROVINCE: tuple[ProvinceStation, ...] = (
     ProvinceStation(
         "waste-1", "Waste incinerator 1", "City bureau", "waste_incinerator", 35.12, 105.66, 105,
         stress={"nox": 1.2},
-        cheats=(PlannedCheat("excuse", ("nox",), 12.0, 0.86),),
+        cheats=(PlannedCheat("excuse", ("nox",), 12.0, 0.90),),
     ),
     ProvinceStation(
         "sinter-1", "Steel sinter 1", "East bureau", "steel_sinter", 35.34, 106.12, 106, stress={"so2": 2.0},
