@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -31,22 +31,27 @@ class Shop:
     def policy_text(self) -> str:
         return f"log {self.log.vkey}\nquorum none\n"
 
-    @contextmanager
-    def running_log(self) -> Iterator[None]:
-        stop = threading.Event()
+    def running_log(self) -> AbstractContextManager[None]:
+        return running(self.loop)
 
-        def run() -> None:
-            while not stop.wait(0.05):
-                self.loop.sequence()
-                self.loop.publish()
 
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+@contextmanager
+def running(loop: LogLoop) -> Iterator[None]:
+    """Move the log in a thread, as its process would."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(0.05):
+            loop.sequence()
+            loop.publish()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def make_shop(settings: Settings, engine: sa.Engine) -> Shop:

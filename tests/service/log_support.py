@@ -6,10 +6,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from emdi.event import Event, seal_event
 from emdi.keys import LocalKey
 from emdi.policy import Policy, parse_policy
+from stackwitness import clock
 from stackwitness.log.disk import Disk
-from stackwitness.log.events import append_event
+from stackwitness.log.events import SubjectHead, append_event, lock_subject
 from stackwitness.log.loop import LogLoop, ensure_genesis
 from stackwitness.log.reader import LogReader
 from stackwitness.log.signer import LogSigner, run_signer
@@ -72,13 +74,40 @@ class SmallLog:
         return made
 
     def note_many(self, count: int, subj: str = "log") -> list[tuple[bytes, bytes]]:
-        """Append events in one transaction."""
+        """Append events in one transaction, stored in bulk: hundreds are needed to fill a tile."""
+        made: list[Event] = []
         with self.engine.begin() as conn:
-            events = [
-                append_event(conn, self.service_key, typ="log.note", subj=subj, act="test", data={"n": n})
-                for n in range(count)
+            head = lock_subject(conn, subj) or SubjectHead(-1, bytes(32))
+            for number in range(count):
+                head_sseq, head_id = (
+                    (made[-1].sseq, made[-1].event_id) if made else (head.sseq, head.event_id)
+                )
+                event = seal_event(
+                    self.service_key, typ="log.note", subj=subj, sseq=head_sseq + 1, sprev=head_id, act="test",
+                    ts_ms=clock.now_ms(), data={"number": number},
+                )  # fmt: skip
+                made.append(event)
+            rows = [
+                {
+                    "id": e.event_id,
+                    "subj": subj,
+                    "sseq": e.sseq,
+                    "sprev": e.sprev,
+                    "jws": e.jws,
+                    "ms": e.ts_ms,
+                }
+                for e in made
             ]
-        return [(event.event_id, event.jws) for event in events]
+            insert = "INSERT INTO event VALUES (:id, 'log.note', :subj, :sseq, :sprev, :jws, :ms)"
+            conn.execute(sa.text(insert), rows)
+            conn.execute(
+                sa.text(
+                    "INSERT INTO subject_head VALUES (:subj, :sseq, :id) ON CONFLICT (subj) "
+                    "DO UPDATE SET sseq = excluded.sseq, event_id = excluded.event_id"
+                ),
+                rows[-1],
+            )
+        return [(event.event_id, event.jws) for event in made]
 
 
 def make_log(settings: Settings, engine: sa.Engine) -> SmallLog:
