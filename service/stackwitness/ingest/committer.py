@@ -71,6 +71,7 @@ class Committer:
 
     def __init__(self, service: Service) -> None:
         self.rosters = Rosters(service.engine)
+        self.large = asyncio.Semaphore(1)
         self.max_future_ms = service.settings.max_future_ms
         self._engine = service.engine
         self._signer = service.service_key
@@ -238,8 +239,7 @@ class Committer:
     def _make_months(self, group: list[Submission]) -> None:
         """Make partitions before the transaction: it must not hold the stations meanwhile."""
         for submission in group:
-            for checked in submission.envelopes:
-                first, last = checked.first_ms, checked.last_ms
+            for first, last in (span for checked in submission.envelopes for span in checked.spans):
                 if {first // DAY_MS, last // DAY_MS} <= self._months:
                     continue
                 with unit_of_work(self._engine) as conn:

@@ -48,12 +48,16 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """An envelope whose form, signature, clock and readings hold; `rows` are its COPY rows (see rows.py)."""
+    """An envelope whose form, signature, clock and readings hold; `rows` are its COPY rows (see rows.py).
+
+    `spans` are the stretches of time [first, last] ms that its readings cover, without the long gaps between.
+    """
 
     envelope: Envelope
     rows: list[bytes]
     first_ms: int
     last_ms: int
+    spans: tuple[tuple[int, int], ...]
 
 
 class Kept(NamedTuple):

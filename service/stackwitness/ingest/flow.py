@@ -25,6 +25,7 @@ MAX_LINES = 256
 # Up to here a request is checked on the event loop itself: handing it to a thread costs more than it frees.
 INLINE_BYTES = 65_536
 MAX_READING_AHEAD_MS = 300_000
+MONTH_MS = 28 * 86_400_000
 # What a roster in memory can be too old to know.
 STALE_CODES = frozenset({"station.unknown", "key.station", "reading.channel"})
 
@@ -42,7 +43,9 @@ async def accept(body: bytes, committer: Committer) -> Verdict:
     if len(body) <= INLINE_BYTES:
         checks = check_lines(lines, rosters.remembered, committer.max_future_ms)
     else:
-        checks = await asyncio.to_thread(check_lines, lines, rosters.remembered, committer.max_future_ms)
+        # One at a time: a second would not be faster, and parsed readings take far more memory than their text.
+        async with committer.large:
+            checks = await asyncio.to_thread(check_lines, lines, rosters.remembered, committer.max_future_ms)
     if checks.failure is not None and checks.failure.error.code in STALE_CODES:
         read = _once(rosters.read)
         checks = await asyncio.to_thread(check_lines, lines, read, committer.max_future_ms)
@@ -107,7 +110,8 @@ def check_line(line: bytes, find: FindRoster, now_ms: int, max_future_ms: int) -
     first_ms, last_ms = min(times), max(times)
     _check_clock(envelope, last_ms, now_ms, max_future_ms)  # 5
     rows = pack_readings(envelope.records, roster.channels)  # 6
-    return Checked(envelope, rows, first_ms, last_ms)
+    # It may wait in a queue: the readings live on as rows, the payload inside the JWS.
+    return Checked(replace(envelope, payload=b"", records=()), rows, first_ms, last_ms, spans_of(times))
 
 
 def _check_clock(envelope: Envelope, last_ms: int, now_ms: int, max_future_ms: int) -> None:
@@ -122,6 +126,20 @@ def _check_clock(envelope: Envelope, last_ms: int, now_ms: int, max_future_ms: i
         raise Unprocessable(
             "clock.reading", "A reading is later than its own signature", detail=f"Reading at {last_ms}"
         )
+
+
+def spans_of(times: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Return the stretches that times (ms) cover, cut where more than a month lies between two."""
+    first_ms, last_ms = min(times), max(times)
+    if last_ms - first_ms <= MONTH_MS:
+        return ((first_ms, last_ms),)
+    spans: list[tuple[int, int]] = []
+    for at_ms in sorted(times):
+        if spans and at_ms - spans[-1][1] <= MONTH_MS:
+            spans[-1] = (spans[-1][0], at_ms)
+        else:
+            spans.append((at_ms, at_ms))
+    return tuple(spans)
 
 
 def _once(read: FindRoster) -> FindRoster:

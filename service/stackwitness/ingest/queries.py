@@ -1,4 +1,4 @@
-"""SQL of ingest. The committing transaction uses psycopg directly: SQLAlchemy has no COPY, no pipeline."""
+"""SQL of ingest. The committing transaction uses psycopg directly: SQLAlchemy has no COPY."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -51,24 +51,27 @@ def lock_stations(raw: Raw, stns: Iterable[str], count: int) -> tuple[dict[str, 
     own, whose snapshot is younger than whatever the lock waited for.
     """
     ordered = sorted(stns)
-    with raw.pipeline(), raw.cursor() as cursor, raw.cursor() as counter:
-        raw.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
-        raw.execute("SELECT 1 FROM station WHERE stn = ANY(%s) ORDER BY stn FOR NO KEY UPDATE", (ordered,))
-        cursor.execute(
-            "SELECT s.stn, e.sseq, h.ep, h.seq, h.env_id, h.last_at"
-            " FROM unnest(%s::text[], %s::text[]) AS s (stn, subj)"
-            " JOIN subject_head e ON e.subj = s.subj LEFT JOIN station_head h ON h.stn = s.stn",
-            (ordered, [subject_of(stn) for stn in ordered]),
-        )
-        counter.execute("SELECT nextval('envelope_no_seq') FROM generate_series(1, %s)", (count,))
-        rows, numbers = cursor.fetchall(), [number for (number,) in counter.fetchall()]
+    raw.execute(
+        "SELECT 1 FROM set_config('lock_timeout', %s, true), station WHERE stn = ANY(%s) ORDER BY stn"
+        " FOR NO KEY UPDATE OF station",
+        (LOCK_TIMEOUT, ordered),
+    )
+    cursor = raw.execute(
+        "SELECT s.stn, e.sseq, h.ep, h.seq, h.env_id, h.last_at, n.numbers"
+        " FROM unnest(%s::text[], %s::text[]) AS s (stn, subj)"
+        " JOIN subject_head e ON e.subj = s.subj LEFT JOIN station_head h ON h.stn = s.stn"
+        " CROSS JOIN (SELECT array_agg(nextval('envelope_no_seq')) AS numbers"
+        " FROM generate_series(1, %s)) AS n",
+        (ordered, [subject_of(stn) for stn in ordered], count),
+    )
+    rows = cursor.fetchall()
     standings = {
         stn: Standing(version, None, None)
         if env_id is None
         else Standing(version, StationHead(ep, seq, bytes(env_id)), to_ms(last_at))
-        for stn, version, ep, seq, env_id, last_at in rows
+        for stn, version, ep, seq, env_id, last_at, _ in rows
     }
-    return standings, numbers
+    return standings, rows[0][-1] if rows else []
 
 
 def find_positions(raw: Raw, positions: Iterable[tuple[str, int, int]]) -> dict[tuple[str, int, int], Kept]:
