@@ -330,8 +330,11 @@ def test_a_regulator_asks_for_evidence_and_downloads_it(service: Service) -> Non
     link = re.search(r'href="(/v1/exports/[^"]+/bundle)"', done)
     assert link is not None
     assert browser.get(link[1]).content[:2] == b"PK"
-    assert export_id in browser.get("/exports").text
-    assert export_id in browser.get("/stations/riverside-2").text
+    # The days are those of the station's clock that were asked for.
+    for path in ("/exports", "/stations/riverside-2"):
+        listed = browser.get(path).text
+        assert export_id in listed
+        assert f"{today} – {today}" in listed
     inspector = sign_in(service, "inspector")
     own = {**form, "csrf": csrf_of(inspector.get("/").text)}
     assert inspector.post("/stations/riverside-2/exports", data=own).status_code == 403

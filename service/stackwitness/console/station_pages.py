@@ -96,8 +96,8 @@ def list_exports(visit: Signed) -> Response:
     """List the exports asked for."""
     with unit_of_work(visit.wiring.engine) as conn:
         made = exports.list_exports(conn, None)
-        names = {station.stn: station.name for station in facts.list_stations(conn)}
-    return visit.render("exports.html", exports=made, names=names)
+        stations = {station.stn: station for station in facts.list_stations(conn)}
+    return visit.render("exports.html", exports=made, stations=stations)
 
 
 @router.get("/exports/{export_id}")
