@@ -7,13 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+
 from emdi.envelope import ZERO_HASH, Skip
 from emdi.keys import LocalKey
 from emdi.pack import Record
+from stackwitness import clock
 from tests.service.rig import CHANNELS, START_MS, Rig, key_form, minute
 from tests.support.service import Service
-
-from stackwitness import clock
 
 
 @pytest.fixture
@@ -226,7 +226,11 @@ BAD: dict[str, tuple[Callable[[Rig], bytes], int, str]] = {
         422,
         "envelope.alg",
     ),
-    "changed value": (lambda rig: forge(rig.seal().jws, 1, swap(b"12.5", b"12.4")), 422, "envelope.signature"),
+    "changed value": (
+        lambda rig: forge(rig.seal().jws, 1, swap(b"12.5", b"12.4")),
+        422,
+        "envelope.signature",
+    ),
     "extra header member": (
         lambda rig: forge(rig.seal().jws, 0, swap(b"{", b'{"crit":["b64"],')),
         422,
@@ -263,16 +267,16 @@ BAD: dict[str, tuple[Callable[[Rig], bytes], int, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_refused_by_name(rig: Rig, name: str) -> None:
-    make, status, code = BAD[name]
-    answer = rig.client.post("/v1/envelopes", content=make(rig))
-    problem = answer.json()
-    assert (answer.status_code, problem["code"]) == (status, code)
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert problem["type"].endswith(code)
-    if name != "two stations in one batch":
-        assert rig.stored() == []
+def test_bad_input_is_refused_by_name(rig: Rig, subtests: pytest.Subtests) -> None:
+    for name, (make, status, code) in BAD.items():
+        with subtests.test(name):
+            answer = rig.client.post("/v1/envelopes", content=make(rig))
+            problem = answer.json()
+            assert (answer.status_code, problem["code"]) == (status, code)
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert problem["type"].endswith(code)
+            # Only the last leaves something behind: the good line before the bad one.
+            assert rig.stored() == ([(1, 0)] if name == "two stations in one batch" else [])
 
 
 def test_oversize_body_is_cut_off(rig: Rig) -> None:
@@ -286,10 +290,10 @@ def test_oversize_body_is_cut_off(rig: Rig) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "request.too_large")
 
 
-@pytest.mark.parametrize("wait", ["-1", "abc", "21", "1e1", "", "99"])
-def test_bad_wait(rig: Rig, wait: str) -> None:
-    answer = rig.client.post("/v1/envelopes", params={"wait": wait}, content=rig.seal().jws)
-    assert answer.status_code in (400, 422)
+def test_bad_wait_is_refused(rig: Rig) -> None:
+    for wait in ("-1", "abc", "21", "1e1", "", "99", "1.", "\u0661"):
+        answer = rig.client.post("/v1/envelopes", params={"wait": wait}, content=rig.seal().jws)
+        assert (answer.status_code, answer.json()["code"]) == (400, "query.wait"), wait
     assert rig.stored() == []
 
 
