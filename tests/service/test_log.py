@@ -14,6 +14,7 @@ from emdi.checkpoint import open_checkpoint
 from emdi.merkle import verify_consistency
 from emdi.receipt import verify_receipt
 from emdi.tiles import tile_path, widths
+from stackwitness import clock
 from stackwitness.log import sequencer
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogForked, LogOvertaken, SignerRefused, SignerUnavailable
@@ -21,7 +22,7 @@ from stackwitness.log.events import append_event, read_subject
 from stackwitness.log.genesis import parse_genesis
 from stackwitness.log.publisher import TileWriter, publish
 from stackwitness.log.sequencer import Sequencer, read_head
-from stackwitness.log.signer import LogSigner, SignerClient
+from stackwitness.log.signer import LogSigner, SignerClient, run_signer
 from stackwitness.settings import Settings
 from tests.service.log_support import SmallLog, all_files, make_log, start_signer
 
@@ -275,3 +276,47 @@ def test_rebuild_of_a_lost_disk_gives_the_same_bytes(small_log: SmallLog, tmp_pa
     again = all_files(tmp_path / "again")
     assert again == {name: data for name, data in kept.items() if name in again}
     assert set(kept) - set(again) == {"checkpoint"}
+
+
+def test_an_idle_log_republishes_within_ten_minutes(
+    small_log: SmallLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = small_log.start()
+    loop.sequence()
+    loop.publish()
+    path = small_log.settings.log_dir / "checkpoint"
+    first, note = path.stat().st_ino, path.read_bytes()
+    loop.publish()
+    assert path.stat().st_ino == first
+    later = clock.now_ms() + 10 * 60_000
+    monkeypatch.setattr(clock, "now_ms", lambda: later)
+    loop.publish()
+    assert path.stat().st_ino != first
+    assert path.read_bytes() == note
+
+
+def test_socket_of_a_deep_home_is_short_enough(tmp_path: Path) -> None:
+    home = tmp_path / ("deep/" * 40)
+    home.mkdir(parents=True)
+    settings = Settings(mode="test", home=home, database_url="postgresql://unused")
+    stop, thread = start_signer(settings)
+    client = SignerClient(settings.signer_socket)
+    for _ in range(100):
+        if settings.signer_socket.exists():
+            break
+        threading.Event().wait(0.05)
+    assert client.vkey().startswith(settings.log_origin)
+    stop.set()
+    thread.join()
+    settings.signer_socket.unlink()
+
+
+def test_second_signer_on_one_state_refuses(small_log: SmallLog) -> None:
+    stop, thread = start_signer(small_log.settings)
+    while not small_log.settings.signer_socket.exists():
+        threading.Event().wait(0.05)
+    with pytest.raises(SignerRefused) as caught:
+        run_signer(small_log.settings, stop=threading.Event())
+    assert caught.value.code == "signer.second"
+    stop.set()
+    thread.join()

@@ -4,8 +4,8 @@ import contextlib
 import fcntl
 import os
 import shutil
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 
 class Disk:
@@ -62,10 +62,10 @@ class Disk:
             os.close(descriptor)
 
 
-def lock_file(path: Path) -> IO[bytes] | None:
+def lock_file(path: Path) -> FileIO | None:
     """Hold a lock for as long as the returned file is open; None when another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "ab")  # held open on purpose: closing it gives the lock away
+    file = FileIO(path, "ab")  # held open on purpose: closing it gives the lock away
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

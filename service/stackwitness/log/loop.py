@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import structlog
 
 from emdi.checkpoint import parse_checkpoint
+from emdi.errors import EmdiError
 from emdi.keys import Signer
 from emdi.note import parse_note
 from stackwitness import clock
@@ -195,7 +196,7 @@ class Turns:
                 head = self._loop.publish()
                 self._published_ms, self._blocked = clock.now_ms(), False
                 status.clear(head.size)
-        except (OSError, StackwitnessError, sa.exc.SQLAlchemyError) as error:
+        except (OSError, EmdiError, StackwitnessError, sa.exc.SQLAlchemyError) as error:
             self._blocked = self._started
             status.alarm(error)
             return retry_pause_ms(error)

@@ -20,6 +20,7 @@ from stackwitness.log.fsck.history import History, at_of, entry_id_of
 from stackwitness.log.fsck.projection import Projection
 from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.rows import TABLES, StoredRow
+from stackwitness.log.fsck.signatures import Signatures
 from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, settle_leaf
 from stackwitness.log.genesis import Genesis
 
@@ -45,7 +46,11 @@ def fsck(
         disk, "checkpoint"
     )  # before the database's snapshot, so that the snapshot holds all it covers
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
-        _Check(conn, disk, note, report).run(policy, signer_dir, progress or (lambda done, total: None))
+        check = _Check(conn, disk, note, report)
+        try:
+            check.run(policy, signer_dir, progress or (lambda done, total: None))
+        finally:
+            check.signatures.close()
     return report
 
 
@@ -59,7 +64,9 @@ class _Check:
         self.checkpoint = self._parse(note)
         self.tiles = DiskTiles(disk, self.checkpoint.size if self.checkpoint else 0, report)
         self.tree = Tree(self.tiles, report)
-        self.history = History(report)
+        self.stored = rows.count_entries(conn)
+        self.signatures = Signatures(report, max(self.stored, self.tiles.size))
+        self.history = History(report, self.signatures)
         query = "SELECT stn, name, channel_no FROM channel"
         channels = {(row.stn, row.name): row.channel_no for row in rows.read_table(conn, query)}
         self.projection = Projection(conn, channels, report)
@@ -69,8 +76,7 @@ class _Check:
         heads = rows.read_heads(self.conn)
         signed = [checkpoint.size for checkpoint in (self.checkpoint, signer) if checkpoint]
         self.tree.want([size for size, _, _ in heads] + signed)
-        stored = rows.count_entries(self.conn)
-        total = max(stored, self.tiles.size)
+        total = max(self.stored, self.tiles.size)
         for n in range(-(-total // TILE_WIDTH)):
             progress(n * TILE_WIDTH, total)
             self._check_bundle(n, total)
@@ -80,6 +86,7 @@ class _Check:
         check_roots(self.tree, self.checkpoint, heads, self.report)
         self._check_signed(policy, signer)
         self._check_pending()
+        self.signatures.close()
         self.projection.close()
         self.history.records.compare(self.conn, self.report)
         self._check_caches()

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from emdi.chain import StationHead, check_next, check_subject
 from emdi.encoding import b64u_decode
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, Entry
-from emdi.envelope import Envelope, parse_envelope, verify_signature
+from emdi.envelope import Envelope, parse_envelope
 from emdi.errors import ChainError, EmdiError
 from emdi.event import Event, parse_event
 from emdi.keys import PublicKey
 from stackwitness.log.fsck.records import Records
 from stackwitness.log.fsck.report import Report
+from stackwitness.log.fsck.signatures import Signatures
 from stackwitness.log.genesis import Genesis, parse_genesis
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,6 +32,7 @@ class History:
     """What the entries so far establish. `take` them in log order, pending ones last."""
 
     report: Report
+    signatures: Signatures
     genesis: Genesis | None = None
     service_public: PublicKey | None = None
     keys: dict[str, KnownKey] = field(default_factory=dict)
@@ -124,10 +126,11 @@ class History:
     def _verify(
         self, idx: int | None, table: str, name: str, signed: Envelope | Event, key: PublicKey
     ) -> None:
-        try:
-            verify_signature(signed, key)
-        except EmdiError as error:
-            self.report.tamper(error.code, table, name, error.message, idx)
+        if signed.alg == key.alg:
+            self.signatures.add(idx, table, name, key, signed.jws)
+        else:
+            text = f"signed with {signed.alg}, the key is registered for {key.alg}"
+            self.report.tamper("envelope.alg", table, name, text, idx)
 
 
 def entry_id_of(kind: int, parsed: Envelope | Event | Genesis) -> bytes | None:

@@ -1,0 +1,86 @@
+"""Check signatures in other processes: they are most of the work, and each stands alone."""
+
+import multiprocessing
+import os
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+
+from emdi.encoding import b64u_decode
+from emdi.errors import EncodingError
+from emdi.keys import PublicKey
+from stackwitness.log.fsck.report import Report
+
+BATCH = 512
+AHEAD = 8
+WORTH_PROCESSES = 20_000
+
+Job = tuple[PublicKey, bytes]
+Place = tuple[int | None, str, str]
+
+
+class Signatures:
+    """Take (key, JWS) pairs as they come; each that does not hold becomes a finding.
+
+    Small logs are checked on the spot. `close` waits for what is under way and ends the processes.
+    """
+
+    def __init__(self, report: Report, entries: int) -> None:
+        self._report = report
+        self._jobs: list[Job] = []
+        self._places: list[Place] = []
+        self._under_way: deque[tuple[list[Place], Future[list[int]]]] = deque()
+        self._pool: ProcessPoolExecutor | None = None
+        if entries >= WORTH_PROCESSES:
+            # spawn: the parent holds database connections, which a forked child must not share
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(os.cpu_count() or 1, mp_context=context)
+
+    def add(self, idx: int | None, table: str, key: str, public: PublicKey, jws: bytes) -> None:
+        """Have one signature checked."""
+        self._jobs.append((public, jws))
+        self._places.append((idx, table, key))
+        if len(self._jobs) == BATCH:
+            self._send()
+
+    def close(self) -> None:
+        """Finish all checks."""
+        self._send()
+        while self._under_way:
+            self._receive()
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _send(self) -> None:
+        jobs, places = self._jobs, self._places
+        self._jobs, self._places = [], []
+        if not jobs:
+            return
+        if self._pool is None:
+            self._note(places, find_false(jobs))
+            return
+        self._under_way.append((places, self._pool.submit(find_false, jobs)))
+        if len(self._under_way) > AHEAD:
+            self._receive()
+
+    def _receive(self) -> None:
+        places, future = self._under_way.popleft()
+        self._note(places, future.result())
+
+    def _note(self, places: list[Place], false: list[int]) -> None:
+        for number in false:
+            idx, table, key = places[number]
+            self._report.tamper("envelope.signature", table, key, "the signature does not hold", idx)
+
+
+def find_false(jobs: list[Job]) -> list[int]:
+    """Return the numbers of the jobs whose signature does not hold."""
+    return [number for number, (public, jws) in enumerate(jobs) if not holds(public, jws)]
+
+
+def holds(public: PublicKey, jws: bytes) -> bool:
+    """Tell whether the signature of a well-formed JWS holds."""
+    signing_input, _, signature = jws.rpartition(b".")
+    try:
+        return public.verify(b64u_decode(signature), signing_input)
+    except EncodingError:
+        return False
