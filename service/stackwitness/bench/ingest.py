@@ -44,6 +44,7 @@ class Bench:
             self.raw = BenchStation(stage.wiring, conn, "raw")
         self._raw_no = 1_000_000_000
         self.busy = 0
+        self.posted = 0
 
     def peer(self, requests: int = 20) -> float:
         """Post 12 readings a request to the plain endpoint."""
@@ -53,7 +54,8 @@ class Bench:
         body = json.dumps({"station": "peer", "readings": readings}).encode()
         request = make_request("/readings", body, "application/json")
         took = drive(self.stage.peer_port, [[request] * requests for _ in range(CONNECTIONS)])
-        return CONNECTIONS * requests * CHANNEL_COUNT / took.seconds
+        self.posted = CONNECTIONS * requests * CHANNEL_COUNT
+        return self.posted / took.seconds
 
     def single_12(self, requests: int = 60) -> float:
         """Post 12-reading envelopes, one a request."""
@@ -78,7 +80,8 @@ class Bench:
         started = time.perf_counter()
         self.busy += drive(self.stage.port, streams).busy
         self._await_receipts(ids)
-        return len(ids) * CHANNEL_COUNT / (time.perf_counter() - started)
+        self.posted = len(ids) * CHANNEL_COUNT
+        return self.posted / (time.perf_counter() - started)
 
     def raw_copy(self) -> float:
         """COPY rows made beforehand straight into `reading`, by one connection."""
@@ -104,13 +107,15 @@ class Bench:
             started = time.perf_counter()
             copy_readings(conn, stream)
             conn.commit()
-            return RAW_ENVELOPES * HOUR_MINUTES * CHANNEL_COUNT / (time.perf_counter() - started)
+            self.posted = RAW_ENVELOPES * HOUR_MINUTES * CHANNEL_COUNT
+            return self.posted / (time.perf_counter() - started)
 
     def _drive(self, stations: list[BenchStation], minutes: int, requests: int, lines: int) -> float:
         streams = self._seal(stations, minutes, requests, lines, [])
         took = drive(self.stage.port, streams)
         self.busy += took.busy
-        return len(stations) * requests * lines * minutes * CHANNEL_COUNT / took.seconds
+        self.posted = len(stations) * requests * lines * minutes * CHANNEL_COUNT
+        return self.posted / took.seconds
 
     def _seal(
         self, stations: list[BenchStation], minutes: int, requests: int, lines: int, ids: list[str]
@@ -149,28 +154,45 @@ def run(rounds: int = 3, console: Console | None = None) -> dict[str, float]:
         with open_stage(home) as stage:
             bench = Bench(stage)
             figures: dict[str, list[float]] = {}
+            costs: dict[str, list[float]] = {}
             names = ("raw_copy", "peer", "single_12", "batch_12", "single_720", "batch_720", "receipts_12")
             for turn in range(rounds + 1):
                 for name in names:
+                    before_s = _cpu_s(stage)
                     figure: float = getattr(bench, name)()
                     if turn:  # the first round warms caches, partitions and connections
                         figures.setdefault(name, []).append(figure)
+                        costs.setdefault(name, []).append((_cpu_s(stage) - before_s) / bench.posted * 1e6)
             rss_mb = stage.api.memory_info().rss / 2**20
             medians = {name: median(values) for name, values in figures.items()}
-            _print(console, medians, bench.busy, rss_mb)
+            _print(console, medians, {name: median(values) for name, values in costs.items()})
+            console.print(f"API process {rss_mb:.0f} MB; the service said 'later' {bench.busy} times")
     return {**medians, "rss_mb": rss_mb}
 
 
-def _print(console: Console, medians: dict[str, float], busy: int, rss_mb: float) -> None:
+def _cpu_s(stage: Stage) -> float:
+    """Return the processor time of both servers so far: what a busy machine cannot blur."""
+    return float(sum(t.user + t.system for t in (stage.api.cpu_times(), stage.peer.cpu_times())))
+
+
+def _print(console: Console, medians: dict[str, float], costs: dict[str, float]) -> None:
     table = Table(title="Ingest: readings a second, medians")
-    for heading in ("round", "readings/s", "requests or envelopes/s", "x peer", "x raw COPY"):
+    for heading in (
+        "round",
+        "readings/s",
+        "requests or envelopes/s",
+        "x peer",
+        "x raw COPY",
+        "server µs/reading",
+    ):
         table.add_column(heading, justify="left" if heading == "round" else "right")
     for name, figure in medians.items():
         size = CHANNEL_COUNT * (HOUR_MINUTES if name.endswith("720") or name == "raw_copy" else 1)
         peer, raw = figure / medians["peer"], figure / medians["raw_copy"]
-        table.add_row(name, f"{figure:,.0f}", f"{figure / size:,.0f}", f"{peer:.2f}", f"{raw:.2f}")
+        table.add_row(
+            name, f"{figure:,.0f}", f"{figure / size:,.0f}", f"{peer:.2f}", f"{raw:.2f}", f"{costs[name]:.1f}"
+        )
     console.print(table)
-    console.print(f"API process {rss_mb:.0f} MB resident; the service said 'later' {busy} times")
 
 
 def _text(at_ms: int) -> str:

@@ -31,6 +31,7 @@ class Stage:
     port: int
     peer_port: int
     api: psutil.Process
+    peer: psutil.Process
 
 
 @contextmanager
@@ -58,10 +59,10 @@ def open_stage(home: Path) -> Iterator[Stage]:
         _start(stack, home, "log", [*cli, "log"], environ)
         api = _start(stack, home, "serve", [*cli, "serve", "--port", str(port)], environ)
         peer = [sys.executable, "-m", "uvicorn", "--factory", "stackwitness.bench.peer:create_peer"]
-        _start(stack, home, "peer", [*peer, "--port", str(peer_port), "--no-access-log"], environ)
+        other = _start(stack, home, "peer", [*peer, "--port", str(peer_port), "--no-access-log"], environ)
         _await_port(port)
         _await_port(peer_port)
-        yield Stage(wiring, url, port, peer_port, psutil.Process(api.pid))
+        yield Stage(wiring, url, port, peer_port, psutil.Process(api.pid), psutil.Process(other.pid))
 
 
 def _start(
