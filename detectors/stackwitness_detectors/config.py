@@ -18,7 +18,7 @@ class Config:
     near_freeze_budget: float = 0.01
     copy_budget: float = 0.001
     level_budget: float = 0.03
-    correlation_budget: float = 0.01
+    correlation_budget: float = 0.03
     digits_budget: float = 0.01
     density_budget: float = 0.01
     availability_budget: float = 0.01

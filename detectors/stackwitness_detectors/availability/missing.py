@@ -10,7 +10,7 @@ from scipy import stats
 
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, day_hours
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
 
@@ -71,7 +71,7 @@ class MissingWhenHigh(DailyTest):
             "mean_gap_hours": length,
         }
         score = -float(np.log10(max(p, 1e-300)))
-        least = p * DAYS_PER_MONTH / _DAYS
+        least = SLIDING * p * DAYS_PER_MONTH / _DAYS
         return Judged(score, (day - _DAYS + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers, least)
 
     def rate(self, k: int, judged: Judged) -> float | None:

@@ -9,7 +9,7 @@ from scipy import stats
 
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, day_hours
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
 from stackwitness_detectors.tail import LEAST_RATE
@@ -67,7 +67,7 @@ class Dependence(DailyTest):
             return None
         spread = max(float(past.std()), _LEAST_SPREAD)
         p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, _STUDENT))
-        return max(p * DAYS_PER_MONTH / _DAYS, LEAST_RATE)
+        return max(SLIDING * p * DAYS_PER_MONTH / _DAYS, LEAST_RATE)
 
     def past_days(self, k: int) -> list[int]:
         """Calibrate with the held-out residuals of a first fit."""

@@ -6,13 +6,17 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note
-from stackwitness_detectors.daily import DailyTest, Judged, day_hours
+from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
+
+_STUDENT = 10.0  # degrees of freedom: a guard beside the Pareto tail
+_LEAST_SPREAD = 0.02  # analysers may drift by 2.5 % of span between calibrations: less is no news
 
 
 class Level(DailyTest):
@@ -51,6 +55,16 @@ class Level(DailyTest):
         if not model.logarithmic:
             del numbers["shift_percent"]
         return Judged(low, (day - self.days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Ask both: beyond the largest shortfall, and far outside the spread of the channel's own windows."""
+        rate = super().rate(k, judged)
+        if rate is None:
+            return None
+        past = np.array(self.past[k])
+        spread = max(float(past.std()), _LEAST_SPREAD)
+        p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, _STUDENT))
+        return max(rate, p * DAYS_PER_MONTH / self.days)
 
     def past_days(self, k: int) -> list[int]:
         """Calibrate with the held-out residuals of a first fit."""

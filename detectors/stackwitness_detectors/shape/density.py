@@ -10,7 +10,7 @@ from scipy import stats
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
-from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, day_hours
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short
 
@@ -66,7 +66,8 @@ class LimitDensity(DailyTest):
         wide = 1.0
         if len(past) >= self.config.calibration_min_days:
             wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / float(stats.norm.ppf(0.95)))
-        return float(stats.norm.sf(judged.score / wide)) * DAYS_PER_MONTH / self.config.density_window_days
+        p = float(stats.norm.sf(judged.score / wide))
+        return SLIDING * p * DAYS_PER_MONTH / self.config.density_window_days
 
     def _values(self, k: int, rows: slice) -> tuple[Values, Any]:
         hours = self.memory.hours

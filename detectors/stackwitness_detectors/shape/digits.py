@@ -10,7 +10,7 @@ from scipy import stats
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
-from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Memory
 from stackwitness_detectors.plots import series_of, short
 
@@ -81,7 +81,7 @@ class LastDigits(DailyTest):
         if len(past) >= self.config.calibration_min_days:
             wide = max(1.0, float(np.quantile(np.array(past), 0.9)) / float(stats.chi2.ppf(0.9, _CELLS - 1)))
         p = float(stats.chi2.sf(judged.score / wide, _CELLS - 1))
-        return p * DAYS_PER_MONTH * 24 / self.config.digit_window_hours
+        return SLIDING * p * DAYS_PER_MONTH * 24 / self.config.digit_window_hours
 
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
@@ -153,13 +153,14 @@ def resolution_of(values: Values, declared: float | None) -> float | None:
         if float((np.abs(scaled - np.round(scaled)) < 1e-3).mean()) >= _ON_GRID:
             return declared
     decade = np.floor(np.log10(np.abs(values)))
-    found = {decimals_of(values[decade == d]) for d in np.unique(decade) if (decade == d).sum() >= 30}
+    common = [d for d in np.unique(decade) if (decade == d).sum() >= 30]
+    found = {decimals_of(values[decade == d]) for d in common}
     if len(found) != 1 or None in found:
         return None
     decimals = found.pop()
     significant = (decimals or 0) + float(np.median(decade)) + 1
     # One decade only: five digits at every size look the same as a fixed step there, so it stays unknown.
-    if significant >= 5 and len(np.unique(decade)) < 2:
+    if significant >= 5 and len(common) < 2:
         return None
     return float(10.0 ** -(decimals or 0))
 
