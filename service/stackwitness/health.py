@@ -14,6 +14,7 @@ from stackwitness.db.health import Health, read_health
 from stackwitness.db.migrate import newest_revision
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import DatabaseUnavailable, StackwitnessError, Unavailable
+from stackwitness.log.status import read_alarm
 from stackwitness.wiring import Wiring, get_wiring
 
 # A leaf that waits longer than this for its checkpoint means that the log or the signer stands still.
@@ -48,6 +49,7 @@ def readyz(wiring: Annotated[Wiring, Depends(get_wiring)]) -> dict[str, Any]:
             "log.stale",
             "The log does not keep up",
             detail=f"checkpoint of {size}, oldest leaf waits {waiting_ms} ms",
+            alarm=read_alarm(wiring.settings.home),
         )
     return {"state": "ready", "schema": health.revision, "pending": health.pending, "checkpoint_size": size}
 
@@ -63,6 +65,7 @@ def metrics(wiring: Annotated[Wiring, Depends(get_wiring)]) -> Response:
         telemetry.PENDING.set(float("nan"))
         telemetry.LOG_SIZE.set(float("nan"))
     telemetry.CHECKPOINT_SIZE.set(checkpoint_size(wiring))
+    telemetry.LOG_ALARM.set(read_alarm(wiring.settings.home) is not None)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

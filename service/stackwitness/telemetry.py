@@ -19,6 +19,7 @@ SECONDS = Histogram(
 )
 PENDING = Gauge("stackwitness_pending_leaves", "Leaves that wait for the log")
 LOG_SIZE = Gauge("stackwitness_log_size", "Leaves the log has given a place")
+LOG_ALARM = Gauge("stackwitness_log_alarm", "1 while the log process says that it cannot go on")
 CHECKPOINT_SIZE = Gauge("stackwitness_checkpoint_size", "Leaves under the published checkpoint")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.service.log_support import SmallLog, make_log
 
 from emdi.receipt import verify_receipt
 from stackwitness.errors import StackwitnessError
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogForked, LogOvertaken, SignerRefused
 from stackwitness.log.fsck import fsck
-from stackwitness.log.loop import LogLoop, StatusFile, Turns
+from stackwitness.log.loop import LogLoop, Turns
 from stackwitness.log.sequencer import Sequencer
+from stackwitness.log.status import StatusFile, read_alarm
 from stackwitness.settings import Settings
+from tests.service.log_support import SmallLog, make_log
 
 
 class Killed(BaseException):
@@ -202,7 +203,7 @@ def test_full_disk_signs_nothing_and_lets_the_queue_grow(story: Story, settings:
     turns.take(settings, status)
     assert fault.fired
     assert story.log.reader.checkpoint() == before
-    assert "No space left" in (settings.home / "log-status.json").read_text()
+    assert "No space left" in (read_alarm(settings.home) or "")
     fault.fired, fault.seen = False, 0
     story.made += story.log.note_many(4)
     turns.take(settings, status)  # still full: nothing more is sequenced
@@ -210,7 +211,7 @@ def test_full_disk_signs_nothing_and_lets_the_queue_grow(story: Story, settings:
         assert conn.execute(sa.text("SELECT count(*) FROM log_pending")).scalar_one() == 4
     turns.take(settings, status)  # room again
     turns.take(settings.model_copy(update={"checkpoint_ms": 1}), status)
-    assert '"alarm": null' in (settings.home / "log-status.json").read_text()
+    assert read_alarm(settings.home) is None
     story.check()
 
 

@@ -1,10 +1,8 @@
 """The log process: sequence, publish, have it signed, rename the checkpoint into place; then again."""
 
-import json
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -24,13 +22,13 @@ from stackwitness.log.notekeys import load_export_key
 from stackwitness.log.publisher import Publisher
 from stackwitness.log.sequencer import BATCH, LogHead, Sequencer, lock_log, read_head, read_root
 from stackwitness.log.signer.client import SignerClient
+from stackwitness.log.status import STATUS_FILE, StatusFile
 from stackwitness.log.stopping import stop_on_signals
 from stackwitness.settings import Settings
 
 REPUBLISH_MS = 10 * 60_000
 RETRY_MS = 1_000
 REFUSED_RETRY_MS = 15_000
-STATUS_FILE = "log-status.json"
 log = structlog.get_logger("log")
 
 
@@ -183,7 +181,7 @@ class Turns:
         self._blocked = False
         self._published_ms = 0
 
-    def take(self, settings: Settings, status: "StatusFile") -> int:
+    def take(self, settings: Settings, status: StatusFile) -> int:
         """Do what is due and return how many ms to wait."""
         try:
             if not self._started:
@@ -210,34 +208,3 @@ def retry_pause_ms(error: Exception) -> int:
         if isinstance(error, LogCorrupt | LogForked | LogKeyInvalid | SignerRefused)
         else RETRY_MS
     )
-
-
-class StatusFile:
-    """Tell other processes whether the log moves: {"alarm": null | text, "code", "since_ms", "size"}."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._last: dict[str, object] = {}
-
-    def alarm(self, error: Exception) -> None:
-        """Raise the alarm, once for as long as the same thing is wrong."""
-        code = error.code if isinstance(error, StackwitnessError) else f"log.{type(error).__name__.lower()}"
-        if self._last.get("code") != code:
-            log.error("log.stopped", code=code, error=str(error))
-            self._write({"alarm": str(error), "code": code, "since_ms": clock.now_ms()})
-
-    def clear(self, size: int) -> None:
-        """Say that everything up to `size` is published."""
-        if self._last.get("code") is not None:
-            log.info("log.resumed", size=size)
-        if self._last.get("size") != size:
-            self._write({"alarm": None, "code": None, "since_ms": clock.now_ms(), "size": size})
-
-    def _write(self, members: dict[str, object]) -> None:
-        self._last = members
-        temporary = self._path.with_suffix(".tmp")
-        try:
-            temporary.write_text(json.dumps(members))
-            temporary.replace(self._path)
-        except OSError as error:  # a full disk must not stop the loop that waits for room
-            log.warning("log.status_lost", error=str(error))
