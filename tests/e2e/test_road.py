@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from tests.support.dataset import write_plant
 from tests.support.processes import Up, wait_until
 
@@ -33,7 +34,9 @@ def home() -> Iterator[Path]:
 def run_program(name: str, *arguments: str, code: int) -> str:
     """Run one of the installed programs and check its exit code; return what it printed."""
     program = Path(sys.executable).parent / name
-    done = subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(
+        [str(program), *arguments], capture_output=True, text=True, timeout=170, check=False
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -46,8 +49,11 @@ def running(home: Path) -> dict[str, Any]:
 
 def count(home: Path, table: str) -> int:
     """Count a table's rows; 0 while the database is away."""
-    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(running(home)["database_url"]) as conn:
-        row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]  # noqa: S608
+    with (
+        contextlib.suppress(psycopg.OperationalError),
+        psycopg.connect(running(home)["database_url"]) as conn,
+    ):
+        row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
         return int(row[0]) if row else 0
     return 0
 
@@ -95,7 +101,9 @@ def replay_under_fire(home: Path, manifest: Path) -> dict[str, Any]:
     try:
         for share, parts in ((0.1, ("serve",)), (0.3, ("log", "signer")), (0.5, ("postgres", "worker"))):
             target = int(share * DAYS * 24)
-            wait_until(lambda t=target: count(home, "envelope") >= t, within_s=120, what=f"{target} envelopes")
+            wait_until(
+                lambda t=target: count(home, "envelope") >= t, within_s=120, what=f"{target} envelopes"
+            )
             for part in parts:
                 os.kill(running(home)["pids"][part], signal.SIGKILL)
         assert replay.wait(240) == 0, (home / "replay.out").read_text()
@@ -153,6 +161,8 @@ def check_insider(home: Path, policy: Path) -> None:
     assert "tampered: reading mill-1/" in said
     assert " so2 2025-03-01T23:00:00.000Z" in said
     assert "tampered: envelope " in said
-    verified = run_program("stackwitness-verify", export(home, "edited.emdi.zip"), "--policy", str(policy), code=1)
+    verified = run_program(
+        "stackwitness-verify", export(home, "edited.emdi.zip"), "--policy", str(policy), code=1
+    )
     assert row[0] in verified
     assert "so2" in verified

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import asdict
 from typing import get_args
 
 from sqlalchemy import Connection
@@ -30,15 +31,7 @@ def decide(
         raise Forbidden(detail=f"Only an inspector decides; you are {account.role}")
     if decision not in get_args(Decision):
         raise Unprocessable("review.decision", "There is no such decision", detail=decision)
-    reason = reason.strip()
-    if not MIN_REASON <= len(reason) <= MAX_REASON:
-        raise Unprocessable(
-            "review.reason",
-            "A decision needs a reason",
-            detail=f"Give the reason in {MIN_REASON} to {MAX_REASON} characters",
-        )
-    if "\x00" in reason or not _is_text(reason):
-        raise Unprocessable("review.reason", "The reason is not text")
+    reason = check_reason(reason)
     # 2 The flag, under the lock of its station's subject.
     flag = flags.find_flag(conn, flag_id)
     head = lock_subject(conn, subject_of(flag.stn))
@@ -69,20 +62,22 @@ def decide(
         flags.at_of(event.ts_ms),
         event.event_id,
     )
-    queries.insert_review(
-        conn,
-        {
-            "review_id": review.review_id,
-            "flag_id": review.flag_id,
-            "account_id": review.account_id,
-            "decision": review.decision,
-            "reason": review.reason,
-            "salt": review.salt,
-            "decided_at": review.decided_at,
-            "event_id": review.event_id,
-        },
-    )
+    queries.insert_review(conn, asdict(review))
     return review
+
+
+def check_reason(reason: str) -> str:
+    """Return the reason without surrounding space; raise Unprocessable review.reason when it says nothing."""
+    reason = reason.strip()
+    if not MIN_REASON <= len(reason) <= MAX_REASON:
+        raise Unprocessable(
+            "review.reason",
+            "A decision needs a reason",
+            detail=f"Give the reason in {MIN_REASON} to {MAX_REASON} characters",
+        )
+    if "\x00" in reason or not _is_text(reason):
+        raise Unprocessable("review.reason", "The reason is not text")
+    return reason
 
 
 def list_reviews(conn: Connection, flag_id: str) -> list[Review]:
