@@ -1,4 +1,4 @@
-"""Run the tests marked `timescale` on a real TimescaleDB without Docker (PGlite behind a wire server).
+"""Run the service's tests on a real TimescaleDB without Docker (PGlite behind a wire server).
 
 The server is not ours and not part of the project: STACKWITNESS_TIMESCALE names its folder, which is copied
 to a temporary one. One backend serves everybody: tests that need concurrency stay with the
@@ -16,7 +16,7 @@ from pathlib import Path
 from stackwitness.settings import Settings
 from tests.support.database import TEST_URL
 
-TESTS = ["-m", "timescale", "-p", "no:xdist", "-rs", "tests/service"]
+TESTS = ["-p", "no:xdist", "-rs", "--timeout", "60", "tests/service", "tests/security"]
 
 
 def skip(reason: str) -> int:
