@@ -9,15 +9,28 @@ from emdi.envelope import ZERO_HASH, Envelope, Skip, seal_envelope
 from emdi.event import seal_key_proof
 from emdi.keys import Alg, LocalKey
 from emdi.pack import Record
-from tests.support.service import Service
-
 from stackwitness import clock
+from tests.support.service import Service
 
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 MINUTE_MS = 60_000
 CHANNELS: list[dict[str, Any]] = [
-    {"name": "nox", "quantity": "NOx", "unit": "mg/m3", "role": "pollutant", "limit": 50.0, "resolution": 0.1},
-    {"name": "so2", "quantity": "SO2", "unit": "mg/m3", "role": "pollutant", "limit": 35.0, "resolution": 0.1},
+    {
+        "name": "nox",
+        "quantity": "NOx",
+        "unit": "mg/m3",
+        "role": "pollutant",
+        "limit": 50.0,
+        "resolution": 0.1,
+    },
+    {
+        "name": "so2",
+        "quantity": "SO2",
+        "unit": "mg/m3",
+        "role": "pollutant",
+        "limit": 35.0,
+        "resolution": 0.1,
+    },
     {"name": "load", "quantity": "power", "unit": "MW", "role": "load", "limit": None, "resolution": None},
 ]
 
