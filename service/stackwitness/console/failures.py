@@ -38,8 +38,10 @@ MACHINE_PATHS = (
 
 def wants_page(request: Request) -> bool:
     """Tell whether a person with a browser asks for a page, rather than a program for data."""
-    path = request.url.path
-    return "text/html" in request.headers.get("accept", "") and not path.startswith(MACHINE_PATHS)
+    path, accepted = request.url.path, request.headers.get("accept", "*/*")
+    # The front door is a page for whoever takes anything: a first `curl -L` should not meet a 401.
+    takes_page = "text/html" in accepted or (path == "/" and "*/*" in accepted)
+    return takes_page and not path.startswith(MACHINE_PATHS)
 
 
 def answer_page(request: Request, status: int, code: str, headers: dict[str, str] | None = None) -> Response:
