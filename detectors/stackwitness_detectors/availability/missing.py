@@ -18,6 +18,7 @@ _DAYS = 14
 _NEAR_LIMIT = 0.9  # of the limit: the model's expectation is smoother than the hours themselves
 _HIGH_SHARE = 0.85  # without a limit, or far below it: the highest 15 % of what is expected
 _LEAST_HIGH = 8
+_SCHEDULED = 0.5  # share of days on which an hour of the day is missing
 
 
 class MissingWhenHigh(DailyTest):
@@ -40,7 +41,11 @@ class MissingWhenHigh(DailyTest):
         rows = day_hours(self.memory, day, _DAYS)
         hours = self.memory.hours
         expected = hours.view("expected")[rows, k]
-        known = np.isfinite(expected)
+        # The schedule is learned before the window: what begins to fail every evening now is no schedule.
+        before = slice(0, rows.start)
+        gone = ~np.isfinite(hours.view("mean")[before, k])
+        routine = scheduled_hours(hours.view("hour")[before] % 24, gone)
+        known = np.isfinite(expected) & ~routine[hours.view("hour")[rows] % 24]
         reported = hours.view("mean")[rows, k][known]
         expected = expected[known]
         missing = ~np.isfinite(reported)
@@ -106,6 +111,14 @@ class MissingWhenHigh(DailyTest):
     def notes(self) -> list[Any]:
         """Its need of a model is noted by the model."""
         return []
+
+
+def scheduled_hours(hour_of_day: NDArray[np.int64], missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell for each hour of the day whether it is missing every other day or oftener: a daily calibration."""
+    total = np.bincount(hour_of_day, minlength=24)
+    gone = np.bincount(hour_of_day, missing, minlength=24)
+    often: NDArray[np.bool_] = (gone >= _SCHEDULED * total) & (total >= 7)
+    return often
 
 
 def mean_gap(missing: NDArray[np.bool_]) -> float:

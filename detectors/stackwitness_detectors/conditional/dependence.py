@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ _DAYS = 7
 _ORDINARY = 0.45  # Fisher z of a model worth testing: r = 0.42
 _STUDENT = 5.0  # degrees of freedom: some ten independent weeks stand behind a spread
 _LEAST_SPREAD = 0.1  # of Fisher z: no week of 168 dependent hours is known better
+_LOST = 0.7  # of the usual correlation: what is left above it is no loss, however rare
 _LEAST_SWING = 0.5  # the expectation must move at least half as much as it usually does
 
 
@@ -65,6 +67,8 @@ class Dependence(DailyTest):
         past = np.array(self.past[k])
         if len(past) < self.config.calibration_min_days:
             return None
+        if float(judged.numbers["correlation"]) > _LOST * float(judged.numbers["usual_correlation"]):
+            return math.inf
         spread = max(float(past.std()), _LEAST_SPREAD)
         p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, _STUDENT))
         return max(SLIDING * p * DAYS_PER_MONTH / _DAYS, LEAST_RATE)

@@ -14,6 +14,7 @@ from stackwitness_detectors.plots import series_of, short, span_ms
 
 _ROLES = ("pollutant", "diluent", "flow")
 _MIN_HOURS = 20
+_STILL = 0.1  # of the level: a day that ranges wider is not still, however rare
 
 
 class NearHolds(DailyTest):
@@ -46,7 +47,7 @@ class NearHolds(DailyTest):
             return None
         y = mean[use, k]
         level, spread = float(np.abs(np.median(y))), float(np.ptp(y))
-        if spread == 0 or level == 0:
+        if spread == 0 or spread > _STILL * level:
             return None
         stillness = contrast * level / spread
         return Judged(stillness, day * DAY_MS, (day + 1) * DAY_MS - 1, {"range": spread, "level": level})
