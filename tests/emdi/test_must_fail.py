@@ -263,7 +263,9 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize(("alg", "raw", "code"), KEYS)
+@pytest.mark.parametrize(
+    ("alg", "raw", "code"), KEYS, ids=["RS256", "EdDSA", "short", "zeros", "not on the curve", "compressed"]
+)
 def test_keys(alg: str, raw: bytes, code: str) -> None:
     refused(code, PublicKey.from_bytes, alg, raw)
 
@@ -276,7 +278,7 @@ PUBLISHED = [
 ]
 
 
-@pytest.mark.parametrize("published", PUBLISHED)
+@pytest.mark.parametrize("published", PUBLISHED, ids=lambda raw: raw.hex()[:8])
 def test_published_keys_are_refused(published: bytes) -> None:
     refused("key.published", refuse_published, LocalKey.from_seed(published, "x").public)
     refuse_published(KEY.public)
