@@ -138,8 +138,7 @@ class BundleReader:
         try:
             self._archive = zipfile.ZipFile(path)
             self.sizes: Mapping[str, int] = _check_members(self._archive.infolist())
-            if self._archive.comment:
-                raise BundleError("bundle.zip", "the zip carries a comment")
+            _check_layout(self._archive)
         except _BROKEN as error:
             raise BundleError("bundle.zip", str(error)) from None
 
@@ -301,8 +300,7 @@ class _Member(io.RawIOBase):
 
 def _check_members(infos: list[zipfile.ZipInfo]) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    end = 0
-    for info in sorted(infos, key=lambda info: info.header_offset):
+    for info in infos:
         if info.orig_filename not in MEMBERS:
             raise BundleError("bundle.member", f"undeclared member {info.orig_filename!r}")
         if info.filename in sizes:
@@ -311,11 +309,34 @@ def _check_members(infos: list[zipfile.ZipInfo]) -> dict[str, int]:
             raise BundleError("bundle.zip", f"{info.filename} is compressed or encrypted")
         if info.file_size != info.compress_size or info.file_size > MAX_MEMBER_BYTES:
             raise BundleError("bundle.size", f"{info.filename} has an impossible size")
-        if info.header_offset < end or (end == 0 and info.header_offset > 0):
-            raise BundleError("bundle.zip", f"{info.filename} overlaps another member, or foreign bytes lead")
-        end = info.header_offset + info.file_size
         sizes[info.filename] = info.file_size
     return sizes
+
+
+def _check_layout(archive: zipfile.ZipFile) -> None:
+    """Leave no byte of the file unaccounted for.
+
+    A gap, an extra field or a second directory could hold what other programs show under these names.
+    """
+    file = archive.fp
+    assert file is not None
+    at = directory = 0
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+        wide = 16 * (info.file_size > zipfile.ZIP64_LIMIT) + 8 * (info.header_offset > zipfile.ZIP64_LIMIT)
+        file.seek(at + 28)
+        extra = int.from_bytes(file.read(2), "little")
+        if (
+            info.header_offset != at
+            or extra not in (0, 20 * (info.file_size > 1 << 30))  # 64-bit sizes, of large members only
+            or len(info.extra) != (4 + wide if wide else 0)
+            or info.comment
+        ):
+            raise BundleError("bundle.zip", f"foreign bytes before or in the header of {info.filename}")
+        at += 30 + len(info.filename) + extra + info.file_size
+        directory += 46 + len(info.filename) + len(info.extra)
+    tail = 98 if max(at, directory) > zipfile.ZIP64_LIMIT else 22
+    if archive.start_dir != at or file.seek(0, io.SEEK_END) != at + directory + tail:
+        raise BundleError("bundle.zip", "foreign bytes between the members, or after them")
 
 
 def _chunks(data: bytes | Path) -> Iterator[bytes]:

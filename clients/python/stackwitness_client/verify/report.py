@@ -182,4 +182,9 @@ class Report:
         lines += ["", ", ".join(f"{name}: {count}" for name, count in self.counts.items())]
         lines += [f"Note: {note}" for note in self.notes]
         lines += ["", "What this does not prove:", *(f"- {limit}" for limit in LIMITS), ""]
-        return "\n".join([*lines, EXIT_TEXTS[self.exit_code]]) + "\n"
+        return "\n".join(map(printable, [*lines, EXIT_TEXTS[self.exit_code]])) + "\n"
+
+
+def printable(line: str) -> str:
+    """Return the line with control characters spelled out: a bundle must not steer the reader's terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
