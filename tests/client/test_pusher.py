@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from emdi.entry import KIND_READING, encode_entry
+from emdi.entry import KIND_QUARANTINED, KIND_READING, encode_entry
 from emdi.keys import LocalKey
 from emdi.note import NoteSigner
 from emdi.pack import Record
@@ -224,6 +224,12 @@ def other_log(entries: list[bytes]) -> list[bytes]:
     return [b"other", *entries[1:]]
 
 
+def set_aside(entries: list[bytes], index: int) -> list[bytes]:
+    """The same log, with one envelope logged as quarantined."""
+    entry = entries[index]
+    return [*entries[:index], entry[:4] + bytes([KIND_QUARANTINED]) + entry[5:], *entries[index + 1 :]]
+
+
 STRANGER = NoteSigner("small.example/log", b"\x05" * 32)
 LIES = {
     "another log's key": lambda s, e: s.receipt(e, signer=STRANGER),
@@ -235,6 +241,7 @@ LIES = {
     "another envelope's receipt": lambda s, e: s.receipt(s.chains["s1"][1].env_id),
     "a time that was not logged": lambda s, e: flipped(s.receipt(e), b"extra RU1EAQEAAAG"),
     "no receipt but words": lambda s, e: b"trust me\n",
+    "set aside instead of accepted": lambda s, e: s.receipt(e, set_aside(s.entries, s.index_of[e])),
 }
 
 

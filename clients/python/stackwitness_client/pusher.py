@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from emdi.entry import KIND_READING
 from emdi.errors import EmdiError, TileError
 from emdi.merkle import verify_consistency
 from emdi.policy import Policy
@@ -157,6 +158,11 @@ class Pusher:
             raise ReceiptRefused(
                 error.code, f"the receipt of epoch {spooled.ep}, seq {spooled.seq} does not hold: {error}"
             ) from error
+        if verified.kind != KIND_READING:
+            # Logged as set aside, hence outside the station's chain: freed, the readings would be gone.
+            raise ReceiptRefused(
+                "receipt.kind", f"epoch {spooled.ep}, seq {spooled.seq} was logged, but not as accepted"
+            )
         return Proven(
             spooled.env_id,
             verified.index,
