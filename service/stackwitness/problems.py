@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from emdi.errors import EmdiError
@@ -66,6 +67,14 @@ def answer_validation(request: Request, error: Exception) -> Response:
     )
 
 
+def answer_unstorable(request: Request, error: Exception) -> Response:
+    """Answer a value that passed our checks and that no column holds: a NUL in a text, a time before year 1."""
+    log.warning("request.unstorable", method=request.method, path=request.url.path, error=str(error)[:200])
+    return answer(
+        request, problem_members(422, "request.unstorable", "The request holds an impossible value")
+    )
+
+
 def answer_unforeseen(request: Request, error: Exception) -> Response:
     """Answer a bug: everything to our log, nothing to the caller."""
     log.error("unforeseen", method=request.method, path=request.url.path, exc_info=error)
@@ -78,4 +87,5 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(EmdiError, answer_format)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(RequestValidationError, answer_validation)
+    app.add_exception_handler(DataError, answer_unstorable)
     app.add_exception_handler(Exception, answer_unforeseen)

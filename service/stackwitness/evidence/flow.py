@@ -18,6 +18,7 @@ from emdi.errors import EmdiError
 from emdi.event import Event, parse_event
 from emdi.keys import Signer
 from emdi.note import sign_note
+from emdi.pack import MAX_AT_MS
 from stackwitness import clock
 from stackwitness.accounts.domain import Account
 from stackwitness.db.unit import unit_of_work
@@ -74,10 +75,12 @@ def request_export(
     Raises NotFound station.unknown, Unprocessable export.period | export.purpose.
     """
     purpose = " ".join(purpose.split())
-    if not purpose or len(purpose) > MAX_PURPOSE:
+    if not purpose.isprintable() or not 0 < len(purpose) <= MAX_PURPOSE:
         raise Unprocessable("export.purpose", f"Say in 1 to {MAX_PURPOSE} characters what the export is for")
-    if not from_at < to_at:
-        raise Unprocessable("export.period", "The period ends before it starts")
+    if not 0 <= ms_of(from_at) < ms_of(to_at) <= MAX_AT_MS:
+        raise Unprocessable(
+            "export.period", "The period ends before it starts, or is not within 1970 to 9999"
+        )
     if not queries.has_station(conn, stn):
         raise NotFound("station.unknown", "There is no such station")
     export_id = f"x{secrets.token_hex(8)}"
