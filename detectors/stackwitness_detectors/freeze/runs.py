@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,23 +19,61 @@ _FLOOR_SAMPLES = 512  # how many past values tell what the floor of the channel 
 
 @dataclass
 class Run:
-    """Follow the present run: its value, first and last time, and number of samples."""
+    """Follow the present run: its value, first and last time, samples, range of the load, least step in time."""
 
     value: float = float("nan")
     from_ms: int = 0
     to_ms: int = 0
     count: int = 0
+    load_low: float = math.inf
+    load_high: float = -math.inf
+    step_ms: int = LONGEST_GAP_MS
+
+    def begin(self, value: float, at_ms: int, load: float) -> None:
+        """Begin anew with one sample."""
+        self.value, self.from_ms, self.count = value, at_ms, 1
+        self.load_low, self.load_high, self.step_ms = math.inf, -math.inf, LONGEST_GAP_MS
+        self._take(at_ms, load)
+
+    def go_on(self, at_ms: int, load: float) -> None:
+        """Take in one more equal sample."""
+        self.count += 1
+        self.step_ms = min(self.step_ms, at_ms - self.to_ms)
+        self._take(at_ms, load)
+
+    def _take(self, at_ms: int, load: float) -> None:
+        self.to_ms = at_ms
+        if math.isfinite(load):
+            self.load_low, self.load_high = min(self.load_low, load), max(self.load_high, load)
+
+    def load_moves(self, share: float) -> bool:
+        """Tell whether the load ranged over more than `share` of its highest value."""
+        return self.load_high - self.load_low > share * abs(self.load_high)
+
+    def load_stands(self, share: float) -> bool:
+        """Tell whether the load is known and ranged over no more than `share` of its highest value."""
+        return math.isfinite(self.load_high) and not self.load_moves(share)
 
 
 @dataclass(frozen=True)
-class Held:
-    """Keep a run that was found, as far as it has come, and its number in a series of holds."""
+class Series:
+    """Keep holds that follow each other: how many, the latest and the longest, and the length last told."""
 
-    value: float
-    from_ms: int
-    to_ms: int
-    count: int
     number: int
+    latest: Run
+    longest: Run
+    told_count: int
+
+    @classmethod
+    def of(cls, tree: dict[str, Any]) -> Series:
+        """Read it back from a state tree."""
+        return cls(tree["number"], Run(**tree["latest"]), Run(**tree["longest"]), tree["told_count"])
+
+    def follow(self, held: Run) -> Series:
+        """Take in the present run: a new hold of the series, or the latest one grown longer."""
+        number = self.number + (held.from_ms != self.latest.from_ms)
+        longest = held if held.count >= self.longest.count else self.longest
+        return Series(number, held, longest, self.told_count)
 
 
 @dataclass
@@ -86,10 +125,10 @@ class Reference:
         longest = self.longest[0 if self.at_floor(run.value) else 1]
         return monthly_rate(float(run.count), np.array(longest, np.float64), months, config)
 
-    def longest_hours(self, value: float) -> float:
-        """Give the longest ordinary run at this kind of value, in hours of readings."""
+    def longest_count(self, value: float) -> int:
+        """Give the longest ordinary run at this kind of value, in samples."""
         longest = self.longest[0 if self.at_floor(value) else 1]
-        return (longest[0] if longest else 0) * self.step_hours()
+        return longest[0] if longest else 0
 
     def step_hours(self) -> float:
         """Give the mean distance of samples within hours that have readings."""
