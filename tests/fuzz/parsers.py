@@ -7,7 +7,7 @@ from emdi import bundle, tiles
 from emdi.checkpoint import open_checkpoint
 from emdi.encoding import load_json
 from emdi.entry import parse_entry
-from emdi.envelope import parse_envelope
+from emdi.envelope import parse_columns, parse_envelope
 from emdi.errors import EmdiError
 from emdi.event import parse_event, verify_key_proof
 from emdi.keys import LocalKey
@@ -49,6 +49,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "receipt": (lambda data: verify_receipt(data, JWS, POLICY), MEMBERS["export.tlog-proof"]),
     "json": (load_json, LOG.envelopes[0].payload),
     "envelope": (parse_envelope, JWS),
+    "columns": (parse_columns, JWS),
     "event": (parse_event, LOG.events[0].jws),
     "key proof": (
         lambda data: verify_key_proof(data.decode("utf-8", "replace"), stn="s", kid="k", key=KEY.public),

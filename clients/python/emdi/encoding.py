@@ -15,6 +15,8 @@ MAX_JSON_INTEGER = 2**53 - 1
 MAX_NUMBER_CHARS = 40
 MAX_UINT = 2**63 - 1
 
+# The url alphabet to the standard one; what only the standard one has, and padding, to a byte of neither.
+_FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")
 _UINT = re.compile(rb"0|[1-9][0-9]{0,18}")
 
 
@@ -27,11 +29,12 @@ def b64u_decode(text: str | bytes) -> bytes:
     """Decode base64url without padding; refuse every spelling but the canonical one ("encoding.base64")."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
-        data = base64.urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))
+        data = binascii.a2b_base64(raw.translate(_FROM_URL) + b"=" * (-len(raw) % 4), strict_mode=True)
     except binascii.Error:
         raise EncodingError("encoding.base64", "not base64url") from None
-    # Decoding silently drops foreign bytes and ignores stray bits: only re-encoding proves the spelling.
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != raw:
+    # Strict decoding refuses foreign bytes but ignores stray bits at the end: re-encoding that end shows them.
+    end = len(data) % 3
+    if end and not raw.endswith(base64.urlsafe_b64encode(data[-end:]).rstrip(b"=")):
         raise EncodingError("encoding.base64", "not canonical base64url")
     return data
 

@@ -3,12 +3,13 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from emdi.columns import Columns, columns_of, read_spelled
 from emdi.encoding import b64u_decode, b64u_encode, dump_json, load_flat_json
 from emdi.errors import EncodingError, EnvelopeError
-from emdi.jws import KID, MAX_JWS_BYTES, sign_jws, split_jws, verify_signature
+from emdi.jws import KID, MAX_JWS_BYTES, Jws, sign_jws, split_jws, verify_signature
 from emdi.keys import Signer
 from emdi.pack import Record, format_pack, parse_pack
 
@@ -19,6 +20,7 @@ __all__ = [
     "Envelope",
     "Skip",
     "env_id_of",
+    "parse_columns",
     "parse_envelope",
     "seal_envelope",
     "verify_signature",
@@ -67,6 +69,27 @@ def parse_envelope(jws: bytes) -> Envelope:
     """
     parts = split_jws(jws, TYP_READING)
     claims = load_flat_json(parts.payload)
+    envelope = _take_claims(parts, claims)
+    return replace(envelope, records=parse_pack(claims["p"], envelope.stn))
+
+
+def parse_columns(jws: bytes) -> tuple[Envelope, Columns]:
+    """Parse one envelope exactly as `parse_envelope`, its readings as columns; leaves `records` empty.
+
+    Raises as `parse_envelope`, in the same order.
+    """
+    parts = split_jws(jws, TYP_READING)
+    spelled = read_spelled(parts.payload)
+    if spelled is not None:
+        claims, columns = spelled
+        return _take_claims(parts, claims), columns
+    claims = load_flat_json(parts.payload)
+    envelope = _take_claims(parts, claims)
+    return envelope, columns_of(parse_pack(claims["p"], envelope.stn))
+
+
+def _take_claims(parts: Jws, claims: Any) -> Envelope:
+    """Return the envelope of these claims, all but the pack."""
     if type(claims) is not dict or (claims.keys() != _REQUIRED and claims.keys() != _WITH_SKIP):
         raise EnvelopeError(
             "envelope.claims", "claims are exactly v stn ep seq prev iat cp p, and maybe skip"
@@ -80,7 +103,7 @@ def parse_envelope(jws: bytes) -> Envelope:
     if seq == 0 and prev != ZERO_HASH:
         raise EnvelopeError("envelope.prev", "prev of seq 0 is 32 zero bytes")
     return Envelope(
-        jws=jws,
+        jws=parts.raw,
         kid=parts.header.kid,
         alg=parts.header.alg,
         typ=parts.header.typ,
@@ -93,7 +116,7 @@ def parse_envelope(jws: bytes) -> Envelope:
         iat_ms=take_uint(claims, "iat"),
         cp=_take_checkpoint(claims["cp"]),
         skip=skip,
-        records=parse_pack(claims["p"], stn),
+        records=(),
     )
 
 

@@ -13,6 +13,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from emdi.columns import columns_of
 from emdi.pack import Record
 from stackwitness.bench.fleet import CHANNEL_COUNT, CHANNELS, MINUTE_MS, START_MS, BenchStation
 from stackwitness.bench.load import drive, make_request
@@ -97,7 +98,7 @@ class Bench:
                 for m in range(HOUR_MINUTES)
                 for n, c in enumerate(CHANNELS)
             ]
-            rows.append(joined(pack_readings(records, channels), self._raw_no))
+            rows.append(joined(pack_readings(columns_of(records), channels), self._raw_no))
             self._raw_no += 1
         stream = copy_file(rows)
         first_at, last_at = (datetime.fromtimestamp(ms // 1000, UTC) for ms in (START_MS, records[-1].at_ms))

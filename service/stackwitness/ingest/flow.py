@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from emdi.envelope import Envelope, parse_envelope, verify_signature
+from emdi.envelope import Envelope, parse_columns, verify_signature
 from emdi.errors import EmdiError
 from stackwitness import clock
 from stackwitness.errors import (
@@ -98,7 +98,7 @@ def check_line(line: bytes, find: FindRoster, now_ms: int, max_future_ms: int) -
 
     Step 4, the chain, and the revocation of keys are decided under the station's lock: see judge.py.
     """
-    envelope = parse_envelope(line)  # 1
+    envelope, readings = parse_columns(line)  # 1
     roster = find(envelope.stn)  # 2
     if roster is None:
         raise Forbidden("station.unknown", "There is no such station")
@@ -106,12 +106,11 @@ def check_line(line: bytes, find: FindRoster, now_ms: int, max_future_ms: int) -
     if key is None:
         raise Forbidden("key.station", "The station has no such key")
     verify_signature(envelope, key.public)  # 3
-    times = [record.at_ms for record in envelope.records]
-    first_ms, last_ms = min(times), max(times)
+    first_ms, last_ms = min(readings.at_ms), max(readings.at_ms)
     _check_clock(envelope, last_ms, now_ms, max_future_ms)  # 5
-    rows = pack_readings(envelope.records, roster.channels)  # 6
+    rows = pack_readings(readings, roster.channels)  # 6
     # It may wait in a queue: the readings live on as rows, the payload inside the JWS.
-    return Checked(replace(envelope, payload=b"", records=()), rows, first_ms, last_ms, spans_of(times))
+    return Checked(replace(envelope, payload=b""), rows, first_ms, last_ms, spans_of(readings.at_ms))
 
 
 def _check_clock(envelope: Envelope, last_ms: int, now_ms: int, max_future_ms: int) -> None:

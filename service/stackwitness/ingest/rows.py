@@ -8,7 +8,8 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 
-from emdi.pack import STATUSES, Record
+from emdi.columns import Columns
+from emdi.pack import STATUSES
 from stackwitness.errors import Unprocessable
 from stackwitness.ingest.domain import Checked, PinnedChannel
 
@@ -27,33 +28,38 @@ _NUMBER = struct.Struct(">iq")
 _LETTERS = {letter: letter.encode("ascii") for letter in STATUSES}
 
 
-def pack_readings(records: Sequence[Record], channels: Mapping[str, PinnedChannel]) -> list[bytes]:
-    """Return one row per record, in READING_COLUMNS order without the last column.
+def pack_readings(columns: Columns, channels: Mapping[str, PinnedChannel]) -> list[bytes]:
+    """Return one row per reading, in READING_COLUMNS order without the last column.
 
     Raises Unprocessable reading.channel, reading.unit, reading.finite.
     """
+    numbers = [_channel_no(name, unit, channels) for name, unit in columns.series]
     value_row, null_row, letters, epoch = _VALUE_ROW.pack, _NULL_ROW.pack, _LETTERS, PG_EPOCH_MS
-    rows = []
-    for name, at_ms, unit, value, status in records:
-        channel = channels.get(name)
-        if channel is None:
-            raise Unprocessable("reading.channel", "The station has no such channel", channel=name)
-        if channel.unit != unit:
-            raise Unprocessable(
-                "reading.unit",
-                "The unit is not the channel's",
-                detail=f"Channel {name} is in {channel.unit}, the reading in {unit}",
-                channel=name,
-            )
-        at_us = (at_ms - epoch) * 1000
-        if value is None:
-            rows.append(null_row(5, 8, at_us, 4, channel.channel_no, -1, 1, letters[status]))
-            continue
-        number = float(value)
-        if not isfinite(number):
-            raise Unprocessable("reading.finite", "A value is too large", channel=name)
-        rows.append(value_row(5, 8, at_us, 4, channel.channel_no, 8, number, 1, letters[status]))
+    rows = [
+        null_row(5, 8, (at_ms - epoch) * 1000, 4, numbers[which], -1, 1, letters[status])
+        if value is None
+        else value_row(5, 8, (at_ms - epoch) * 1000, 4, numbers[which], 8, value, 1, letters[status])
+        for which, at_ms, value, status in zip(
+            columns.which, columns.at_ms, columns.values, columns.statuses, strict=True
+        )
+    ]
+    if not all(map(isfinite, filter(None, columns.values))):
+        raise Unprocessable("reading.finite", "A value is too large")
     return rows
+
+
+def _channel_no(name: str, unit: str, channels: Mapping[str, PinnedChannel]) -> int:
+    channel = channels.get(name)
+    if channel is None:
+        raise Unprocessable("reading.channel", "The station has no such channel", channel=name)
+    if channel.unit != unit:
+        raise Unprocessable(
+            "reading.unit",
+            "The unit is not the channel's",
+            detail=f"Channel {name} is in {channel.unit}, the reading in {unit}",
+            channel=name,
+        )
+    return channel.channel_no
 
 
 def joined(rows: Sequence[bytes], envelope_no: int) -> bytes:
