@@ -21,7 +21,17 @@ from tests.service.log_support import SmallLog, make_log
 
 SEVENTEEN = "(SELECT envelope_no FROM envelope WHERE seq = 17)"
 FLIP = "set_byte(jws, 90, 65 + (get_byte(jws, 90) + 1) % 26)"
-EVIDENCE = ("event", "envelope", "flag", "review", "log_entry", "log_head", "station_key", "channel")
+EVIDENCE = (
+    "event",
+    "envelope",
+    "flag",
+    "review",
+    "log_entry",
+    "log_head",
+    "log_genesis",
+    "station_key",
+    "channel",
+)
 
 
 @dataclass
@@ -43,7 +53,9 @@ class Victim:
                 assert conn.execute(sa.text(statement)).rowcount > 0
             conn.execute(sa.text("SET LOCAL session_replication_role = origin"))
             for table in EVIDENCE:
-                conn.execute(sa.text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only_row"))
+                conn.execute(sa.text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
+                for guard in ("append_only_row", "append_only_table"):
+                    conn.execute(sa.text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {guard}"))
 
     def value(self, query: str) -> object:
         with self.log.engine.begin() as conn:
@@ -237,6 +249,73 @@ def lose_signer_state(victim: Victim) -> None:
     (victim.log.settings.signer_dir / "state").unlink()
 
 
+def backdate_flag(victim: Victim) -> None:
+    victim.run(
+        f"UPDATE flag SET raised_at = raised_at - interval '40 days' WHERE flag_id = '{victim.flags[1]}'"
+    )
+
+
+def backdate_review(victim: Victim) -> None:
+    victim.run("UPDATE review SET decided_at = decided_at - interval '40 days'")
+
+
+def swap_entries(victim: Victim) -> None:
+    victim.run(
+        "UPDATE log_entry SET idx = 99999 WHERE idx = 20",
+        "UPDATE log_entry SET idx = 20 WHERE idx = 21",
+        "UPDATE log_entry SET idx = 21 WHERE idx = 99999",
+    )
+
+
+def swap_channels(victim: Victim) -> None:
+    for old, new in (("SO2", "x"), ("flow", "SO2"), ("x", "flow")):
+        victim.run(f"UPDATE channel SET name = '{new}' WHERE name = '{old}'")
+
+
+def null_the_value(victim: Victim) -> None:
+    victim.run(f"UPDATE reading SET value = 'NaN' WHERE envelope_no = {SEVENTEEN}")
+
+
+def edit_log_head(victim: Victim) -> None:
+    victim.run("UPDATE log_head SET root = sha256('x') WHERE size > 300")
+
+
+def replace_service_key(victim: Victim) -> None:
+    victim.run(
+        "UPDATE log_genesis SET body = convert_to(replace(convert_from(body, 'UTF8'), 'service-1', 'mine'), 'UTF8')"
+    )
+
+
+def silence_detectors(victim: Victim) -> None:
+    victim.run("INSERT INTO detection_state VALUES ('S1', '2099-01-01', 'x', sha256('x'))")
+
+
+def queue_junk(victim: Victim) -> None:
+    victim.run(
+        "INSERT INTO log_pending (kind, entry_id, recv_ms, entry) VALUES (1, sha256('x'), 1, log_prefix(1, 1) || 'junk')"
+    )
+
+
+def switch_guard_off(victim: Victim) -> None:
+    with victim.log.engine.begin() as conn:
+        conn.execute(sa.text("ALTER TABLE envelope DISABLE TRIGGER queue_envelope"))
+
+
+def drop_guard(victim: Victim) -> None:
+    with victim.log.engine.begin() as conn:
+        conn.execute(sa.text("DROP TRIGGER append_only_row ON flag"))
+
+
+def empty_guard(victim: Victim) -> None:
+    with victim.log.engine.begin() as conn:
+        body = "BEGIN RETURN coalesce(NEW, OLD); END"
+        conn.execute(
+            sa.text(
+                f"CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS '{body}'"
+            )
+        )
+
+
 # change, exit code, table and text that must stand in one finding
 CHANGES: list[tuple[Change, int, str, str]] = [
     (edit_value, 1, "reading", "at 2026-01-02T00:17:00.000Z of envelope S1/0/17: signed 52.1 (N), stored"),
@@ -263,6 +342,18 @@ CHANGES: list[tuple[Change, int, str, str]] = [
     (raise_limit, 1, "channel", "limit_value is 350.0, the event says 35.0"),
     (insert_unlogged_envelope, 1, "envelope", "neither a log entry nor a place in the queue"),
     (lose_signer_state, 2, "signer", "state is gone"),
+    (backdate_flag, 1, "flag", "raised_at"),
+    (backdate_review, 1, "review", "decided_at"),
+    (swap_entries, 1, "log_entry", "the leaf hash of envelope S1/0/16 was edited"),
+    (swap_channels, 1, "reading", "channel flow at 2026-01-02T00:17:00.000Z of envelope S1/0/17"),
+    (null_the_value, 1, "reading", "signed 52.1 (N), stored nan (N)"),
+    (edit_log_head, 1, "log_head", "the entries do not give this root"),
+    (replace_service_key, 1, "log_genesis", "are not those that were logged"),
+    (silence_detectors, 1, "detection_state", "the readings end at"),
+    (queue_junk, 1, "log_entry", "envelope.form"),
+    (switch_guard_off, 1, "envelope", "the trigger queue_envelope is switched off"),
+    (drop_guard, 1, "flag", "the trigger append_only_row is gone"),
+    (empty_guard, 1, "pg_proc", "the function refuse_change was changed"),
 ]  # fmt: skip
 
 

@@ -102,7 +102,7 @@ class SmallStation:
                 sa.text(
                     "INSERT INTO flag VALUES (:flag_id, :stn, :detector, :detector_version, :kind, "
                     ":verdict, :from_at, :to_at, :channels, :e_value, :episode, "
-                    ":text_en, :text_zh, :plot, now(), :event_id)"
+                    ":text_en, :text_zh, :plot, :raised_at, :event_id)"
                 ),
                 {
                     **row,
@@ -110,6 +110,7 @@ class SmallStation:
                     "from_at": at_of(START_MS),
                     "to_at": at_of(START_MS + MINUTE_MS),
                     "plot": PLOT,
+                    "raised_at": at_of(event.ts_ms),
                     "event_id": event.event_id,
                 },
             )
@@ -137,9 +138,15 @@ class SmallStation:
             conn.execute(
                 sa.text(
                     "INSERT INTO review VALUES (:review_id, :flag_id, 'inspector-1', :decision, "
-                    ":reason, :salt, now(), :event_id)"
+                    ":reason, :salt, :decided_at, :event_id)"
                 ),
-                {**row, "reason": reason, "salt": salt, "event_id": event.event_id},
+                {
+                    **row,
+                    "reason": reason,
+                    "salt": salt,
+                    "decided_at": at_of(event.ts_ms),
+                    "event_id": event.event_id,
+                },
             )
         return row["review_id"]
 

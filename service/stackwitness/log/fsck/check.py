@@ -16,6 +16,7 @@ from emdi.policy import Policy, parse_policy
 from emdi.tiles import TILE_WIDTH
 from stackwitness.log.disk import Disk
 from stackwitness.log.fsck import rows
+from stackwitness.log.fsck.guards import check_detection, check_guards
 from stackwitness.log.fsck.history import History, at_of, entry_id_of
 from stackwitness.log.fsck.projection import Projection
 from stackwitness.log.fsck.report import Report
@@ -90,6 +91,8 @@ class _Check:
         self.projection.close()
         self.history.records.compare(self.conn, self.report)
         self._check_caches()
+        check_guards(self.conn, self.report)
+        check_detection(self.conn, self.report)
         for table, key in rows.read_orphans(self.conn):
             text = "the row has neither a log entry nor a place in the queue"
             self.report.tamper(f"{table}.unlogged", table, key.hex(), text)

@@ -23,10 +23,11 @@ QUERIES = {
     "station_key": "SELECT kid AS key, event_id, stn, alg, public_key FROM station_key",
     "key_revocation": "SELECT kid AS key, event_id FROM key_revocation",
     "flag": "SELECT flag_id AS key, event_id, stn, detector, detector_version, kind, verdict, from_at, "
-    "to_at, channels, e_value, episode, text_en, text_zh, plot FROM flag",
+    "to_at, channels, e_value, episode, text_en, text_zh, plot, raised_at FROM flag",
     "flag_extension": "SELECT encode(event_id, 'hex') AS key, event_id, flag_id, to_at, e_value, text_en, "
     "text_zh, plot FROM flag_extension",
-    "review": "SELECT review_id AS key, event_id, flag_id, account_id, decision, reason, salt FROM review",
+    "review": "SELECT review_id AS key, event_id, flag_id, account_id, decision, reason, salt, decided_at "
+    "FROM review",
     "export": "SELECT export_id AS key, event_id, stn, manifest_sha256 FROM export",
 }
 
@@ -131,7 +132,8 @@ def _flag(event: Event) -> Rows:
     columns = {name: data[name] for name in names}
     columns |= {"stn": event.subj.partition(":")[2], "channels": tuple(data["channels"])}
     columns |= {"from_at": data["from_ms"], "to_at": data["to_ms"], "e_value": number(data["e_value"])}
-    yield "flag", data["flag_id"], {**columns, "plot": take_sha256(data["plot_sha256"])}
+    columns |= {"plot": take_sha256(data["plot_sha256"]), "raised_at": event.ts_ms}
+    yield "flag", data["flag_id"], columns
 
 
 def _extension(event: Event) -> Rows:
@@ -144,7 +146,8 @@ def _extension(event: Event) -> Rows:
 def _review(event: Event) -> Rows:
     data = event.data
     columns = {"flag_id": data["flag_id"], "decision": data["decision"], "account_id": event.act}
-    yield "review", data["review_id"], {**columns, "reason": take_sha256(data["reason_sha256"])}
+    columns |= {"reason": take_sha256(data["reason_sha256"]), "decided_at": event.ts_ms}
+    yield "review", data["review_id"], columns
 
 
 def _export(event: Event) -> Rows:
