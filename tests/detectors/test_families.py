@@ -148,6 +148,52 @@ def test_freeze_and_copy_at_five_minutes() -> None:
     assert all(f.from_ms >= frame.at_ms[held] - DAY_MS for f in findings)
 
 
+def replayed_week() -> Frame:
+    """Replay a week of both pollutants from row START on, past two hours of calibration every day."""
+    changed = {name: CLEAN.values[name].copy() for name in ("nox", "so2")}
+    letters = {name: letter.copy() for name, letter in CLEAN.status.items()}
+    for name, v in changed.items():
+        v[START : START + 168] = v[START - 168 : START]
+        for hour in (9, 10 if name == "nox" else 9):  # not the same minutes every week
+            letters[name][hour::24] = ord("C")
+            v[hour::24] = np.nan
+        letters[name][START + 60] = ord("M")
+        v[START + 60] = np.nan
+    return Frame(CLEAN.at_ms, {**CLEAN.values, **changed}, letters)
+
+
+def test_a_replayed_week_is_one_episode_with_all_its_channels() -> None:
+    told = [f for f in found(replayed_week()) if f.detector == "copy"]
+    assert len({f.episode for f in told}) == 1
+    assert [f.extends for f in told] == [False] + [True] * (len(told) - 1)
+    assert len(told) <= 8
+    last = told[-1]
+    assert last.channels == ("nox", "so2")
+    assert last.from_ms <= CLEAN.at_ms[START + 1]
+    assert last.to_ms == CLEAN.at_ms[START + 167]
+    assert last.verdict == "cannot be"
+    assert last.kinds[0] == "replay_exact"
+    assert 140 <= int(last.numbers["steps"]) <= 168
+    assert last.text_en.startswith("nox and so2 repeat, one by one, ")
+    assert "already sent 7 days before" in last.text_en
+
+
+def test_a_series_of_holds_is_told_by_its_longest() -> None:
+    nox = CLEAN.values["nox"].copy()
+    for first, hours in ((START, 9), (START + 60, 40), (START + 120, 8), (START + 170, 7)):
+        nox[first : first + hours] = nox[first]
+    told = [f for f in found(with_values(CLEAN, nox=nox)) if f.detector == "hold"]
+    assert len({f.episode for f in told}) == 1
+    assert len(told) <= 9
+    last = told[-1]
+    assert (last.from_ms, last.to_ms) == (CLEAN.at_ms[START], CLEAN.at_ms[START + 176])
+    assert (last.numbers["hold_from_ms"], last.numbers["hours"]) == (CLEAN.at_ms[START + 60], 40.0)
+    assert last.numbers["holds"] == 4
+    assert f"stayed at {nox[START + 60]:g} mg/m3 for 40 h" in last.text_en
+    assert "3 other holds" in last.text_en
+    assert "另有 3 次" in last.text_zh
+
+
 def test_substitute_data_is_named_for_a_flow() -> None:
     context = CONTEXT
     frame = plant(40, seed=9)
