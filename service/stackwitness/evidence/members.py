@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -21,13 +23,14 @@ from emdi.bundle import (
     readings_csv_row,
     reviews_csv_row,
 )
-from emdi.entry import KIND_EVENT, KIND_READING, encode_entry
+from emdi.entry import KIND_EVENT, KIND_READING, Entry, encode_entry, parse_entry
 from emdi.envelope import parse_envelope
 from emdi.errors import BundleError, EmdiError
 from emdi.event import parse_event
 from emdi.merkle import node_hash
 from emdi.scope import Scope, format_scope
 from emdi.tiles import TileReader
+from stackwitness.errors import LogUnavailable
 from stackwitness.evidence import queries
 from stackwitness.evidence.domain import Export, Selection, ms_of
 from stackwitness.log.reader import Snapshot
@@ -48,6 +51,7 @@ ms) and a JWS in compact form, or for index 0 the log's genesis with the service
 the SHA-256 of each file; export.jws, an event of the same log, names MANIFEST.
 """
 MEMO_LIMIT = 100_000
+MAX_LOST = 10_000
 
 
 @dataclass
@@ -99,7 +103,7 @@ def write_members(
     conn: Connection, export: Export, selection: Selection, snapshot: Snapshot, policy: str, folder: Path
 ) -> bytes:
     """Write every member that MANIFEST lists, and MANIFEST; return MANIFEST."""
-    counts = _write_entries(conn, export, selection, folder)
+    counts = _write_entries(conn, export, selection, snapshot.tiles, folder)
     proofs = ProofTiles(snapshot.tiles)
     _write_lines(folder / "proofs.txt", (format_proof(idx, proofs.inclusion(idx)) for idx in counts.indexes))
     _write_lines(folder / "readings.csv", _reading_lines(conn, export.stn, selection))
@@ -120,12 +124,15 @@ def write_members(
     return manifest
 
 
-def _write_entries(conn: Connection, export: Export, selection: Selection, folder: Path) -> Counts:
+def _write_entries(
+    conn: Connection, export: Export, selection: Selection, tiles: TileReader, folder: Path
+) -> Counts:
     counts = Counts()
+    lost = list(_lost_entries(conn, export, tiles))
 
     def take() -> Iterator[tuple[int, bytes]]:
         rows = queries.read_entries(conn, export.stn, selection.size, selection.envelopes)
-        for idx, kind, recv_ms, body in rows:
+        for idx, kind, recv_ms, body in merge(rows, lost, key=itemgetter(0)):
             counts.indexes.append(idx)
             _count(counts, kind, body)
             yield idx, encode_entry(kind, recv_ms, body)
@@ -134,6 +141,33 @@ def _write_entries(conn: Connection, export: Export, selection: Selection, folde
         for record in pack_entries(take()):
             file.write(record)
     return counts
+
+
+def _lost_entries(
+    conn: Connection, export: Export, tiles: TileReader
+) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield what the log published about this station and period and the database no longer has.
+
+    Left out, a row deleted at the end of a chain would be missed by nobody who has only the bundle.
+    """
+    found = queries.find_lost(conn, tiles.size, MAX_LOST)
+    if len(found) == MAX_LOST:
+        raise LogUnavailable(detail="the database has lost too many entries of the log; run fsck")
+    for idx in found:
+        entry = parse_entry(tiles.entry(idx))
+        if _concerns(entry, export):
+            yield idx, entry.kind, entry.recv_ms, entry.body
+
+
+def _concerns(entry: Entry, export: Export) -> bool:
+    try:
+        if entry.kind == KIND_EVENT:
+            return parse_event(entry.body).subj == f"station:{export.stn}"
+        envelope = parse_envelope(entry.body)
+    except EmdiError:
+        return False
+    first_ms, end_ms = ms_of(export.from_at), ms_of(export.to_at)
+    return envelope.stn == export.stn and any(first_ms <= item.at_ms < end_ms for item in envelope.records)
 
 
 def _count(counts: Counts, kind: int, body: bytes) -> None:

@@ -27,7 +27,45 @@ _CHOSEN = """
     SELECT e.idx FROM envelope v JOIN log_entry e ON e.kind = 1 AND e.entry_id = v.env_id
     WHERE v.stn = :stn AND e.idx < :size AND (v.ep, v.seq) BETWEEN (:ep_a, :seq_a) AND (:ep_b, :seq_b)
 """
+ENVELOPES_AT_ONCE = 64
+_NUMBERS = """
+    SELECT v.envelope_no, v.first_at, v.last_at
+    FROM envelope v JOIN log_entry e ON e.kind = 1 AND e.entry_id = v.env_id
+    WHERE v.stn = :stn AND e.idx < :size AND (v.ep, v.seq) BETWEEN (:ep_a, :seq_a) AND (:ep_b, :seq_b)
+    ORDER BY e.idx
+"""
+# The key of a reading is (channel, time, envelope): a few envelopes' rows are a short range of each channel. The rows are
+# found first, whatever the planner thinks of the joins after them.
+_READINGS = """
+    WITH chosen AS MATERIALIZED (
+        SELECT r.at, r.channel_no, r.envelope_no, r.value, r.status FROM reading r
+        WHERE r.channel_no = ANY(ARRAY(SELECT channel_no FROM channel WHERE stn = :stn))
+              AND r.at BETWEEN :first_at AND :last_at AND r.envelope_no = ANY(:numbers))
+    SELECT e.idx, v.ep, v.seq, CAST(extract(epoch FROM r.at) * 1000 AS bigint) AS at_ms, c.name, c.unit,
+           r.value, r.status::text AS status
+    FROM chosen r
+    JOIN envelope v USING (envelope_no)
+    JOIN log_entry e ON e.kind = 1 AND e.entry_id = v.env_id
+    JOIN channel c ON c.channel_no = r.channel_no
+    ORDER BY e.idx, r.at, c.name COLLATE "C"
+"""
 NO_ENVELOPES = {"ep_a": 1, "seq_a": 0, "ep_b": 0, "seq_b": 0}
+
+
+# Entries of the log whose index or whose bytes the database no longer has.
+_LOST = """
+    SELECT g.idx FROM (
+        SELECT p.idx, lead(p.idx, 1, CAST(:size AS bigint)) OVER (ORDER BY p.idx) AS following
+        FROM (SELECT CAST(-1 AS bigint) AS idx UNION ALL SELECT idx FROM log_entry WHERE idx < :size) p) w,
+        LATERAL generate_series(w.idx + 1, w.following - 1) AS g (idx)
+    UNION ALL
+    SELECT e.idx FROM log_entry e WHERE e.idx < :size AND NOT (
+        e.kind = 0
+        OR e.kind = 1 AND EXISTS (SELECT FROM envelope v WHERE v.env_id = e.entry_id)
+        OR e.kind = 2 AND EXISTS (SELECT FROM event w WHERE w.event_id = e.entry_id)
+        OR e.kind = 3 AND EXISTS (SELECT FROM quarantine q WHERE q.env_id = e.entry_id))
+    ORDER BY idx LIMIT :most
+"""
 
 
 def insert_request(
@@ -181,23 +219,25 @@ def read_entries(
         yield row.idx, row.kind, row.recv_ms, bytes(row.body)
 
 
+def find_lost(conn: Connection, size: int, most: int) -> list[int]:
+    """Return the indexes below `size` that were logged and that the database has lost, at most `most`."""
+    return list(conn.scalars(text(_LOST), {"size": size, "most": most}))
+
+
 def read_readings(conn: Connection, stn: str, size: int, envelopes: Range) -> Iterator[Row[Any]]:
     """Yield the stored readings of the bundle's envelopes, by idx, time and channel: the projection, as it
     is.
     """
-    query = """
-    SELECT e.idx, v.ep, v.seq, CAST(extract(epoch FROM r.at) * 1000 AS bigint) AS at_ms, c.name, c.unit,
-           r.value, r.status::text AS status
-    FROM envelope v
-    JOIN log_entry e ON e.kind = 1 AND e.entry_id = v.env_id
-    JOIN reading r ON r.envelope_no = v.envelope_no AND r.at BETWEEN :first_at AND :last_at
-                  AND r.channel_no = ANY(ARRAY(SELECT channel_no FROM channel WHERE stn = :stn))
-    JOIN channel c ON c.channel_no = r.channel_no
-    WHERE v.stn = :stn AND e.idx < :size AND (v.ep, v.seq) BETWEEN (:ep_a, :seq_a) AND (:ep_b, :seq_b)
-    ORDER BY e.idx, r.at, c.name COLLATE "C"
-    """
-    given = {"stn": stn, "size": size, "first_at": envelopes.first_at, "last_at": envelopes.last_at}
-    yield from conn.execute(text(query).execution_options(yield_per=5000), {**given, **_bounds(envelopes)})
+    numbers = conn.execute(text(_NUMBERS), {"stn": stn, "size": size, **_bounds(envelopes)}).all()
+    for start in range(0, len(numbers), ENVELOPES_AT_ONCE):
+        some = numbers[start : start + ENVELOPES_AT_ONCE]
+        given = {
+            "stn": stn,
+            "numbers": [row.envelope_no for row in some],
+            "first_at": min(row.first_at for row in some),
+            "last_at": max(row.last_at for row in some),
+        }
+        yield from conn.execute(text(_READINGS), given)
 
 
 def read_flags(conn: Connection, stn: str, size: int) -> list[Row[Any]]:
