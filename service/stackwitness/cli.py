@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from emdi.errors import EmdiError
 from stackwitness.db.embedded import ClusterError, open_database
-from stackwitness.errors import StackwitnessError
+from stackwitness.db.unit import unit_of_work
+from stackwitness.errors import Conflict, NotFound, StackwitnessError
 from stackwitness.settings import Settings
 from stackwitness.telemetry import configure_logging
 
@@ -40,12 +41,23 @@ def load_settings(home: Path | None = None, port: int | None = None) -> Settings
 @contextmanager
 def opened(home: Path | None, port: int | None = None) -> "Iterator[Wiring]":
     """Yield this process's wiring over the database the settings name; the engine is closed at the end."""
+    from stackwitness.db.migrate import current_revision
     from stackwitness.wiring import wire
 
     settings = load_settings(home, port)
+    if settings.database_url is None and not settings.postgres_dir.is_dir():
+        raise NotFound(
+            "home.empty",
+            f"Nothing is kept in {settings.home}: name a home (--home, STACKWITNESS_HOME) or run up",
+        )
     with open_database(settings) as url:
         wiring = wire(settings.model_copy(update={"database_url": url}))
         try:
+            with unit_of_work(wiring.engine) as conn:
+                if current_revision(conn) is None:
+                    raise Conflict(
+                        "database.schema", "The database is empty: run `stackwitness migrate` or `up`"
+                    )
             yield wiring
         finally:
             wiring.engine.dispose()
@@ -234,12 +246,15 @@ def bench(
 
 
 def main() -> None:
-    """Run the command line; what is expected to go wrong is one line, not a traceback."""
+    """Run the command line; what is expected to go wrong is one line and exit code 3, not a traceback.
+
+    1 and 2 are left to what fsck finds: tampered, incomplete.
+    """
     try:
         app()
     except (ClusterError, StackwitnessError, EmdiError) as error:
         typer.echo(f"stackwitness: {error}", err=True)
-        raise SystemExit(1) from None
+        raise SystemExit(3) from None
 
 
 if __name__ == "__main__":
