@@ -18,7 +18,7 @@ from emdi.bundle import (
     reviews_csv_row,
 )
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, Entry, parse_entry
-from emdi.envelope import parse_envelope
+from emdi.envelope import Envelope, parse_envelope
 from emdi.errors import BundleError, EmdiError, EnvelopeError, ProofError
 from emdi.event import Event, parse_event
 from emdi.jws import verify_signature
@@ -129,19 +129,31 @@ class EntryWalk:
         elif entry.kind == KIND_READING:
             self._check_envelope(idx, entry)
         elif entry.kind == KIND_QUARANTINED:
-            self.report.counts["quarantined"] += 1
+            self._check_quarantined(idx, entry)
+
+    def _check_signature(self, idx: int, envelope: Envelope) -> None:
+        try:
+            verify_signature(envelope, self.contents.keyring.station_key(envelope.stn, envelope.kid, idx))
+            self.signed += 1
+        except EnvelopeError as error:
+            place = (envelope.stn, envelope.ep, envelope.seq)
+            verdict = weigh_signature(error)
+            self.report.step(5).add(verdict, error.code, error.message, idx=idx, envelope=place)
+
+    def _check_quarantined(self, idx: int, entry: Entry) -> None:
+        """An envelope set aside accuses its station, so it must be the station's own."""
+        envelope = parse_envelope(entry.body)
+        self.report.counts["quarantined"] += 1
+        self._check_signature(idx, envelope)
+        place = f"epoch {envelope.ep}, seq {envelope.seq}"
+        self.report.note(f"idx {idx}: station {envelope.stn} signed another envelope for {place}")
 
     def _check_envelope(self, idx: int, entry: Entry) -> None:
         envelope = parse_envelope(entry.body)
         place = (envelope.stn, envelope.ep, envelope.seq)
         self.report.counts["envelopes"] += 1
         self.report.counts["readings"] += len(envelope.records)
-        try:
-            verify_signature(envelope, self.contents.keyring.station_key(envelope.stn, envelope.kid, idx))
-            self.signed += 1
-        except EnvelopeError as error:
-            verdict = weigh_signature(error)
-            self.report.step(5).add(verdict, error.code, error.message, idx=idx, envelope=place)
+        self._check_signature(idx, envelope)
         if envelope.stn != self.contents.stn:
             message = f"an envelope of another station than {self.contents.stn}"
             self.report.step(6).add(Verdict.TAMPERED, "chain.station", message, idx=idx, envelope=place)
