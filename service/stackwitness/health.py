@@ -32,12 +32,19 @@ def healthz() -> dict[str, str]:
 @router.get("/readyz")
 def readyz(wiring: Annotated[Wiring, Depends(get_wiring)]) -> dict[str, Any]:
     """Tell that the database answers, its schema is the newest, and the log keeps up. Raises Unavailable."""
+    size = checkpoint_size(wiring)  # before the database, which is ahead of what it published
     health = _read(wiring)
     if health.revision != newest_revision():
         raise Unavailable(
             "database.schema", "The database is not migrated", detail=f"it stands at {health.revision}"
         )
-    size = checkpoint_size(wiring)
+    if size > health.log_size:
+        raise Unavailable(
+            "log.forked",
+            "The database is older than the log it published",
+            detail=f"checkpoint of {size}, database of {health.log_size} entries; see `stackwitness fsck`",
+            alarm=read_alarm(wiring.settings.home),
+        )
     since = (
         [health.oldest_pending_ms]
         if size >= health.log_size

@@ -5,8 +5,9 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from tests.service.rig import Rig
+from tests.service.rig import Rig, key_form
 from tests.support.service import Service
 
 PERIOD = {"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"}
@@ -85,19 +86,13 @@ def test_a_key_speaks_for_its_own_station_only(service: Service) -> None:
         answer = mine.post(attempt)
         assert (answer.status_code, answer.json()["code"]) == (403, "key.station")
         assert "env_id" not in json.dumps(answer.json())  # nothing is said about the other's chain
-    taken = {**_form(mine), "kid": theirs.key.kid}
+    taken = {**key_form(mine.key, "a"), "kid": theirs.key.kid}
     answer = service.client.post("/v1/stations/a/keys", json=taken, headers=mine.operator)
     assert answer.status_code in (409, 422)
     mixed = mine.post(mine.seal(), theirs.seal())
     assert (mixed.status_code, mixed.json()["code"], mixed.json()["line"]) == (422, "body.stations", 2)
     assert mine.stored() == [(1, 0)]
     mine.next()
-
-
-def _form(rig: Rig) -> dict[str, str]:
-    from tests.service.rig import key_form
-
-    return key_form(rig.key, rig.stn)
 
 
 def test_equivocation_inside_one_request_keeps_both_as_evidence(service: Service) -> None:
@@ -151,3 +146,20 @@ def test_a_revoked_key_stores_nothing_whatever_it_claims(service: Service) -> No
     assert rig.post(first).status_code == 200  # known: signed and stored while the key was good
     assert rig.stored() == [(1, 0)]
     assert service.rows("SELECT 1 FROM quarantine") == []
+
+
+def test_a_database_older_than_its_log_is_not_ready(service: Service) -> None:
+    rig = Rig(service)
+    rig.post(rig.next())
+    service.settle()
+    assert service.client.get("/readyz").status_code == 200
+    newest = service.rows("SELECT size, prev, root, at FROM log_head ORDER BY size DESC LIMIT 1")[0]._mapping
+    put_back = "INSERT INTO log_head VALUES (:size, :prev, :root, :at)"
+    for statement, ready in (("DELETE FROM log_head WHERE size = :size", 503), (put_back, 200)):
+        with service.wiring.engine.begin() as conn:
+            conn.execute(text("ALTER TABLE log_head DISABLE TRIGGER append_only_row"))
+            conn.execute(text(statement), dict(newest))
+            conn.execute(text("ALTER TABLE log_head ENABLE ALWAYS TRIGGER append_only_row"))
+        answer = service.client.get("/readyz")
+        assert answer.status_code == ready, answer.text
+        assert answer.json().get("code", "log.forked") == "log.forked"
