@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
 from emdi.pack import Record
@@ -26,21 +25,9 @@ from stackwitness_client.simulator.noise import (
     uniform,
 )
 from stackwitness_client.simulator.schedule import Schedule
+from stackwitness_client.simulator.state import State
 
 AIR_O2 = 20.95
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Hold what truly happens in the plant at one moment (before any instrument).
-
-    running: 0 stopped .. 1 on line (between: starting up or shutting down); values: by channel name, in
-    its unit.
-    """
-
-    at_ms: int
-    running: float
-    values: dict[str, float]
 
 
 class Plant:
