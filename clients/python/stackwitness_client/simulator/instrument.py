@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from stackwitness_client.simulator.industries import PlantChannel
 from stackwitness_client.simulator.noise import DAY_MS, HOUR_MS, MINUTE_MS, Wave, bell, key_of, uniform
-
-if TYPE_CHECKING:
-    from stackwitness_client.simulator.state import State
+from stackwitness_client.simulator.state import State
 
 GAS = frozenset({"SO2", "NOx", "CO", "HCl", "O2", "CO2"})
 _CALIBRATION_MS = 20 * MINUTE_MS
