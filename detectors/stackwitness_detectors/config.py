@@ -54,6 +54,10 @@ class Config:
     calibration_min_days: int = 10
     day_min_hours: int = 12
     week_min_hours: int = 72
+    week_reference_days: int = 28  # sliding weeks overlap: four of them must stand apart
+    level_least_shortfall: float = 0.05  # analysers may be out by 2.5 % of span: less tells nothing
+    level_least_r2: float = 0.3  # a model that explains less knows no level to compare with
+    digits_least_shift: float = 0.15  # share of values that must end otherwise: a hand moves far more
     quiet_days: int = 2  # an episode ends after this many quiet days
     # Shape of the distribution.
     digit_window_hours: int = 168

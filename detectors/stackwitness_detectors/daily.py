@@ -69,6 +69,10 @@ class DailyTest:
         """Name earlier days to learn from at once, when a model has just been fitted for the first time."""
         return []
 
+    def ranked(self, judged: Judged) -> tuple[str, ...]:
+        """Rank the forgeries that a finding may be, likeliest first, by the names of `forge.KINDS`."""
+        return self.kinds
+
     def muted(self, k: int, day: int) -> bool:
         """Tell whether another test has already said the same."""
         return False
@@ -150,7 +154,7 @@ class DailyTest:
             version=VERSION,
             family=self.family,
             kind=self.kind,
-            kinds=self.kinds,
+            kinds=self.ranked(judged),
             verdict=verdict_of(episode.rate),
             from_ms=episode.from_ms,
             to_ms=episode.seen_ms,

@@ -30,14 +30,34 @@ def hill_exponent(top: Values, config: Config, steepest: float) -> float:
     return min(max(alpha, config.tail_alpha_low), steepest)
 
 
+def run_exponent(top: list[int], samples: int, config: Config) -> float:
+    """Estimate the tail exponent of run lengths: Hill's for whole numbers (Clauset, Shalizi and Newman 2009, 3.8).
+
+    `top` are the longest runs among `samples` samples. Single samples are no runs. Half a sample below the
+    shortest run stands for its lower edge, or else many equal short runs would look like a heavy tail. How
+    rare runs of that length are among all samples is the slope to which the estimate is shrunk.
+    """
+    low, high = config.tail_alpha_low, config.tail_alpha_high
+    runs = np.array([count for count in top if count > 1], np.float64)
+    shortest = float(runs.min()) if runs.size else 2.0
+    slope = math.log(max(samples, 2) / max(runs.size, 1)) / math.log(shortest)
+    prior = min(max(slope, low), high)
+    excess = float(np.log(runs / (shortest - 0.5)).sum())
+    return min(max((runs.size + 4.0) / (excess + 4.0 / prior), low), high)
+
+
 def monthly_rate(
     x: float,
     reference: Iterable[float] | NDArray[np.float64],
     months: float,
     config: Config,
     steepest: float | None = None,
+    exponent: float | None = None,
 ) -> float:
-    """Expect so many values >= x a month; `reference` holds at least the largest ones of `months` months."""
+    """Expect so many values >= x a month; `reference` holds at least the largest ones of `months` months.
+
+    `exponent` None: estimated from the reference, at most `steepest`.
+    """
     values = np.sort(np.asarray(reference, np.float64))[::-1][: config.tail_keep]
     months = max(months, 1e-6)
     if values.size == 0 or values[0] <= 0 or x <= 0:
@@ -45,9 +65,9 @@ def monthly_rate(
     above = int((values >= x).sum())
     if above:
         return (1 + above) / months
-    rate = (float(values[0]) / x) ** hill_exponent(
-        values, config, steepest or config.tail_alpha_high
-    ) / months
+    if exponent is None:
+        exponent = hill_exponent(values, config, steepest or config.tail_alpha_high)
+    rate = (float(values[0]) / x) ** exponent / months
     return float(max(rate, LEAST_RATE))
 
 

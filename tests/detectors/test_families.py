@@ -10,6 +10,7 @@ import pytest
 
 from stackwitness_detectors import Finding, Frame
 from stackwitness_detectors.catalogue import CAUSES, LOOK_AT
+from stackwitness_detectors.forge import KINDS
 from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, LIMIT, found, plant, with_values
 
 DAYS = 70
@@ -48,17 +49,18 @@ def forged(kind: str) -> Frame:
     return Frame(CLEAN.at_ms, {**CLEAN.values, "nox": nox, "so2": so2}, letters)
 
 
+# forgery, family that must find it, channel, forge's name that must be ranked first or second
 CASES = [
-    ("freeze 12 h", "freeze", "nox"),
-    ("near freeze 48 h", "freeze", "nox"),
-    ("copy of 48 h", "copy", "nox"),
-    ("scale 0.7, 7 d", "conditional", "nox"),
-    ("generated, 7 d", "conditional", "nox"),
-    ("clip at limit, 14 d", "shape", "nox"),
-    ("missing when high, 14 d", "availability", "nox"),
-    ("status abuse, 14 d", "availability", "nox"),
-    ("typed digits, 7 d", "shape", "so2"),
-    ("rounded, 7 d", "shape", "so2"),
+    ("freeze 12 h", "freeze", "nox", "freeze"),
+    ("near freeze 48 h", "freeze", "nox", "near_freeze"),
+    ("copy of 48 h", "copy", "nox", "replay_exact"),
+    ("scale 0.7, 7 d", "conditional", "nox", "scale"),
+    ("generated, 7 d", "conditional", "nox", "generated"),
+    ("clip at limit, 14 d", "shape", "nox", "clip"),
+    ("missing when high, 14 d", "availability", "nox", "missing_when_high"),
+    ("status abuse, 14 d", "availability", "nox", "status_abuse"),
+    ("typed digits, 7 d", "shape", "so2", "typed_digits"),
+    ("rounded, 7 d", "shape", "so2", "rounded"),
 ]
 
 
@@ -72,7 +74,7 @@ def well_formed(finding: Finding) -> None:
         assert "fraud" not in text.lower()
     assert set(finding.innocent) <= set(CAUSES)
     assert finding.innocent
-    assert finding.kinds
+    assert finding.kinds[0] in KINDS
     assert (finding.look_at_en, finding.look_at_zh) == LOOK_AT[finding.kind]
     assert finding.plot["kind"] in ("hold", "copy", "residual", "digits", "density", "missing", "features")
     assert all(
@@ -87,12 +89,13 @@ def test_an_honest_plant_is_left_alone(seed: int) -> None:
     assert [f.text_en for f in found(plant(DAYS, seed=seed))] == []
 
 
-@pytest.mark.parametrize(("kind", "family", "channel"), CASES)
-def test_a_forgery_is_found(kind: str, family: str, channel: str) -> None:
+@pytest.mark.parametrize(("kind", "family", "channel", "name"), CASES)
+def test_a_forgery_is_found(kind: str, family: str, channel: str, name: str) -> None:
     findings = found(forged(kind))
     hits = [f for f in findings if f.family == family and channel in f.channels]
     assert hits, [f.text_en for f in findings]
     assert all(f.to_ms >= CLEAN.at_ms[START] for f in hits)
+    assert any(name in f.kinds[:2] for f in hits)
     for finding in findings:
         well_formed(finding)
 

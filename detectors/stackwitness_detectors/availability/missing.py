@@ -48,7 +48,7 @@ class MissingWhenHigh(DailyTest):
         known = np.isfinite(expected) & ~routine[hours.view("hour")[rows] % 24]
         reported = hours.view("mean")[rows, k][known]
         expected = expected[known]
-        missing = ~np.isfinite(reported)
+        missing, marked = ~np.isfinite(reported), hours.view("marked")[rows, k][known]
         if missing.sum() < self.config.missing_min_hours or missing.all():
             return None
         limit = self.memory.channels[k].limit
@@ -68,6 +68,7 @@ class MissingWhenHigh(DailyTest):
         numbers: dict[str, float | int | str] = {
             "missing_hours": int(missing.sum()),
             "missing_high": int(both),
+            "marked_high": int((missing & high & marked).sum()),
             "high_hours": int(high.sum()),
             "hours": len(expected),
             "level": level,
@@ -82,6 +83,12 @@ class MissingWhenHigh(DailyTest):
     def rate(self, k: int, judged: Judged) -> float | None:
         """Trust the exact test: ordinary days without gaps give no reference to compare with."""
         return judged.least_rate
+
+    def ranked(self, judged: Judged) -> tuple[str, ...]:
+        """Rank hiding behind marks first where most of these hours carry one."""
+        if 2 * int(judged.numbers["marked_high"]) <= int(judged.numbers["missing_high"]):
+            return self.kinds
+        return ("status_abuse", "missing_when_high", "selective_transmission")
 
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""

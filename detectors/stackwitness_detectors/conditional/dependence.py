@@ -17,8 +17,8 @@ from stackwitness_detectors.tail import LEAST_RATE
 
 _DAYS = 7
 _ORDINARY = 0.45  # Fisher z of a model worth testing: r = 0.42
-_STUDENT = 5.0  # degrees of freedom: some ten independent weeks stand behind a spread
-_LEAST_SPREAD = 0.1  # of Fisher z: no week of 168 dependent hours is known better
+# Weeks that stand apart are few: their spread is shrunk to that of 20 independent hours, 1 / sqrt(20 - 3).
+_PRIOR_WEEKS, _PRIOR_SPREAD = 5.0, 0.24
 _LOST = 0.7  # of the usual correlation: what is left above it is no loss, however rare
 _LEAST_SWING = 0.5  # the expectation must move at least half as much as it usually does
 
@@ -30,7 +30,7 @@ class Dependence(DailyTest):
     detector = "dependence"
     family = "conditional"
     kind = "dependence_lost"
-    kinds = ("generated", "replay", "smooth", "calibration_gas", "freeze")
+    kinds = ("generated", "replay_disguised", "smoothed", "replay_exact", "calibration_gas", "freeze")
     innocent = ("instrument_fault", "covariate_fault", "steady_operation", "treatment_change")
 
     def __init__(self, memory: Memory, config: Config, residuals: Residuals) -> None:
@@ -49,7 +49,9 @@ class Dependence(DailyTest):
         reported = expected + residual[known]
         usual = float(np.sqrt(model.r2 / max(1.0 - model.r2, 1e-6))) * model.residual_spread
         swing = float(expected.std())
-        ordinary = float(np.arctanh(min(np.sqrt(model.r2), 0.999)))
+        # A week in which the expectation moves less correlates less (restriction of range).
+        usual_r = min(math.sqrt(model.r2), swing / max(math.hypot(swing, model.residual_spread), 1e-12))
+        ordinary = math.atanh(min(usual_r, 0.999))
         if swing < _LEAST_SWING * usual or ordinary < _ORDINARY:
             return None
         spread = float(reported.std())
@@ -57,7 +59,7 @@ class Dependence(DailyTest):
         lost = ordinary - float(np.arctanh(np.clip(r, -0.999, 0.999)))
         numbers: dict[str, float | int | str] = {
             "correlation": r,
-            "usual_correlation": float(np.sqrt(model.r2)),
+            "usual_correlation": usual_r,
             "hours": int(known.sum()),
         }
         return Judged(lost, (day - _DAYS + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
@@ -65,12 +67,15 @@ class Dependence(DailyTest):
     def rate(self, k: int, judged: Judged) -> float | None:
         """Compare with the spread of the channel's own weeks (Fisher z is nearly normal; Student tails for care)."""
         past = np.array(self.past[k])
-        if len(past) < self.config.calibration_min_days:
+        if len(past) < self.config.week_reference_days:
             return None
         if float(judged.numbers["correlation"]) > _LOST * float(judged.numbers["usual_correlation"]):
             return math.inf
-        spread = max(float(past.std()), _LEAST_SPREAD)
-        p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, _STUDENT))
+        weeks = len(past) / _DAYS
+        spread = math.sqrt(
+            (weeks * float(past.var()) + _PRIOR_WEEKS * _PRIOR_SPREAD**2) / (weeks + _PRIOR_WEEKS)
+        )
+        p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, weeks + _PRIOR_WEEKS - 1.0))
         return max(SLIDING * p * DAYS_PER_MONTH / _DAYS, LEAST_RATE)
 
     def past_days(self, k: int) -> list[int]:

@@ -15,7 +15,11 @@ from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, day_
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
 
-_STUDENT = 10.0  # degrees of freedom: a guard beside the Pareto tail
+_STUDENT = (
+    10.0  # degrees of freedom, at most (one less than windows that stand apart): a guard beside the tail
+)
+_PRIOR_WINDOWS = 5.0
+_SLOW = 0.5  # of the hourly spread stays in the mean of a day or a week: residuals wander slowly
 _LEAST_SPREAD = 0.02  # analysers may drift by 2.5 % of span between calibrations: less is no news
 
 
@@ -24,7 +28,7 @@ class Level(DailyTest):
 
     family = "conditional"
     kind = "level_low"
-    kinds = ("scale", "offset", "dilution", "span_change", "drift", "replay", "generated")
+    kinds = ("scale", "offset", "drift", "replay_disguised", "generated", "dilution", "span_change")
     innocent = ("recalibration", "treatment_change", "fuel_change", "covariate_fault", "instrument_fault")
 
     def __init__(self, memory: Memory, config: Config, residuals: Residuals, days: int) -> None:
@@ -57,13 +61,21 @@ class Level(DailyTest):
         return Judged(low, (day - self.days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
 
     def rate(self, k: int, judged: Judged) -> float | None:
-        """Ask both: beyond the largest shortfall, and far outside the spread of the channel's own windows."""
-        rate = super().rate(k, judged)
-        if rate is None:
-            return None
+        """Ask all: worth a word, beyond the largest shortfall, far outside the spread of the channel's own windows."""
         past = np.array(self.past[k])
-        spread = max(float(past.std()), _LEAST_SPREAD)
-        p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, _STUDENT))
+        rate = super().rate(k, judged)
+        if rate is None or k not in self.residuals.models:
+            return None
+        n = judged.numbers
+        shortfall = 1.0 - float(n["reported"]) / float(n["expected"]) if float(n["expected"]) > 0 else 1.0
+        if shortfall < self.config.level_least_shortfall or float(n["model_r2"]) < self.config.level_least_r2:
+            return math.inf
+        # Windows that stand apart are few at first: their spread is shrunk to what slow changes usually make of it.
+        apart = len(past) / self.days
+        prior = _SLOW * self.residuals.models[k].residual_spread
+        shrunk = math.sqrt((apart * float(past.var()) + _PRIOR_WINDOWS * prior**2) / (apart + _PRIOR_WINDOWS))
+        spread, freedom = max(shrunk, _LEAST_SPREAD), min(apart + _PRIOR_WINDOWS - 1.0, _STUDENT)
+        p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, freedom))
         return max(rate, p * DAYS_PER_MONTH / self.days)
 
     def past_days(self, k: int) -> list[int]:

@@ -129,8 +129,11 @@ class Copies:
                     continue
                 del self.matches[name]
             lag, bits = self.going[k].best()
-            if bits >= need and not (k < self.width and RECORD in self.matches):
-                self._open(name, k, lag, i, self._rate(bits, i, per_month), values)
+            lags = i
+            if k == self.width and lag == 1:
+                lags = 1  # the record before is one candidate, not one of many
+            if bits >= need - math.log2(i / lags) and not (k < self.width and RECORD in self.matches):
+                self._open(name, k, lag, i, self._rate(bits, lags, per_month), values)
 
     def _open(self, name: str, k: int, lag: int, i: int, rate: float, values: Values) -> None:
         steps, moves = self._length(values, k, i, lag)

@@ -76,7 +76,7 @@ class NearHolds(DailyTest):
         return en, zh, plot
 
     kind = "near_hold"
-    kinds = ("near_freeze", "smooth", "generated", "freeze")
+    kinds = ("near_freeze", "smoothed", "generated", "freeze")
     innocent = ("steady_operation", "analyser_hold", "detection_floor", "instrument_fault")
 
     def notes(self) -> list[Note]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.memory import HOUR_MS
-from stackwitness_detectors.tail import HOURS_PER_MONTH, monthly_rate
+from stackwitness_detectors.tail import HOURS_PER_MONTH, monthly_rate, run_exponent
 
 LONGEST_GAP_MS = 24 * HOUR_MS  # a value that is the same after a day without readings is another run
 _STICKY = 0.2  # distinct values a sample, at most, for the lowest tenth to be a floor
+_FLOOR_SHARE = 0.1
 _FLOOR_SAMPLES = 512  # how many past values tell what the floor of the channel is
 
 
@@ -101,7 +102,7 @@ class Reference:
     def renew_floor(self) -> None:
         """Take the lowest tenth of the latest hours as the floor, if the same few values fill it."""
         values = np.array(self.recent)
-        edge = float(np.quantile(values, 0.1))
+        edge = float(np.quantile(values, _FLOOR_SHARE))
         low = values[values <= edge]
         sticky = len(np.unique(low)) <= _STICKY * len(low)
         self.floor = edge if sticky else float("-inf")
@@ -123,7 +124,9 @@ class Reference:
         """Expect so many runs as long as this one in a month."""
         months = self.hours / HOURS_PER_MONTH
         longest = self.longest[0 if self.at_floor(run.value) else 1]
-        return monthly_rate(float(run.count), np.array(longest, np.float64), months, config)
+        samples = round(self.samples * (_FLOOR_SHARE if self.at_floor(run.value) else 1.0))
+        steep = run_exponent(longest, samples, config)
+        return monthly_rate(float(run.count), np.array(longest, np.float64), months, config, exponent=steep)
 
     def longest_count(self, value: float) -> int:
         """Give the longest ordinary run at this kind of value, in samples."""

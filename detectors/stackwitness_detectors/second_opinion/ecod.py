@@ -27,7 +27,7 @@ class SecondOpinion(DailyTest):
     detector = "ecod"
     family = "second_opinion"
     kind = "odd_features"
-    kinds = ("generated", "smooth", "near_freeze", "replay", "scale")
+    kinds = ("generated", "smoothed", "near_freeze", "replay_disguised", "scale")
     innocent = ("instrument_fault", "treatment_change", "recalibration", "covariate_fault")
 
     def __init__(self, memory: Memory, config: Config, residuals: Residuals, others: list[DailyTest]) -> None:

@@ -25,7 +25,7 @@ class LimitDensity(DailyTest):
     detector = "limit_density"
     family = "shape"
     kind = "below_limit"
-    kinds = ("clip", "bunch", "limit_aware_scale", "generated")
+    kinds = ("clip", "bunch", "generated", "limit_aware_scale")
     innocent = ("limit_control", "recalibration", "fuel_change")
     needs_reference = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ _ON_GRID = 0.995  # share of values that must lie on a grid for it to be the res
 _LEAST_MOVE = 5.0  # steps of the resolution a typical change must span, else last digits are not free
 _LEAST_REFERENCE = 300
 _MOST_SHARE = 0.3  # of one digit in the reference: beyond it values of two resolutions are mixed
+_NOUGHTS = 60.0  # per cent: people who type numbers vary the last digit, displays do not
 _CELLS = 11  # ten digits, and values that lie off the grid
 
 
@@ -29,7 +31,7 @@ class LastDigits(DailyTest):
     detector = "last_digit"
     family = "shape"
     kind = "digits"
-    kinds = ("typed_digits", "round", "scale", "generated")
+    kinds = ("typed_digits", "rounded", "scale", "generated")
     innocent = ("resolution_change", "recalibration", "substitute_data")
     needs_reference = False
 
@@ -69,6 +71,7 @@ class LastDigits(DailyTest):
             "digit": top if top < 10 else "off the grid",
             "share_percent": float(100 * counts[top] / counts.sum()),
             "usual_percent": float(100 * reference[top] / reference.sum()),
+            "shift_percent": float(50 * np.abs(counts / counts.sum() - reference / reference.sum()).sum()),
             "counts": ",".join(str(int(c)) for c in counts),
             "reference": ",".join(str(int(c)) for c in reference),
         }
@@ -77,11 +80,18 @@ class LastDigits(DailyTest):
     def rate(self, k: int, judged: Judged) -> float | None:
         """Widen the chi-square law by how much the channel's own ordinary weeks exceed it."""
         past = self.past[k]
+        if float(judged.numbers["shift_percent"]) < 100 * self.config.digits_least_shift:
+            return math.inf
         wide = 1.0
         if len(past) >= self.config.calibration_min_days:
             wide = max(1.0, float(np.quantile(np.array(past), 0.9)) / float(stats.chi2.ppf(0.9, _CELLS - 1)))
         p = float(stats.chi2.sf(judged.score / wide, _CELLS - 1))
         return SLIDING * p * DAYS_PER_MONTH * 24 / self.config.digit_window_hours
+
+    def ranked(self, judged: Judged) -> tuple[str, ...]:
+        """Rank rounding first where nearly all values end in nought."""
+        noughts = judged.numbers["digit"] == 0 and float(judged.numbers["share_percent"]) > _NOUGHTS
+        return ("rounded", "typed_digits", "scale", "generated") if noughts else self.kinds
 
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
