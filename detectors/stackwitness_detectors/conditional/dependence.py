@@ -18,6 +18,7 @@ from stackwitness_detectors.tail import LEAST_RATE
 _DAYS = 7
 _ORDINARY = 0.45  # Fisher z of a model worth testing: r = 0.42
 # Weeks that stand apart are few: their spread is shrunk to that of 20 independent hours, 1 / sqrt(20 - 3).
+_STUDENT = 5.0  # degrees of freedom: correlations of ordinary weeks have wide tails
 _PRIOR_WEEKS, _PRIOR_SPREAD = 5.0, 0.24
 _LOST = 0.7  # of the usual correlation: what is left above it is no loss, however rare
 _LEAST_SWING = 0.5  # the expectation must move at least half as much as it usually does
@@ -65,17 +66,18 @@ class Dependence(DailyTest):
         return Judged(lost, (day - _DAYS + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
 
     def rate(self, k: int, judged: Judged) -> float | None:
-        """Compare with the spread of the channel's own weeks (Fisher z is nearly normal; Student tails for care)."""
+        """Ask both: far outside the spread of the channel's own weeks, and beyond the largest loss among them."""
         past = np.array(self.past[k])
         if len(past) < self.config.week_reference_days:
             return None
-        if float(judged.numbers["correlation"]) > _LOST * float(judged.numbers["usual_correlation"]):
+        lost = float(judged.numbers["correlation"]) <= _LOST * float(judged.numbers["usual_correlation"])
+        if not lost or judged.score <= float(past.max()):
             return math.inf
         weeks = len(past) / _DAYS
         spread = math.sqrt(
             (weeks * float(past.var()) + _PRIOR_WEEKS * _PRIOR_SPREAD**2) / (weeks + _PRIOR_WEEKS)
         )
-        p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, weeks + _PRIOR_WEEKS - 1.0))
+        p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, _STUDENT))
         return max(SLIDING * p * DAYS_PER_MONTH / _DAYS, LEAST_RATE)
 
     def past_days(self, k: int) -> list[int]:
