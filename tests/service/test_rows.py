@@ -15,7 +15,7 @@ TIMES = st.integers(2**28 * 1000, 253_402_300_799_999)
 
 @given(st.lists(TIMES, min_size=1, max_size=40))
 def test_spans_cover_every_time_and_no_long_gap(times: list[int]) -> None:
-    spans = spans_of(times)
+    spans = spans_of(times, min(times), max(times))
     assert all(any(first <= at <= last for first, last in spans) for at in times)
     assert {first for first, _ in spans} | {last for _, last in spans} <= set(times)
     assert all(right[0] - left[1] > MONTH_MS for left, right in pairwise(spans))

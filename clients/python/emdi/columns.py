@@ -6,6 +6,7 @@ general parser: `read_spelled` accepts a strict subset and gives what the genera
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from emdi.encoding import load_flat_json
@@ -13,6 +14,7 @@ from emdi.errors import EncodingError
 from emdi.pack import MAX_AT_MS, MAX_RECORDS, MIN_AT_MS, MISSING, NAME, STATUSES, Record
 from emdi.units import UNITS
 
+MAX_START_CHARS = 120  # more than name and unit can take; what is longer is not worth remembering
 _PACK = ',"p":['
 # At most 15 digits before and after the point, 2 in an exponent: nothing that I-JSON or a double could refuse.
 # "-0" is left out: it is the integer 0 to the general parser, and -0.0 to float().
@@ -20,6 +22,7 @@ _POWER = r"[eE][+-]?[0-9]{1,2}"
 _NUMBER = rf"(?:-?(?:0|[1-9][0-9]{{0,14}})(?:\.[0-9]{{1,15}}(?:{_POWER})?|{_POWER})|-?[1-9][0-9]{{0,14}}|0)"
 _NUMBERS = re.compile(rf"{_NUMBER}(?:,{_NUMBER})*+")
 _SECONDS = r"-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,3})?"
+_START = re.compile(rf'"n":"({NAME.pattern})"(?:,"u":"([^"\\]*)")?')
 _RECORD = re.compile(
     r'(?:"bn":"([A-Za-z0-9._:-]*)",)?'
     rf'(?:"bt":({_SECONDS}),)?'
@@ -98,6 +101,8 @@ class _Reader:
         for item in items:
             start, _, number = item.rpartition(',"v":')
             series = known.get(start)
+            if series is None and which:
+                series = self._meet(start)
             if series is not None and number[-1:] != '"':
                 which.append(series)
                 times.append(base_ms)
@@ -116,6 +121,21 @@ class _Reader:
             tuple(self._series), which, times, _values(numbers, missing), _statuses(len(which), statuses)
         )
 
+    def _meet(self, start: str) -> int | None:
+        """Return the series of a record that starts with nothing but name and unit; else None."""
+        named = _name_of(start) if len(start) <= MAX_START_CHARS else None
+        if named is None:
+            return None
+        name, unit = named
+        series = self._place(name, self._base_unit if unit is None else unit)
+        self._known[start] = series
+        return series
+
+    def _place(self, name: str, unit: str) -> int:
+        if unit not in UNITS:
+            raise ValueError
+        return self._series.setdefault((name, unit), len(self._series))
+
     def _record(self, item: str, *, first: bool) -> tuple[int, int, str | None, str]:
         """Read one record that may set bases: series, time, number as written (None when missing), status."""
         match = _RECORD.fullmatch(item)
@@ -129,11 +149,9 @@ class _Reader:
         if base_unit is not None:
             self._base_unit = base_unit
             self._known.clear()
-        own_unit = self._base_unit if unit is None else unit
-        if own_unit not in UNITS or (number is None and status in (None, "N")):
+        if number is None and status in (None, "N"):
             raise ValueError
-        series = self._series.setdefault((name, own_unit), len(self._series))
-        self._known[f'"n":"{name}"' if unit is None else f'"n":"{name}","u":"{unit}"'] = series
+        series = self._place(name, self._base_unit if unit is None else unit)
         at_ms = self._base_ms if time is None else self._base_ms + _ms(time)
         return series, at_ms, number, status or "N"
 
@@ -144,6 +162,13 @@ class _Reader:
             raise ValueError
         if len(set(zip(which, times, strict=True))) != len(times):
             raise ValueError
+
+
+# Stations repeat their channels for ever.
+@lru_cache(maxsize=4096)
+def _name_of(start: str) -> tuple[str, str | None] | None:
+    match = _START.fullmatch(start)
+    return None if match is None else (match[1], match[2])
 
 
 def _values(numbers: Sequence[str], missing: Sequence[int]) -> list[float | None]:

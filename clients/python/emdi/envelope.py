@@ -70,11 +70,12 @@ def parse_envelope(jws: bytes) -> Envelope:
     parts = split_jws(jws, TYP_READING)
     claims = load_flat_json(parts.payload)
     envelope = _take_claims(parts, claims)
-    return replace(envelope, records=parse_pack(claims["p"], envelope.stn))
+    return replace(envelope, payload=parts.payload, records=parse_pack(claims["p"], envelope.stn))
 
 
 def parse_columns(jws: bytes) -> tuple[Envelope, Columns]:
-    """Parse one envelope exactly as `parse_envelope`, its readings as columns; leaves `records` empty.
+    """Parse one envelope exactly as `parse_envelope`, its readings as columns; leaves `records` and `payload`
+    empty.
 
     Raises as `parse_envelope`, in the same order.
     """
@@ -89,7 +90,7 @@ def parse_columns(jws: bytes) -> tuple[Envelope, Columns]:
 
 
 def _take_claims(parts: Jws, claims: Any) -> Envelope:
-    """Return the envelope of these claims, all but the pack."""
+    """Return the envelope of these claims, without payload and pack."""
     if type(claims) is not dict or (claims.keys() != _REQUIRED and claims.keys() != _WITH_SKIP):
         raise EnvelopeError(
             "envelope.claims", "claims are exactly v stn ep seq prev iat cp p, and maybe skip"
@@ -107,7 +108,7 @@ def _take_claims(parts: Jws, claims: Any) -> Envelope:
         kid=parts.header.kid,
         alg=parts.header.alg,
         typ=parts.header.typ,
-        payload=parts.payload,
+        payload=b"",
         env_id=parts.signing_id,
         stn=stn,
         ep=take_uint(claims, "ep"),

@@ -109,8 +109,8 @@ def check_line(line: bytes, find: FindRoster, now_ms: int, max_future_ms: int) -
     first_ms, last_ms = min(readings.at_ms), max(readings.at_ms)
     _check_clock(envelope, last_ms, now_ms, max_future_ms)  # 5
     rows = pack_readings(readings, roster.channels)  # 6
-    # It may wait in a queue: the readings live on as rows, the payload inside the JWS.
-    return Checked(replace(envelope, payload=b""), rows, first_ms, last_ms, spans_of(readings.at_ms))
+    # It may wait in a queue: the readings live on as rows only.
+    return Checked(envelope, rows, first_ms, last_ms, spans_of(readings.at_ms, first_ms, last_ms))
 
 
 def _check_clock(envelope: Envelope, last_ms: int, now_ms: int, max_future_ms: int) -> None:
@@ -127,9 +127,11 @@ def _check_clock(envelope: Envelope, last_ms: int, now_ms: int, max_future_ms: i
         )
 
 
-def spans_of(times: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Return the stretches that times (ms) cover, cut where more than a month lies between two."""
-    first_ms, last_ms = min(times), max(times)
+def spans_of(times: Sequence[int], first_ms: int, last_ms: int) -> tuple[tuple[int, int], ...]:
+    """Return the stretches that times (ms) cover, cut where more than a month lies between two.
+
+    `first_ms` and `last_ms` are the least and the greatest of them.
+    """
     if last_ms - first_ms <= MONTH_MS:
         return ((first_ms, last_ms),)
     spans: list[tuple[int, int]] = []

@@ -15,7 +15,8 @@ from emdi.tiles import TileReader
 from stackwitness.errors import NotFound
 from stackwitness.log.queries import Place, find_places
 
-CACHED_FILES = 512
+CACHED_BYTES = 4 << 20  # 512 full tiles: the right edges of a log of 30 million entries, and much behind them
+ENTRIES = "tile/entries/"
 POLL_S = 0.1
 
 
@@ -58,6 +59,7 @@ class LogReader:
         self._log_dir = log_dir
         self._engine = engine
         self._files: OrderedDict[str, bytes] = OrderedDict()
+        self._held_bytes = 0
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
 
@@ -75,11 +77,18 @@ class LogReader:
                 self._files.move_to_end(path)
                 return self._files[path]
         data = (self._log_dir / path).read_bytes()
-        with self._lock:
-            self._files[path] = data
-            if len(self._files) > CACHED_FILES:
-                self._files.popitem(last=False)
+        # Proofs never need an entry bundle, and one alone may weigh as much as the whole cache.
+        if not path.startswith(ENTRIES):
+            self._keep(path, data)
         return data
+
+    def _keep(self, path: str, data: bytes) -> None:
+        with self._lock:
+            if path not in self._files:
+                self._files[path] = data
+                self._held_bytes += len(data)
+            while self._held_bytes > CACHED_BYTES:
+                self._held_bytes -= len(self._files.popitem(last=False)[1])
 
     def snapshot(self) -> Snapshot:
         """Return the newest checkpoint together with its tiles; raises NotFound("log.empty")."""
