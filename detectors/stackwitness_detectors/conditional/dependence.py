@@ -87,14 +87,15 @@ class Dependence(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
+        drivers_en, drivers_zh = self.residuals.drivers()
         r, usual = float(n["correlation"]), float(n["usual_correlation"])
         en = (
-            f"Over {n['hours']} h {channel.name} followed load and the other channels with a correlation of "
+            f"Over {n['hours']} h {channel.name} followed {drivers_en} with a correlation of "
             f"{r:.2f}; ordinarily it is {usual:.2f} (loss in Fisher z {short(judged.score)}, largest before "
             f"{short(longest)})."
         )
         zh = (
-            f"在 {n['hours']} 小时内,{channel.name} 与负荷等变量的相关系数为 {r:.2f},平时为 {usual:.2f}"
+            f"在 {n['hours']} 小时内,{channel.name} 与{drivers_zh}的相关系数为 {r:.2f},平时为 {usual:.2f}"
             f"(Fisher z 下降 {short(judged.score)},此前最大 {short(longest)})。"
         )
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)

@@ -89,15 +89,16 @@ class Level(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
+        drivers_en, drivers_zh = self.residuals.drivers()
         by = f" ({short(float(n['shift_percent']))} %)" if "shift_percent" in n else ""
         reported, expected = short(float(n["reported"])), short(float(n["expected"]))
         en = (
-            f"{channel.name} averaged {reported} {channel.unit} over {n['hours']} h where load and the other "
-            f"channels lead one to expect {expected}{by}; the largest such shortfall before was "
+            f"{channel.name} averaged {reported} {channel.unit} over {n['hours']} h where {drivers_en} "
+            f"lead one to expect {expected}{by}; the largest such shortfall before was "
             f"{short(longest)}, now {short(judged.score)} (model R2 {float(n['model_r2']):.2f})."
         )
         zh = (
-            f"{channel.name} 在 {n['hours']} 小时内平均 {reported} {channel.unit},而按负荷等变量预期为 {expected}{by};"
+            f"{channel.name} 在 {n['hours']} 小时内平均 {reported} {channel.unit},而按{drivers_zh}预期为 {expected}{by};"
             f"此前最大的偏低量为 {short(longest)},现为 {short(judged.score)}(模型 R2 {float(n['model_r2']):.2f})。"
         )
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)

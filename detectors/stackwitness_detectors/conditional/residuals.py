@@ -116,6 +116,12 @@ class Residuals:
         hours.view("expected")[rows, k] = np.where(known, model.restore(expected), np.nan)
         hours.view("residual")[rows, k] = np.where(known, model.transform(y) - expected, np.nan)
 
+    def drivers(self) -> tuple[str, str]:
+        """Name what the models look at, in English and Chinese."""
+        if self.memory.indices("load"):
+            return "load and the other channels", "负荷等变量"
+        return "the other channels", "其他通道"
+
     def residual(self, k: int, rows: slice) -> Values:
         """Give the residuals that may be judged: explained and marked hours are NaN."""
         hours = self.memory.hours
