@@ -21,11 +21,13 @@ COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
 PG_EPOCH_MS = 946_684_800_000  # 2000-01-01T00:00:00Z, where PostgreSQL counts from
 
-# field count, then per column its length and its bytes; a null has length -1 and no bytes
-_VALUE_ROW = struct.Struct(">h iq ii id ic")
-_NULL_ROW = struct.Struct(">h iq ii i ic")
+# Field count, then per column its length and its bytes; a null has length -1 and no bytes. What repeats from row to
+# row is packed once: the time up to the next one, the channel with the length of the value, the status.
+_AT = struct.Struct(">hiq")
+_CHANNEL = struct.Struct(">iii")
+_ROW = struct.Struct(">14s12sd5s")
 _NUMBER = struct.Struct(">iq")
-_LETTERS = {letter: letter.encode("ascii") for letter in STATUSES}
+_STATUSES = {letter: struct.pack(">ic", 1, letter.encode("ascii")) for letter in STATUSES}
 
 
 def pack_readings(columns: Columns, channels: Mapping[str, PinnedChannel]) -> list[bytes]:
@@ -34,11 +36,14 @@ def pack_readings(columns: Columns, channels: Mapping[str, PinnedChannel]) -> li
     Raises Unprocessable reading.channel, reading.unit, reading.finite.
     """
     numbers = [_channel_no(name, unit, channels) for name, unit in columns.series]
-    value_row, null_row, letters, epoch = _VALUE_ROW.pack, _NULL_ROW.pack, _LETTERS, PG_EPOCH_MS
+    pack, statuses = _ROW.pack, _STATUSES
+    times = {at_ms: _AT.pack(5, 8, (at_ms - PG_EPOCH_MS) * 1000) for at_ms in set(columns.at_ms)}
+    valued = [_CHANNEL.pack(4, number, 8) for number in numbers]
+    null = [_CHANNEL.pack(4, number, -1) for number in numbers]
     rows = [
-        null_row(5, 8, (at_ms - epoch) * 1000, 4, numbers[which], -1, 1, letters[status])
+        times[at_ms] + null[which] + statuses[status]
         if value is None
-        else value_row(5, 8, (at_ms - epoch) * 1000, 4, numbers[which], 8, value, 1, letters[status])
+        else pack(times[at_ms], valued[which], value, statuses[status])
         for which, at_ms, value, status in zip(
             columns.which, columns.at_ms, columns.values, columns.statuses, strict=True
         )
