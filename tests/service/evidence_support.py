@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from tests.service.log_station import SmallStation
-from tests.service.log_support import SmallLog, make_log
 
 from emdi.keys import LocalKey
 from stackwitness.log.loop import LogLoop
 from stackwitness.log.reader import LogReader
 from stackwitness.settings import Settings
+from tests.service.log_station import SmallStation
+from tests.service.log_support import SmallLog, make_log
 
 
 @dataclass

@@ -4,10 +4,6 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.service.evidence_support import running
-from tests.service.log_station import SmallStation
-from tests.service.log_support import SmallLog
-from tests.support.service import Service
 
 from emdi.checkpoint import open_checkpoint
 from emdi.policy import parse_policy
@@ -15,6 +11,10 @@ from emdi.receipt import verify_receipt
 from emdi.tiles import TileReader
 from stackwitness.detection.tasks import serve
 from stackwitness_client.verify import verify_bundle
+from tests.service.evidence_support import running
+from tests.service.log_station import SmallStation
+from tests.service.log_support import SmallLog
+from tests.support.service import Service
 
 
 @pytest.fixture
