@@ -11,7 +11,7 @@ from stackwitness.wiring import Wiring
 
 STOP_WITHIN_S = 5
 # Parameters of glibc's mallopt(3), and the size from which memory comes from the system and goes back at once.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGE_BYTES = 262_144
 
 
@@ -41,7 +41,6 @@ def stay_small() -> None:
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):  # glibc; others have nothing to learn
-            libc.mallopt(M_ARENA_MAX, 1)  # else every thread keeps what it freed to itself
             libc.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
             libc.mallopt(M_TRIM_THRESHOLD, LARGE_BYTES)
             libc.malloc_trim(0)
