@@ -292,7 +292,14 @@ def silence_detectors(victim: Victim) -> None:
 
 def queue_junk(victim: Victim) -> None:
     victim.run(
-        "INSERT INTO log_pending (kind, entry_id, recv_ms, entry) VALUES (1, sha256('x'), 1, log_prefix(1, 1) || 'junk')"
+        "INSERT INTO log_pending (kind, entry_id, recv_ms, leaf) VALUES (1, sha256('x'), 1, log_leaf(1, 1, 'junk'))"
+    )
+
+
+def queue_twin(victim: Victim) -> None:
+    victim.run(
+        "INSERT INTO log_pending (kind, entry_id, recv_ms, leaf) "
+        "SELECT 1, env_id, recv_ms, log_leaf(1, recv_ms, 'another body') FROM envelope LIMIT 1"
     )
 
 
@@ -350,7 +357,8 @@ CHANGES: list[tuple[Change, int, str, str]] = [
     (edit_log_head, 1, "log_head", "the entries do not give this root"),
     (replace_service_key, 1, "log_genesis", "are not those that were logged"),
     (silence_detectors, 1, "detection_state", "the readings end at"),
-    (queue_junk, 1, "log_entry", "envelope.form"),
+    (queue_junk, 2, "envelope", "it waits for the log, but its row is gone"),
+    (queue_twin, 1, "log_pending", "the queued leaf hash is not that of the row"),
     (switch_guard_off, 1, "envelope", "the trigger queue_envelope is switched off"),
     (drop_guard, 1, "flag", "the trigger append_only_row is gone"),
     (empty_guard, 1, "pg_proc", "the function refuse_change was changed"),

@@ -323,7 +323,7 @@ class LogPending(SQLModel, table=True):
     kind: int = _col(SmallInteger)
     entry_id: bytes = _col(LargeBinary)
     recv_ms: int = _col(BigInteger)
-    entry: bytes = _col(LargeBinary)
+    leaf: bytes = _col(LargeBinary)
 
 
 class LogEntry(SQLModel, table=True):

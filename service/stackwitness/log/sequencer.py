@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from emdi.merkle import CompactRange, leaf_hash
+from emdi.merkle import CompactRange
 from stackwitness.db.locks import LOG_LOCK
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import DatabaseUnavailable
@@ -100,7 +100,7 @@ def _read_pending(conn: sa.Connection, *, first: bool) -> Sequence[sa.Row[Any]]:
     lower number may appear later. The very first batch is leaf 0 alone.
     """
     where = "WHERE kind = 0" if first else ""
-    query = f"SELECT qid, kind, entry_id, recv_ms, entry FROM log_pending {where} ORDER BY qid LIMIT :batch"
+    query = f"SELECT qid, kind, entry_id, recv_ms, leaf FROM log_pending {where} ORDER BY qid LIMIT :batch"
     return conn.execute(sa.text(query), {"batch": BATCH}).all()
 
 
@@ -110,7 +110,7 @@ def _integrate(conn: sa.Connection, tree: CompactRange, pending: Sequence[sa.Row
     copy = "COPY log_entry (idx, kind, entry_id, recv_ms, leaf, qid) FROM STDIN"
     with cursor.copy(copy) as rows:
         for row in pending:
-            leaf = leaf_hash(bytes(row.entry))
+            leaf = bytes(row.leaf)
             rows.write_row((grown.size, row.kind, bytes(row.entry_id), row.recv_ms, leaf, row.qid))
             grown.append(leaf)
     cursor.close()

@@ -11,6 +11,7 @@ from emdi.entry import Entry, parse_entry
 from emdi.envelope import Envelope
 from emdi.errors import EmdiError
 from emdi.event import Event
+from emdi.merkle import leaf_hash
 from emdi.note import parse_note
 from emdi.policy import Policy, parse_policy
 from emdi.tiles import TILE_WIDTH
@@ -22,7 +23,7 @@ from stackwitness.log.fsck.projection import Projection
 from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.rows import TABLES, StoredRow
 from stackwitness.log.fsck.signatures import Signatures
-from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, settle_leaf
+from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, settle_leaf, stored_entry
 from stackwitness.log.genesis import Genesis
 
 Progress = Callable[[int, int], None]
@@ -140,10 +141,12 @@ class _Check:
             key = row.entry_id.hex()
             if row.body is None:
                 self.report.miss(f"{table}.missing", table, key, "it waits for the log, but its row is gone")
-            elif (row.entry or b"")[13:] != bytes(row.body):
-                text = "the queued bytes are not those of the row"
+                continue
+            entry = stored_entry(row)
+            if entry is None or leaf_hash(entry) != row.leaf:
+                text = "the queued leaf hash is not that of the row"
                 self.report.tamper("log_pending.edited", "log_pending", key, text)
-            self._check_entry(None, row.entry or b"", row)
+            self._check_entry(None, entry or b"", row)
 
     def _check_signed(self, policy: Policy | None, signer: Checkpoint | None) -> None:
         genesis = self.history.genesis

@@ -20,12 +20,8 @@ LEFT JOIN event w ON e.kind = 2 AND w.event_id = e.entry_id
 LEFT JOIN quarantine q ON e.kind = 3 AND q.env_id = e.entry_id
 LEFT JOIN log_genesis g ON e.kind = 0 AND g.entry_id = e.entry_id
 """
-_ENTRIES = (
-    f"SELECT e.idx, e.kind, e.entry_id, e.recv_ms, e.leaf, NULL::bytea AS entry, {_STORED} FROM log_entry e"
-)
-_PENDING = (
-    f"SELECT NULL AS idx, e.kind, e.entry_id, e.recv_ms, NULL AS leaf, e.entry, {_STORED} FROM log_pending e"
-)
+_ENTRIES = f"SELECT e.idx, e.kind, e.entry_id, e.recv_ms, e.leaf, {_STORED} FROM log_entry e"
+_PENDING = f"SELECT NULL AS idx, e.kind, e.entry_id, e.recv_ms, e.leaf, {_STORED} FROM log_pending e"
 TABLES = {0: "log_genesis", 1: "envelope", 2: "event", 3: "quarantine"}
 _KEYS = {0: "entry_id", 1: "env_id", 2: "event_id", 3: "env_id"}
 
@@ -41,7 +37,6 @@ class StoredRow:
     entry_id: bytes
     recv_ms: int
     leaf: bytes | None
-    entry: bytes | None
     body: bytes | None
     envelope_no: int | None
     first_at: datetime | None
