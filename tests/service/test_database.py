@@ -1,4 +1,4 @@
-"""The migrated database: like the classes say, append-only, migrated once, partitioned by month."""
+"""The migrated database: append-only, migrated once, partitioned by month."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -7,13 +7,10 @@ from itertools import pairwise
 import psycopg
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlmodel import SQLModel
 
-from stackwitness.db import tables, timescale
+from stackwitness.db import timescale
 from stackwitness.db.embedded import Cluster
 from stackwitness.db.migrate import current_revision, migrate, newest_revision
 from stackwitness.db.unit import unit_of_work
@@ -27,35 +24,6 @@ GUARDS = "SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'append_only_row
 PARTITIONS = (
     "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'reading'::regclass ORDER BY 1"
 )
-
-
-def ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Leave out what is not ours to mirror: the queue's tables, alembic's, partitions."""
-    return kind != "table" or name in SQLModel.metadata.tables
-
-
-@pytest.mark.timescale
-def test_the_classes_mirror_the_migrated_schema(engine: sa.Engine) -> None:
-    assert tables.Event.__tablename__ == "event"
-    with engine.connect() as conn:
-        context = MigrationContext.configure(
-            conn, opts={"compare_type": True, "compare_server_default": True, "include_name": ours}
-        )
-        assert compare_metadata(context, SQLModel.metadata) == []
-        inspector = sa.inspect(conn)
-        for name, table in SQLModel.metadata.tables.items():
-            assert {c["name"]: c["nullable"] for c in inspector.get_columns(name)} == {
-                c.name: c.nullable for c in table.columns
-            }
-            assert inspector.get_pk_constraint(name)["constrained_columns"] == [
-                c.name for c in table.primary_key
-            ]
-        missing = {
-            t
-            for t in inspector.get_table_names()
-            if not t.startswith(("procrastinate", "reading_", "alembic"))
-        }
-        assert missing == set(SQLModel.metadata.tables)
 
 
 def test_migrating_again_or_at_once_changes_nothing(cluster: Cluster) -> None:
