@@ -4,10 +4,16 @@ import ctypes
 import gc
 import sys
 
+if __name__ == "__main__":
+    # structlog draws tracebacks with rich where it finds it: 5 MB, in a process that logs plain lines.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+
 import uvicorn
 
 from stackwitness.app import create_app
-from stackwitness.wiring import Wiring
+from stackwitness.settings import Settings
+from stackwitness.telemetry import configure_logging
+from stackwitness.wiring import Wiring, wire
 
 STOP_WITHIN_S = 5
 # Parameters of glibc's mallopt(3), and the size from which memory comes from the system and goes back at once.
@@ -44,3 +50,18 @@ def stay_small() -> None:
             libc.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
             libc.mallopt(M_TRIM_THRESHOLD, LARGE_BYTES)
             libc.malloc_trim(0)
+
+
+def main() -> None:
+    """Serve as `up` wants it: settings from the environment alone, without the command line's libraries (5 MB)."""
+    settings = Settings()
+    configure_logging(as_json=settings.log_json)
+    wiring = wire(settings)
+    try:
+        run_serve(wiring)
+    finally:
+        wiring.engine.dispose()
+
+
+if __name__ == "__main__":
+    main()

@@ -132,7 +132,8 @@ class Supervisor:
 
     def _start(self, *names: str) -> None:
         for name in names:
-            child = self._child(name, "stackwitness.cli", name)
+            room = "stackwitness.serving" if name == "serve" else "stackwitness.cli"
+            child = self._child(name, room, name)
             child.start()
             self.children.append(child)
         self._write_run_file()
