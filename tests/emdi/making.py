@@ -2,10 +2,13 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from emdi import bundle, merkle
 from emdi.chain import StationHead
@@ -13,6 +16,7 @@ from emdi.checkpoint import Checkpoint
 from emdi.encoding import b64_encode, b64u_encode, dump_json
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_READING, PREFIX_BYTES, encode_entry
 from emdi.envelope import ZERO_HASH, Envelope, seal_envelope
+from emdi.errors import EmdiError
 from emdi.event import Event, seal_event, seal_key_proof
 from emdi.keys import LocalKey
 from emdi.note import NoteSigner, format_note, sign_note
@@ -268,3 +272,10 @@ def zip_of(members: dict[str, bytes]) -> io.BytesIO:
 def write_zip(path: Path, members: dict[str, bytes]) -> Path:
     path.write_bytes(zip_of(members).getvalue())
     return path
+
+
+def refused(code: str, call: Callable[..., object], *arguments: object) -> None:
+    """Check that a call raises an EmdiError with this code."""
+    with pytest.raises(EmdiError) as caught:
+        call(*arguments)
+    assert caught.value.code == code
