@@ -8,16 +8,17 @@ from stackwitness.accounts import queries as accounts
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound, Unprocessable
 from stackwitness.evidence import flow
+from stackwitness.wiring import Wiring
 
 
 def run_export(
-    shop: flow.Workshop, *, stn: str, from_at: str, to_at: str, output: Path, purpose: str, account_id: str
+    wiring: Wiring, *, stn: str, from_at: str, to_at: str, output: Path, purpose: str, account_id: str
 ) -> str:
     """Build a bundle into `output` and return the export's id; the log process must be running.
 
     Raises NotFound account.unknown | station.unknown, Unprocessable export.*, LogUnavailable.
     """
-    with unit_of_work(shop.engine) as conn:
+    with unit_of_work(wiring.engine) as conn:
         account = accounts.find_account(conn, account_id)
         if account is None:
             raise NotFound("account.unknown", f"There is no account {account_id}")
@@ -30,7 +31,7 @@ def run_export(
             purpose=purpose,
             defer=False,
         )
-    shutil.copyfile(flow.build_export(shop, export.export_id), output)
+    shutil.copyfile(flow.build_export(wiring, export.export_id), output)
     return export.export_id
 
 

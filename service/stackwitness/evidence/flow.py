@@ -7,16 +7,15 @@ import secrets
 import shutil
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from emdi.bundle import bundle_note_text, write_bundle
 from emdi.encoding import b64_encode
 from emdi.errors import EmdiError
 from emdi.event import Event, parse_event
-from emdi.keys import Signer
 from emdi.note import sign_note
 from emdi.pack import MAX_AT_MS
 from stackwitness import clock
@@ -30,34 +29,15 @@ from stackwitness.log.events import append_event, lock_subject, read_subject
 from stackwitness.log.genesis import read_genesis
 from stackwitness.log.notekeys import load_export_key
 from stackwitness.log.queries import find_places
-from stackwitness.log.reader import LogReader, Snapshot
+from stackwitness.log.reader import Snapshot
 from stackwitness.settings import Settings
+from stackwitness.wiring import Wiring
 
 MAX_PURPOSE = 500
 MAX_LISTED = 200
 ATTEMPTS = 20
 LOG_WITHIN_S = 60.0
 log = structlog.get_logger("evidence")
-
-
-class Workshop(Protocol):
-    """The part of the wiring that building needs."""
-
-    @property
-    def settings(self) -> Settings:
-        """The settings of this process."""
-
-    @property
-    def engine(self) -> Engine:
-        """The database."""
-
-    @property
-    def service_key(self) -> Signer:
-        """The key that signs events."""
-
-    @property
-    def log_reader(self) -> LogReader:
-        """The published log."""
 
 
 def request_export(
@@ -110,46 +90,49 @@ def bundle_path(settings: Settings, export_id: str) -> Path:
     return settings.export_dir / f"{export_id}.zip"
 
 
-def build_export(shop: Workshop, export_id: str) -> Path:
+def build_export(wiring: Wiring, export_id: str) -> Path:
     """Build a requested export and return the bundle's path.
 
     Safe to repeat after a crash at any point: the members are on disk before the log hears of them. A failure
     is noted in the request and raised.
     """
-    with unit_of_work(shop.engine) as conn:
+    with unit_of_work(wiring.engine) as conn:
         export = find_export(conn, export_id)
-    target = bundle_path(shop.settings, export_id)
+    target = bundle_path(wiring.settings, export_id)
     if export.state == "done" and target.exists():
         return target
     try:
-        with unit_of_work(shop.engine) as conn:
+        with unit_of_work(wiring.engine) as conn:
             queries.set_state(conn, export_id, "building")
-        folder = shop.settings.export_dir / f"{export_id}.parts"
+        folder = wiring.settings.export_dir / f"{export_id}.parts"
         if export.manifest_sha256 is None:
-            _write_and_seal(shop, export, folder)
-        _finish(shop, export_id, folder, target)
+            _write_and_seal(wiring, export, folder)
+        _finish(wiring, export_id, folder, target)
     except Exception as error:
         why = str(error) if isinstance(error, StackwitnessError | EmdiError) else type(error).__name__
         log.error("export.failed", export_id=export_id, error=str(error))
-        with unit_of_work(shop.engine) as conn:
+        with unit_of_work(wiring.engine) as conn:
             queries.set_state(conn, export_id, "failed", why)
         raise
-    with unit_of_work(shop.engine) as conn:
+    with unit_of_work(wiring.engine) as conn:
         queries.set_state(conn, export_id, "done")
     shutil.rmtree(folder, ignore_errors=True)
     return target
 
 
-def _write_and_seal(shop: Workshop, export: Export, folder: Path) -> None:
+def _write_and_seal(wiring: Wiring, export: Export, folder: Path) -> None:
     """Write the members and have the log name them. When the station's subject moved on meanwhile, start
     again: the bundle's chain of events must end right before the event that seals it.
     """
     for _ in range(ATTEMPTS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _await_station(shop, export.stn)
-        snapshot = shop.log_reader.snapshot()
-        with shop.engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
+        _await_station(wiring, export.stn)
+        snapshot = wiring.log_reader.snapshot()
+        with (
+            wiring.engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn,
+            conn.begin(),
+        ):
             selection = _select(conn, export, snapshot)
             genesis = read_genesis(conn)
             if genesis is None:
@@ -157,19 +140,19 @@ def _write_and_seal(shop: Workshop, export: Export, folder: Path) -> None:
             manifest = write_members(conn, export, selection, snapshot, genesis.policy, folder)
         origin = snapshot.checkpoint.origin
         note = bundle_note_text(export.export_id, manifest, origin, selection.size)
-        (folder / "bundle.note").write_bytes(sign_note(note, load_export_key(shop.settings)))
+        (folder / "bundle.note").write_bytes(sign_note(note, load_export_key(wiring.settings)))
         _sync(folder)
-        if _seal(shop, export, selection, manifest):
+        if _seal(wiring, export, selection, manifest):
             return
     raise LogUnavailable(detail="the station's events never stood still long enough")
 
 
-def _await_station(shop: Workshop, stn: str) -> None:
+def _await_station(wiring: Wiring, stn: str) -> None:
     """Wait until the log has published the station's newest event and envelope."""
-    with unit_of_work(shop.engine) as conn:
+    with unit_of_work(wiring.engine) as conn:
         head, newest = read_subject(conn, f"station:{stn}"), queries.find_newest(conn, stn)
     for entry_id in (head.event_id if head else None, newest):
-        if entry_id is not None and shop.log_reader.await_receipt(entry_id, LOG_WITHIN_S) is None:
+        if entry_id is not None and wiring.log_reader.await_receipt(entry_id, LOG_WITHIN_S) is None:
             raise LogUnavailable(detail="the log does not publish the station's newest entry")
 
 
@@ -186,10 +169,10 @@ def _select(conn: Connection, export: Export, snapshot: Snapshot) -> Selection:
     )
 
 
-def _seal(shop: Workshop, export: Export, selection: Selection, manifest: bytes) -> bool:
+def _seal(wiring: Wiring, export: Export, selection: Selection, manifest: bytes) -> bool:
     """Append export.made; False when another event of the station came first, or is not published yet."""
     subj = f"station:{export.stn}"
-    with unit_of_work(shop.engine) as conn:
+    with unit_of_work(wiring.engine) as conn:
         head = lock_subject(conn, subj)
         if head is None or head.event_id != selection.subject_event_id:
             return False
@@ -199,7 +182,7 @@ def _seal(shop: Workshop, export: Export, selection: Selection, manifest: bytes)
         digest = hashlib.sha256(manifest).digest()
         data = _seal_data(export, selection, digest)
         event = append_event(
-            conn, shop.service_key, typ="export.made", subj=subj, act=export.account_id, data=data
+            conn, wiring.service_key, typ="export.made", subj=subj, act=export.account_id, data=data
         )
         made_at = clock.now_utc()
         queries.insert_export(conn, export.export_id, export.stn, digest, made_at, event.event_id)
@@ -223,17 +206,17 @@ def _seal_data(export: Export, selection: Selection, digest: bytes) -> dict[str,
     }
 
 
-def _finish(shop: Workshop, export_id: str, folder: Path, target: Path) -> None:
+def _finish(wiring: Wiring, export_id: str, folder: Path, target: Path) -> None:
     """Wait for the seal's receipt, add it with its proof of consistency, and zip."""
-    with unit_of_work(shop.engine) as conn:
+    with unit_of_work(wiring.engine) as conn:
         sealed = queries.find_sealed_event(conn, export_id)
     if sealed is None or not (folder / "MANIFEST").exists():
         raise LogUnavailable("export.lost", "The members of this export are lost; ask for it again")
     event_id, jws = sealed
-    if shop.log_reader.await_receipt(event_id, LOG_WITHIN_S) is None:
+    if wiring.log_reader.await_receipt(event_id, LOG_WITHIN_S) is None:
         raise LogUnavailable(detail="the log does not publish the export's event")
-    snapshot = shop.log_reader.snapshot()
-    with unit_of_work(shop.engine) as conn:
+    snapshot = wiring.log_reader.snapshot()
+    with unit_of_work(wiring.engine) as conn:
         place = find_places(conn, [event_id], (2,))[0]
     event: Event = parse_event(jws)
     path = snapshot.consistency(int(event.data["size"]))

@@ -7,14 +7,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 import psycopg
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
-from emdi.keys import Signer
 from stackwitness import clock
 from stackwitness.db.timescale import ensure_months
 from stackwitness.db.unit import unit_of_work
@@ -25,8 +24,8 @@ from stackwitness.ingest.judge import Judge, Plan
 from stackwitness.ingest.rosters import Rosters
 from stackwitness.ingest.rows import copy_file, joined, pack_envelope
 from stackwitness.log.events import append_event
-from stackwitness.settings import Settings
 from stackwitness.stations.domain import subject_of
+from stackwitness.wiring import Wiring
 
 DAY_MS = 86_400_000
 MAX_GROUP_ROWS = 60_000
@@ -38,22 +37,6 @@ AWAY = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnavailable)
 UNSTORABLE = (psycopg.DataError, psycopg.IntegrityError, DataError, IntegrityError)
 
 log = structlog.get_logger("stackwitness.ingest")
-
-
-class Service(Protocol):
-    """What the committer needs of the process's wiring."""
-
-    @property
-    def settings(self) -> Settings:
-        """Return the settings."""
-
-    @property
-    def engine(self) -> Engine:
-        """Return the engine."""
-
-    @property
-    def service_key(self) -> Signer:
-        """Return the key that signs events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +52,13 @@ class Submission:
 class Committer:
     """Store submissions in groups: entering the context starts the thread, leaving drains what waits."""
 
-    def __init__(self, service: Service) -> None:
-        self.rosters = Rosters(service.engine)
+    def __init__(self, wiring: Wiring) -> None:
+        self.rosters = Rosters(wiring.engine)
         self.large = asyncio.Semaphore(1)
-        self.max_future_ms = service.settings.max_future_ms
-        self._engine = service.engine
-        self._signer = service.service_key
-        self._pending_limit = service.settings.pending_limit
+        self.max_future_ms = wiring.settings.max_future_ms
+        self._engine = wiring.engine
+        self._signer = wiring.service_key
+        self._pending_limit = wiring.settings.pending_limit
         self._waiting: deque[Submission] = deque()
         self._waiting_rows = 0
         self._stopping = False
