@@ -1,0 +1,1 @@
+-- Key life cycle: approvals, rotation by both keys, compromise; epochs; grants of access.

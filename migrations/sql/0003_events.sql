@@ -1,0 +1,1 @@
+-- Heads of the day, runs of the detectors, custody.

@@ -1,0 +1,1 @@
+-- Yearly shards: freeze and successor.

@@ -1,0 +1,1 @@
+-- Witnesses and RFC 3161 anchors.

@@ -1,0 +1,1 @@
+-- Roles, grants, row security, event triggers: friction and alarm, not proof.

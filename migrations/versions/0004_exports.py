@@ -1,0 +1,17 @@
+"""Exports: progress, redaction."""
+
+from pathlib import Path
+
+from alembic import op
+
+from stackwitness.db.timescale import run_script
+
+revision = "0004"
+down_revision = "0003"
+
+SQL = Path(__file__).resolve().parents[1] / "sql"
+
+
+def upgrade() -> None:
+    """Run the plain SQL file."""
+    run_script(op.get_bind(), (SQL / "0004_exports.sql").read_text(encoding="utf-8"))

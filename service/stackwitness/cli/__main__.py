@@ -1,0 +1,5 @@
+"""Run the command line: `python -m stackwitness.cli`."""
+
+from stackwitness.cli import main
+
+main()

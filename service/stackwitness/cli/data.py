@@ -1,0 +1,96 @@
+"""Commands that prepare the database, send data and measure."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stackwitness.cli.opening import Home, load_settings, opened
+from stackwitness.db.embedded import open_database
+
+app = typer.Typer()
+
+
+@app.command()
+def migrate(home: Home = None) -> None:
+    """Bring the database to the newest schema."""
+    from stackwitness.db.migrate import migrate as run_migrations
+
+    with open_database(load_settings(home)) as url:
+        run_migrations(url)
+
+
+@app.command()
+def replay(
+    manifest: Annotated[Path, typer.Option(help="stations.toml, or the folder that holds it")],
+    data: Annotated[Path | None, typer.Option(help="folder of the data sets (STACKWITNESS_DATA)")] = None,
+    speed: Annotated[str, typer.Option(help="max, or seconds of data per second")] = "max",
+    forge: Annotated[
+        list[str] | None,
+        typer.Option(help="forge before signing: KIND:STN:CHANNEL:FROM:TO or ...:TO:STRENGTH"),
+    ] = None,
+    stations: Annotated[str, typer.Option(help="only these, comma-separated")] = "",
+    files: Annotated[str, typer.Option(help="only files of these names or patterns, comma-separated")] = "",
+    from_: Annotated[str, typer.Option("--from", help="first time, UTC")] = "",
+    to: Annotated[str, typer.Option(help="end, UTC, exclusive")] = "",
+    readings_per_envelope: Annotated[int, typer.Option(min=1, max=5000)] = 720,
+    report: Annotated[Path | None, typer.Option(help="also write the report here")] = None,
+    server: Annotated[str | None, typer.Option(help="URL; default: the `up` of the home folder")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="STACKWITNESS_OPERATOR_TOKEN", help="default: HOME/operator.token")
+    ] = None,
+    wait_detection: Annotated[bool, typer.Option(help="wait until the readings are judged")] = True,
+    detection_within: Annotated[float, typer.Option(help="seconds to wait for that")] = 600.0,
+    patience: Annotated[float, typer.Option(help="seconds without an answer before giving up")] = 300.0,
+    home: Home = None,
+) -> None:
+    """Send a data set through the station SDK, honestly or forged; run again, it goes on where it was."""
+    from stackwitness.replay.command import run_arguments
+
+    settings = load_settings(home)
+    code = run_arguments(
+        manifest=manifest,
+        data=data or settings.data,
+        home=settings.home,
+        server=server,
+        token=token,
+        speed=speed,
+        forgeries=forge or [],
+        stations=stations,
+        files=files,
+        from_at=from_,
+        to_at=to,
+        readings_per_envelope=readings_per_envelope,
+        report=report,
+        wait_detection=wait_detection,
+        detection_within_s=detection_within,
+        patience_s=patience,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def account(
+    account_id: Annotated[str, typer.Argument(help="id: lower-case letters, digits, dashes")],
+    role: Annotated[str, typer.Option(help="operator, inspector, regulator or auditor")],
+    name: Annotated[str, typer.Option(help="name shown in the console")] = "",
+    home: Home = None,
+) -> None:
+    """Make an account if it is new, and print a new bearer token of it (shown this once)."""
+    from stackwitness.accounts.command import issue_account
+
+    with opened(home) as wiring:
+        typer.echo(issue_account(wiring.engine, account_id, name or account_id, role))
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="ingest")] = "ingest",
+    rounds: Annotated[int, typer.Option(help="runs of each contender; medians are shown", min=1)] = 3,
+) -> None:
+    """Measure this machine: the service beside its peers, as ratios, in one run."""
+    from stackwitness.bench.ingest import run
+
+    if what != "ingest":
+        raise typer.BadParameter(f"{what!r} is not ingest")
+    run(rounds)

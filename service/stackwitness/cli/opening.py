@@ -1,0 +1,59 @@
+"""What every command begins with: the settings, and the wiring over the database they name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+
+from stackwitness.db.embedded import open_database
+from stackwitness.db.unit import unit_of_work
+from stackwitness.errors import Conflict, NotFound
+from stackwitness.settings import Settings
+from stackwitness.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from stackwitness.wiring import Wiring
+
+Home = Annotated[Path | None, typer.Option(help="folder of everything on disk (STACKWITNESS_HOME)")]
+Port = Annotated[int | None, typer.Option(help="port of the API; a free one when unset (STACKWITNESS_PORT)")]
+
+
+def load_settings(home: Path | None = None, port: int | None = None) -> Settings:
+    """Return the environment's settings with these options over them; exits 2 where they contradict."""
+    given = {"home": home, "port": port}
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        for item in error.errors():
+            typer.echo(f"settings: {'.'.join(map(str, item['loc']))} {item['msg']}".strip(), err=True)
+        raise typer.Exit(2) from None
+    configure_logging(as_json=settings.log_json)
+    return settings
+
+
+@contextmanager
+def opened(home: Path | None, port: int | None = None) -> "Iterator[Wiring]":
+    """Yield this process's wiring over the database the settings name; the engine is closed at the end."""
+    from stackwitness.db.migrate import current_revision
+    from stackwitness.wiring import wire
+
+    settings = load_settings(home, port)
+    if settings.database_url is None and not settings.postgres_dir.is_dir():
+        raise NotFound(
+            "home.empty",
+            f"Nothing is kept in {settings.home}: name a home (--home, STACKWITNESS_HOME) or run up",
+        )
+    with open_database(settings) as url:
+        wiring = wire(settings.model_copy(update={"database_url": url}))
+        try:
+            with unit_of_work(wiring.engine) as conn:
+                if current_revision(conn) is None:
+                    raise Conflict(
+                        "database.schema", "The database is empty: run `stackwitness migrate` or `up`"
+                    )
+            yield wiring
+        finally:
+            wiring.engine.dispose()
