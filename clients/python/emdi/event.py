@@ -16,15 +16,17 @@ __all__ = [
     "parse_event",
     "seal_event",
     "seal_key_proof",
+    "seal_succession",
     "verify_key_proof",
     "verify_signature",
+    "verify_succession",
 ]
 
 TYP_EVENT = "emdi-ev+jws"
 KEY_PROOF = "key.proof"
 _CLAIMS = frozenset({"v", "typ", "subj", "sseq", "sprev", "act", "ts", "ref", "data"})
 _TYPE = re.compile(r"[a-z]{1,32}(\.[a-z_]{1,32})?")
-_SUBJECT = re.compile(r"[a-z]{1,16}(:[A-Za-z0-9._-]{1,64})?")
+SUBJECT = re.compile(r"[a-z]{1,16}(:[A-Za-z0-9._-]{1,64})?")
 _ACTOR = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _REF = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 
@@ -65,7 +67,7 @@ def parse_event(jws: bytes) -> Event:
         alg=parts.header.alg,
         event_id=parts.signing_id,
         typ=_take_text(claims, "typ", _TYPE),
-        subj=_take_text(claims, "subj", _SUBJECT),
+        subj=_take_text(claims, "subj", SUBJECT),
         sseq=sseq,
         sprev=sprev,
         act=_take_text(claims, "act", _ACTOR),
@@ -101,15 +103,52 @@ def seal_key_proof(signer: Signer, stn: str) -> str:
 
 def verify_key_proof(proof: str, *, stn: str, kid: str, key: PublicKey) -> None:
     """Check a proof of possession: same station, key id and key; raise EnvelopeError("key.proof" | ...)."""
+    expected = {"v": 1, "typ": KEY_PROOF, "stn": stn, "kid": kid}
+    if STN.fullmatch(stn) is None:
+        raise EnvelopeError("key.proof", "the station's id is malformed")
+    if not _is_proof(proof, expected, kid, key):
+        raise EnvelopeError(
+            "key.proof", f"the proof is not for key {kid} of station {stn}, or not signed by it"
+        )
+
+
+def seal_succession(old: Signer, stn: str, kid: str, public: PublicKey) -> str:
+    """Return the JWS by which the old key names its successor: key id and public key, so that neither can be
+    exchanged.
+    """
+    claims = _succession(stn, kid, public, old.kid)
+    return sign_jws(old, TYP_EVENT, dump_json(claims)).decode("ascii")
+
+
+def verify_succession(
+    proof: str, *, stn: str, kid: str, key: PublicKey, old_kid: str, old_key: PublicKey
+) -> None:
+    """Check that `old_key` named `key` its successor; raise EnvelopeError("key.old_proof" | ...)."""
+    if not _is_proof(proof, _succession(stn, kid, key, old_kid), old_kid, old_key):
+        raise EnvelopeError(
+            "key.old_proof", f"key {old_kid} did not sign that {kid} of station {stn} follows it"
+        )
+
+
+def _succession(stn: str, kid: str, public: PublicKey, old_kid: str) -> dict[str, Any]:
+    return {
+        "v": 1,
+        "typ": KEY_PROOF,
+        "stn": stn,
+        "kid": kid,
+        "alg": public.alg,
+        "public_b64u": b64u_encode(public.raw),
+        "succeeds": old_kid,
+    }
+
+
+def _is_proof(proof: str, expected: dict[str, Any], kid: str, key: PublicKey) -> bool:
     parts = split_jws(proof.encode("utf-8", "surrogatepass"), TYP_EVENT)
     claims = load_json(parts.payload)
     check_version(claims.get("v") if isinstance(claims, dict) else None)
-    expected = {"v": 1, "typ": KEY_PROOF, "stn": stn, "kid": kid}
-    if claims != expected or parts.header.kid != kid or STN.fullmatch(stn) is None:
-        raise EnvelopeError("key.proof", f"the proof is not for key {kid} of station {stn}")
     signing_input, _, _ = parts.raw.rpartition(b".")
-    if parts.header.alg != key.alg or not key.verify(parts.signature, signing_input):
-        raise EnvelopeError("key.proof", "the proof is not signed by the key itself")
+    named = claims == expected and parts.header.kid == kid and parts.header.alg == key.alg
+    return named and key.verify(parts.signature, signing_input)
 
 
 def _take_text(claims: dict[str, Any], name: str, form: re.Pattern[str]) -> str:
