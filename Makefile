@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-.PHONY: help run test check bench test-timescale docs
+.PHONY: help run test check bench test-timescale fuzz docs
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,6 +30,9 @@ bench: $(READY) ## measure on this machine; results in bench/results
 
 test-timescale: $(READY) ## the database tests on a real TimescaleDB (needs node and npm)
 	@$(BIN)/python -m tests.support.timescale_server
+
+fuzz: $(READY) ## 100,000 and more hostile inputs to every parser
+	@$(BIN)/python -m tests.fuzz.many
 
 docs: $(READY) ## check that the docs are true
 	@$(BIN)/pytest tests/docs
