@@ -50,5 +50,13 @@ class PolicyError(EmdiError):
     """A policy that is malformed, or a checkpoint that does not meet one."""
 
 
+class WitnessError(EmdiError):
+    """A request to a witness that is malformed, or that the witness refuses."""
+
+
 class BundleError(EmdiError):
     """An export bundle that is malformed."""
+
+
+class HeadError(EmdiError):
+    """A head of the log (the last entry of every station and subject) that is malformed or does not follow."""
