@@ -320,3 +320,36 @@ def test_second_signer_on_one_state_refuses(small_log: SmallLog) -> None:
     assert caught.value.code == "signer.second"
     stop.set()
     thread.join()
+
+
+def test_a_restart_reads_the_edge_from_tiles_and_only_the_rows_behind_them(small_log: SmallLog) -> None:
+    loop = small_log.start()
+    small_log.note_many(700)
+    loop.sequence()
+    loop.publish()
+    small_log.note_many(5)
+    loop.sequence()
+    disk = Disk(small_log.settings.log_dir)
+    asked: list[str] = []
+    with small_log.engine.connect() as conn:
+        head = read_head(conn)
+        event_hook = sa.event.listens_for(conn, "before_cursor_execute")
+        event_hook(lambda _c, _k, sql, parameters, *_: asked.append(f"{sql} {parameters}"))
+        tree = sequencer.load_tree(conn, head, disk)
+        assert (tree.size, tree.root()) == (head.size, head.root)
+        assert [text for text in asked if "log_entry" in text and "701" in text]
+        assert sequencer.load_tree(conn, head).to_hashes() == tree.to_hashes()
+
+
+@pytest.mark.parametrize("path", ["tile/0/002.p/189", "tile/1/000.p/2", "checkpoint"])
+def test_tiles_that_do_not_fit_are_not_believed(small_log: SmallLog, path: str) -> None:
+    loop = small_log.start()
+    small_log.note_many(700)
+    loop.sequence()
+    loop.publish()
+    disk = Disk(small_log.settings.log_dir)
+    for data in (b"", bytes(len(disk.read(path)))):
+        disk.write(path, data)
+        with small_log.engine.connect() as conn:
+            head = read_head(conn)
+            assert sequencer.load_tree(conn, head, disk).root() == head.root

@@ -34,35 +34,56 @@ class Stage:
     peer: psutil.Process
 
 
+@dataclass(frozen=True)
+class Server:
+    """A database and the processes asked for."""
+
+    wiring: Wiring
+    cluster: Cluster
+    url: str
+    environ: dict[str, str]
+    processes: dict[str, "subprocess.Popen[bytes]"]
+
+
 @contextmanager
-def open_stage(home: Path) -> Iterator[Stage]:
-    """Start everything below `home`, on loopback; stop it all at the end."""
+def open_server(home: Path, *names: str, **arguments: list[str]) -> Iterator[Server]:
+    """Start PostgreSQL below `home` and the commands of these names, each with its arguments; stop all at the
+    end.
+    """
     with ExitStack() as stack:
         cluster = Cluster(home)
         url = cluster.start()
         stack.callback(cluster.stop)
         migrate(url)
+        environ = {**os.environ, "STACKWITNESS_HOME": str(home), "STACKWITNESS_DATABASE_URL": url}
         wiring = wire(Settings(home=home, database_url=url))
         stack.callback(wiring.engine.dispose)
-        with psycopg.connect(url, autocommit=True) as conn:
+        processes = {}
+        for name in names:
+            command = [sys.executable, "-m", "stackwitness.cli", name, *arguments.get(name, [])]
+            processes[name] = _start(stack, home, name, command, environ)
+        if "signer" in names:
+            _await_file(wiring.settings.signer_socket)
+        yield Server(wiring, cluster, url, environ, processes)
+
+
+@contextmanager
+def open_stage(home: Path) -> Iterator[Stage]:
+    """Start everything below `home` and the peer, on loopback; stop it all at the end."""
+    port, peer_port = _free_port(), _free_port()
+    with ExitStack() as stack:
+        names = ("signer", "log", "serve")
+        server = stack.enter_context(open_server(home, *names, serve=["--port", str(port)]))
+        with psycopg.connect(server.url, autocommit=True) as conn:
             conn.execute("CREATE DATABASE peer")
-        port, peer_port = _free_port(), _free_port()
-        peer_url = cluster.url("peer").replace("postgresql://", "postgresql+psycopg://")
-        environ = {
-            **os.environ,
-            "STACKWITNESS_HOME": str(home),
-            "STACKWITNESS_DATABASE_URL": url,
-            PEER_URL: peer_url,
-        }
-        cli = [sys.executable, "-m", "stackwitness.cli"]
-        _start(stack, home, "signer", [*cli, "signer"], environ)
-        _start(stack, home, "log", [*cli, "log"], environ)
-        api = _start(stack, home, "serve", [*cli, "serve", "--port", str(port)], environ)
+        peer_url = server.cluster.url("peer").replace("postgresql://", "postgresql+psycopg://")
         peer = [sys.executable, "-m", "uvicorn", "--factory", "stackwitness.bench.peer:create_peer"]
+        environ = {**server.environ, PEER_URL: peer_url}
         other = _start(stack, home, "peer", [*peer, "--port", str(peer_port), "--no-access-log"], environ)
         _await_port(port)
         _await_port(peer_port)
-        yield Stage(wiring, url, port, peer_port, psutil.Process(api.pid), psutil.Process(other.pid))
+        api = psutil.Process(server.processes["serve"].pid)
+        yield Stage(server.wiring, server.url, port, peer_port, api, psutil.Process(other.pid))
 
 
 def _start(
@@ -101,3 +122,11 @@ def _await_port(port: int) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def _await_file(path: Path) -> None:
+    deadline = time.monotonic() + START_WITHIN_S
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} does not appear")
+        time.sleep(0.1)

@@ -85,12 +85,18 @@ def account(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="ingest")] = "ingest",
-    rounds: Annotated[int, typer.Option(help="runs of each contender; medians are shown", min=1)] = 3,
+    what: Annotated[str, typer.Argument(help="ingest or log")] = "ingest",
+    rounds: Annotated[int, typer.Option(help="ingest: runs of each contender; medians are shown", min=1)] = 3,
+    entries: Annotated[int, typer.Option(help="log: entries to fill it with", min=1000)] = 100_000,
 ) -> None:
-    """Measure this machine: the service beside its peers, as ratios, in one run."""
-    from stackwitness.bench.ingest import run
+    """Measure this machine: the service beside its peers or its limits, in one run."""
+    if what == "ingest":
+        from stackwitness.bench.ingest import run as run_ingest
 
-    if what != "ingest":
-        raise typer.BadParameter(f"{what!r} is not ingest")
-    run(rounds)
+        run_ingest(rounds)
+    elif what == "log":
+        from stackwitness.bench.log import run as run_log
+
+        run_log(entries)
+    else:
+        raise typer.BadParameter(f"{what!r} is neither ingest nor log")

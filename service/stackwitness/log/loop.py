@@ -70,7 +70,7 @@ class LogLoop:
         self._engine = engine
         self._disk = disk
         self._signer = signer
-        self._sequencer = Sequencer(engine)
+        self._sequencer = Sequencer(engine, disk)
         self._publisher = Publisher(disk)
         self._checked = False
         self._published_ms = 0

@@ -1,5 +1,6 @@
 """Give queued entries their place in the log, one batch a transaction."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,11 +8,15 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from emdi.errors import EmdiError
 from emdi.merkle import CompactRange
+from emdi.tiles import TileReader
 from stackwitness.db.locks import LOG_LOCK
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import DatabaseUnavailable
+from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogCorrupt, LogOvertaken
+from stackwitness.log.publisher import published_size
 
 BATCH = 1024
 
@@ -31,8 +36,12 @@ class Sequencer:
     log_head.prev and log_entry.idx are unique: the second of two leaders fails to commit.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, disk: Disk | None = None) -> None:
+        """`disk` is the published log, where the tree's right edge is read at the start: without it, or where it
+        does not fit the database, every stored leaf hash is read.
+        """
         self._engine = engine
+        self._disk = disk
         self._tree: CompactRange | None = None
 
     def sequence_once(self) -> int:
@@ -47,7 +56,7 @@ class Sequencer:
                 lock_log(conn)
                 head = read_head(conn)
                 if tree is None or tree.size != head.size:
-                    tree = load_tree(conn, head)
+                    tree = load_tree(conn, head, self._disk)
                 pending = _read_pending(conn, first=head.size == 0)
                 tree = _integrate(conn, tree, pending) if pending else tree
         except (sa.exc.IntegrityError, psycopg.IntegrityError) as error:
@@ -80,13 +89,33 @@ def read_root(conn: sa.Connection, size: int) -> bytes | None:
     return None if root is None else bytes(root)
 
 
-def load_tree(conn: sa.Connection, head: LogHead) -> CompactRange:
-    """Rebuild the tree's right edge from the stored leaf hashes; raises LogCorrupt when the root does not
-    fit.
+def load_tree(conn: sa.Connection, head: LogHead, disk: Disk | None = None) -> CompactRange:
+    """Rebuild the tree's right edge: from the published tiles and the leaf hashes behind them, or else from all
+    leaf hashes.
+
+    Raises LogCorrupt when the stored leaf hashes do not give the root of log_head.
     """
-    tree = CompactRange(0, ())
-    query = sa.text("SELECT idx, leaf FROM log_entry ORDER BY idx").execution_options(yield_per=10_000)
-    for idx, leaf in conn.execute(query):
+    published = CompactRange() if disk is None else read_edge(conn, disk, head.size)
+    if published.size:
+        with contextlib.suppress(LogCorrupt):
+            return _append_leaves(conn, published, head)
+    return _append_leaves(conn, CompactRange(), head)
+
+
+def read_edge(conn: sa.Connection, disk: Disk, size: int) -> CompactRange:
+    """Return the right edge of the published tiles; an empty one unless its root is that of log_head there."""
+    try:
+        reader = TileReader(disk.read, published_size(disk))
+        edge = reader.range() if 0 < reader.size <= size else CompactRange()
+    except (OSError, EmdiError):
+        return CompactRange()
+    return edge if read_root(conn, edge.size) == edge.root() else CompactRange()
+
+
+def _append_leaves(conn: sa.Connection, tree: CompactRange, head: LogHead) -> CompactRange:
+    query = sa.text("SELECT idx, leaf FROM log_entry WHERE idx >= :start ORDER BY idx")
+    rows = conn.execute(query.execution_options(yield_per=10_000), {"start": tree.size})
+    for idx, leaf in rows:
         if idx != tree.size:
             raise LogCorrupt(f"log_entry has no row with idx {tree.size}")
         tree.append(bytes(leaf))
