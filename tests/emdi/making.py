@@ -17,7 +17,7 @@ from emdi.encoding import b64_encode, b64u_encode, dump_json
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_READING, PREFIX_BYTES, encode_entry
 from emdi.envelope import ZERO_HASH, Envelope, seal_envelope
 from emdi.errors import EmdiError
-from emdi.event import Event, seal_event, seal_key_proof
+from emdi.event import Event, seal_event, seal_key_proof, seal_succession
 from emdi.keys import LocalKey
 from emdi.note import NoteSigner, format_note, sign_note
 from emdi.pack import Record
@@ -86,7 +86,8 @@ class Log:
         self.events.append(event)
         return self.append(KIND_EVENT, event.jws)
 
-    def register_key(self, key: LocalKey, typ: str = "key.register") -> int:
+    def register_key(self, key: LocalKey, succeeds: LocalKey | None = None) -> int:
+        """Append the events of a key: asked for and approved by two officers, or vouched for by the old key."""
         data = {
             "stn": STN,
             "kid": key.kid,
@@ -94,7 +95,14 @@ class Log:
             "public_b64u": b64u_encode(key.public.raw),
             "proof": seal_key_proof(key, STN),
         }
-        return self.event(typ, data)
+        if succeeds is not None:
+            proof = seal_succession(succeeds, STN, key.kid, key.public)
+            return self.event(
+                "key.rotate", {**data, "old_kid": succeeds.kid, "old_proof": proof}, "operator-1"
+            )
+        self.event("key.request", data, "operator-1")
+        approved = {"approvals": ["operator-1", "operator-2"], "request": self.events[-1].event_id.hex()}
+        return self.event("key.register", {**data, **approved}, "operator-2")
 
     def envelope(self, *, ep: int | None = None, count: int = 3) -> int:
         last = self.envelopes[-1] if self.envelopes else None
@@ -162,8 +170,7 @@ def honest_log() -> Log:
     flag_id = log.flag()
     log.review(flag_id, "Send someone.")
     old, log.station = log.station, LocalKey.generate("ES256", "mill-1-b")
-    log.register_key(log.station, "key.rotate")
-    log.event("key.revoke", {"kid": old.kid, "why": "rotated"})
+    log.register_key(log.station, old)
     for _ in range(3):
         log.envelope()
     log.envelope(ep=1)

@@ -88,7 +88,7 @@ def test_same_content_gives_the_same_zip() -> None:
     assert zip_of(HONEST).getvalue() == zip_of(dict(reversed(HONEST.items()))).getvalue()
 
 
-ENVELOPE_IDX, FLAG_IDX, REVIEW_IDX, KEY_IDX = 4, 6, 7, 2
+ENVELOPE_IDX, FLAG_IDX, REVIEW_IDX, KEY_IDX = 5, 7, 8, 3
 
 
 def drop_reading_row(members: Members) -> None:
@@ -117,18 +117,18 @@ def swap_rows(members: Members) -> None:
 
 def add_flag_row(members: Members) -> None:
     row = members["flags.csv"].splitlines(keepends=True)[1]
-    members["flags.csv"] += row.replace(b"mill-1-2", b"mill-1-9")
+    members["flags.csv"] += row.replace(b"mill-1-3", b"mill-1-9")
 
 
 STRANGE_NOTE = sign_note("x\n", NoteSigner("x", seed("x")))
 FAULTS: list[tuple[str, Callable[[Members], None], int, dict[str, object]]] = [
-    ("reading edited", edit_value, 1, {"file": "readings.csv", "row": 3, "idx": 3}),
-    ("reading row dropped", drop_reading_row, 1, {"file": "readings.csv", "idx": 4, "code": "table.lacks"}),
+    ("reading edited", edit_value, 1, {"file": "readings.csv", "row": 3, "idx": 4}),
+    ("reading row dropped", drop_reading_row, 1, {"file": "readings.csv", "idx": 5, "code": "table.lacks"}),
     ("reading rows swapped", swap_rows, 1, {"file": "readings.csv", "code": "table.order"}),
-    ("flag row dropped", drop_flag_row, 1, {"file": "flags.csv", "flag_id": "mill-1-2", "idx": FLAG_IDX}),
+    ("flag row dropped", drop_flag_row, 1, {"file": "flags.csv", "flag_id": "mill-1-3", "idx": FLAG_IDX}),
     ("flag row invented", add_flag_row, 1, {"file": "flags.csv", "flag_id": "mill-1-9"}),
     ("flag text changed", lambda m: replace_text(m, "flags.csv", b",very unlikely,", b",unusual,"), 1,
-     {"file": "flags.csv", "flag_id": "mill-1-2", "row": 2}),
+     {"file": "flags.csv", "flag_id": "mill-1-3", "row": 2}),
     ("decision changed", lambda m: replace_text(m, "reviews.csv", b"needs_visit", b"dismissed"), 1,
      {"file": "reviews.csv", "row": 2, "idx": REVIEW_IDX}),
     ("reason changed", lambda m: replace_text(m, "disclosures.jsonl", b"Send someone", b"Send no one!"), 1,
@@ -136,7 +136,7 @@ FAULTS: list[tuple[str, Callable[[Members], None], int, dict[str, object]]] = [
     ("envelope edited", edit_envelope, 1, {"idx": ENVELOPE_IDX, "stn": STN, "ep": 0, "seq": 1}),
     ("envelope removed", lambda m: drop_entry(m, ENVELOPE_IDX), 2,
      {"stn": STN, "ep": 0, "seq": 2, "code": "chain.gap"}),
-    ("first envelope removed", lambda m: drop_entry(m, 3), 2, {"code": "seal.first"}),
+    ("first envelope removed", lambda m: drop_entry(m, 4), 2, {"code": "seal.first"}),
     ("last envelope removed", lambda m: drop_entry(m, 14), 2, {"code": "seal.last"}),
     ("flag event removed", lambda m: drop_entry(m, FLAG_IDX), 2, {"code": "chain.gap", "idx": REVIEW_IDX}),
     ("decision removed", lambda m: drop_entry(m, REVIEW_IDX), 2, {"code": "chain.gap"}),

@@ -117,7 +117,7 @@ def accuse_the_station_falsely(log: Log) -> None:
 
 
 def flag_under_another_name(log: Log) -> None:
-    data = {**log.events[3].data, "flag_id": "mill-1-99"}
+    data = {**log.events[4].data, "flag_id": "mill-1-99"}
     log.event("flag.raised", data)
 
 

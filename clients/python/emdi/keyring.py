@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from emdi.encoding import b64u_decode, load_json
-from emdi.errors import EncodingError, EnvelopeError, KeyFormatError
+from emdi.errors import EncodingError, EnvelopeError, KeyFormatError, NoteError
 from emdi.event import Event, verify_key_proof, verify_succession
 from emdi.keys import PublicKey
+from emdi.note import VerifierKey
 
 OFFICERS = 2
 KEY_EVENTS = frozenset({"key.request", "key.register", "key.rotate", "key.revoke", "key.compromise"})
@@ -51,36 +52,42 @@ class KeyRing:
     """
 
     officers: int = OFFICERS
-    origin: str | None = None
     genesis: dict[str, Any] | None = None
+    export_key: VerifierKey | None = None
     _service: dict[str, PublicKey] = field(default_factory=dict)
     _spans: dict[str, KeySpan] = field(default_factory=dict)
     _requests: dict[str, _Request] = field(default_factory=dict)
 
-    def take_genesis(self, idx: int, body: bytes) -> dict[str, Any]:
-        """Learn the service's key from leaf 0 and return its members; raise KeyFormatError("genesis.*")."""
+    def take_genesis(self, idx: int, body: bytes, origin: str | None = None) -> dict[str, Any]:
+        """Learn the keys of service and exports from leaf 0 (of the log `origin`) and return its members.
+
+        Raises KeyFormatError("genesis.place" | "genesis.form" | "genesis.origin"); then nothing is learnt.
+        """
         if idx != 0 or self.genesis is not None:
             raise KeyFormatError("genesis.place", "a genesis entry counts only as leaf 0")
         try:
             members: dict[str, Any] = load_json(body)
-            kid = members["service_kid"]
+            kid, named = members["service_kid"], members["origin"]
             key = PublicKey.from_bytes("Ed25519", b64u_decode(members["service_public_b64u"]))
+            export_key = VerifierKey.parse(members["export_vkey"])
             officers = members.get("key_approvals", OFFICERS)
-            if type(kid) is not str or type(members["origin"]) is not str or officers not in (1, OFFICERS):
+            if type(kid) is not str or officers not in (1, OFFICERS):
                 raise TypeError
-        except EncodingError as error:
+        except (EncodingError, NoteError) as error:
             raise KeyFormatError("genesis.form", error.message) from None
         except (KeyError, TypeError, AttributeError):
             raise KeyFormatError("genesis.form", "a member of the genesis entry is missing") from None
-        self.genesis, self.origin, self.officers = members, members["origin"], int(officers)
+        if origin is not None and named != origin:
+            raise KeyFormatError("genesis.origin", f"genesis is of {named!r}, the checkpoint of {origin!r}")
+        self.genesis, self.export_key, self.officers = members, export_key, int(officers)
         self._service[kid] = key
         return members
 
     def take_event(self, idx: int, event: Event) -> None:
         """Learn from an event whose signature holds; anything but a key event teaches nothing.
 
-        Raises KeyFormatError (key.event, key.station, key.duplicate, key.officers, key.request, key.old),
-        EnvelopeError (key.proof, key.old_proof and what a malformed proof raises) and EncodingError.
+        Raises KeyFormatError (key.event, key.station, key.duplicate, key.officers, key.old; key.request and
+        key.unknown when an event before it is missing), EnvelopeError (key.proof, key.old_proof and what a malformed proof raises) and EncodingError.
         """
         if event.typ not in KEY_EVENTS:
             return
@@ -158,15 +165,21 @@ class KeyRing:
                 "key.officers", f"key {kid!r} was approved by fewer than {self.officers} people"
             )
         request = self._requests.get(event.data.get("request", ""))
-        if request is None or (request.stn, request.kid, request.public) != (stn, kid, public):
-            raise KeyFormatError("key.request", f"no earlier event asks for this key {kid!r}")
+        if request is None:
+            raise KeyFormatError("key.request", f"no earlier event asks for key {kid!r}")
+        if (request.stn, request.kid, request.public) != (stn, kid, public):
+            raise KeyFormatError(
+                "key.officers", f"the officers were asked about another key than this {kid!r}"
+            )
         if request.act != officers[0] or event.act != officers[-1]:
             raise KeyFormatError("key.officers", f"the approvals of key {kid!r} are not those of its events")
         return tuple(officers)
 
     def _succeed(self, idx: int, event: Event, span: KeySpan) -> None:
         old = self._spans.get(span.succeeds or "")
-        if old is None or old.stn != span.stn or old.until_idx is not None:
+        if old is None:
+            raise KeyFormatError("key.unknown", f"no earlier event registers key {span.succeeds!r}")
+        if old.stn != span.stn or old.until_idx is not None:
             raise KeyFormatError(
                 "key.old", f"key {span.succeeds!r} is no live key that {span.kid!r} could follow"
             )
@@ -187,7 +200,7 @@ class KeyRing:
         if type(kid) is not str or (span is not None and event.subj != f"station:{span.stn}"):
             raise KeyFormatError("key.station", f"key {kid!r} is not one of {event.subj}")
         if span is None:
-            raise KeyFormatError("key.old", f"no earlier event registers key {kid!r}, which ends here")
+            raise KeyFormatError("key.unknown", f"no earlier event registers key {kid!r}, which ends here")
         if span.until_idx is None:
             span = replace(span, until_idx=idx, ended_by=_place(event, idx))
         if event.typ == "key.compromise":

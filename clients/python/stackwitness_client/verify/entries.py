@@ -19,13 +19,13 @@ from emdi.bundle import (
 )
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, Entry, parse_entry
 from emdi.envelope import Envelope, parse_envelope
-from emdi.errors import BundleError, EmdiError, EnvelopeError, ProofError
+from emdi.errors import BundleError, EmdiError, EnvelopeError, KeyFormatError, ProofError
 from emdi.event import Event, parse_event
 from emdi.jws import verify_signature
+from emdi.keyring import KeyRing
 from emdi.merkle import leaf_hash, verify_inclusion
 from stackwitness_client.verify.chains import EnvelopeChain, SubjectChain
-from stackwitness_client.verify.keyring import Keyring, weigh_signature
-from stackwitness_client.verify.report import Report, Verdict
+from stackwitness_client.verify.report import Report, Verdict, weigh_signature
 from stackwitness_client.verify.tables import TableCheck, TableForm
 from stackwitness_client.verify.trust import Trust
 
@@ -39,7 +39,7 @@ class Contents:
     """What the pass leaves for the seal: the keys, both chains and what decisions commit to."""
 
     stn: str
-    keyring: Keyring = field(default_factory=Keyring)
+    keyring: KeyRing = field(default_factory=KeyRing)
     envelopes: EnvelopeChain = field(default_factory=EnvelopeChain)
     subject: SubjectChain = field(default_factory=SubjectChain)
     reasons: dict[bytes, tuple[int, str, object]] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class EntryWalk:
                     self._check(idx, data, path)
         except BundleError as error:
             self.report.step(4).add(Verdict.MALFORMED, error.code, error.message)
-        if not self.contents.keyring.has_genesis:
+        if self.contents.keyring.genesis is None:
             self.report.step(5).add(
                 Verdict.INCOMPLETE, "genesis.missing", "the genesis entry (idx 0) is missing", idx=0
             )
@@ -123,7 +123,9 @@ class EntryWalk:
 
     def _dispatch(self, idx: int, entry: Entry, proven: bool) -> None:
         if entry.kind == KIND_GENESIS:
-            self.contents.keyring.take_genesis(idx, entry.body, proven, self.trust.checkpoint.origin)
+            if not proven:
+                raise KeyFormatError("genesis.place", "a genesis entry counts only as the proven leaf 0")
+            self.contents.keyring.take_genesis(idx, entry.body, self.trust.checkpoint.origin)
         elif entry.kind == KIND_EVENT:
             self._check_event(idx, entry, proven)
         elif entry.kind == KIND_READING:
@@ -178,10 +180,10 @@ class EntryWalk:
         self.contents.subject.take(idx, event, self.report)
         if signed and proven:
             try:
-                self.contents.keyring.take_event(idx, event, self.contents.stn)
+                self.contents.keyring.take_event(idx, event)
             except EmdiError as error:
                 message = f"{event.typ} {event.subj} {event.sseq}: {error.message}"
-                self.report.step(5).add(Verdict.TAMPERED, error.code, message, idx=idx)
+                self.report.step(5).add(weigh_signature(error), error.code, message, idx=idx)
         try:
             self._expect_rows(idx, event)
         except (KeyError, TypeError, ValueError, OverflowError):

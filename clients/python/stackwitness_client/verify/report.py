@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from emdi.errors import EmdiError
+
 MAX_FINDINGS = 200
 MAX_NOTES = 200
 
@@ -39,6 +41,11 @@ EXIT_TEXTS = {
     3: "UNVERIFIABLE: the bundle is malformed",
     4: "POLICY NOT MET: the log's signature or witnesses are not those you trust",
 }
+
+
+def weigh_signature(error: EmdiError) -> Verdict:
+    """Weigh a failed signature: an unknown key is forgery only if nothing that could name it is missing."""
+    return Verdict.UNFOUNDED if error.code in ("key.unknown", "key.request") else Verdict.TAMPERED
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ from emdi.note import verify_note
 from emdi.receipt import Receipt, parse_receipt
 from emdi.scope import Scope, parse_head
 from stackwitness_client.verify.entries import Contents
-from stackwitness_client.verify.keyring import weigh_signature
-from stackwitness_client.verify.report import Report, Verdict
+from stackwitness_client.verify.report import Report, Verdict, weigh_signature
 from stackwitness_client.verify.trust import Trust, compare_known, open_trusted
 
 _BOUNDS = ("ep_first", "seq_first", "ep_last", "seq_last")

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from emdi.chain import StationHead, check_next, check_subject
-from emdi.encoding import b64u_decode
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, Entry
 from emdi.envelope import Envelope, parse_envelope
-from emdi.errors import ChainError, EmdiError
+from emdi.errors import ChainError, EmdiError, EnvelopeError
 from emdi.event import Event, parse_event
+from emdi.keyring import KeyRing
 from emdi.keys import PublicKey
 from stackwitness.log.fsck.records import Records
 from stackwitness.log.fsck.report import Report
@@ -19,23 +19,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass
-class KnownKey:
-    """A station's key as the log pinned it; `revoked_by` names the event that ended it."""
-
-    stn: str
-    public: PublicKey
-    revoked_by: str | None = None
-
-
-@dataclass
 class History:
     """What the entries so far establish. `take` them in log order, pending ones last."""
 
     report: Report
     signatures: Signatures
     genesis: Genesis | None = None
-    service_public: PublicKey | None = None
-    keys: dict[str, KnownKey] = field(default_factory=dict)
+    keys: KeyRing = field(default_factory=KeyRing)
+    place: int = -1  # the index of the entry in hand; what waits for the log takes those after its last
     stations: dict[str, StationHead] = field(default_factory=dict)
     last_at_ms: dict[str, int] = field(default_factory=dict)
     subjects: dict[str, tuple[int, bytes]] = field(default_factory=dict)
@@ -43,6 +34,7 @@ class History:
 
     def take(self, idx: int | None, entry: Entry) -> Envelope | Event | Genesis | None:
         """Check one entry against everything before it and return it parsed; None when it cannot be read."""
+        self.place = self.place + 1 if idx is None else idx
         try:
             if entry.kind == KIND_GENESIS:
                 return self._take_genesis(idx, entry.body)
@@ -64,23 +56,20 @@ class History:
                 "genesis.place", "log_genesis", str(idx), "a genesis stands behind leaf 0", idx
             )
             return genesis
-        self.genesis, self.service_public = genesis, genesis.service_public
+        self.keys.take_genesis(idx, body)
+        self.genesis = genesis
         return genesis
 
     def _take_envelope(self, idx: int | None, envelope: Envelope, *, quarantined: bool) -> None:
         table = "quarantine" if quarantined else "envelope"
         name = f"{envelope.stn}/{envelope.ep}/{envelope.seq}"
-        key = self.keys.get(envelope.kid)
-        if key is None:
-            text = f"signed with {envelope.kid}, which no earlier event registered"
-            self.report.tamper("key.unknown", table, name, text, idx)
-        elif key.stn != envelope.stn:
-            self.report.tamper("key.station", table, name, f"key {envelope.kid} is that of {key.stn}", idx)
-        elif key.revoked_by is not None and not quarantined:
-            text = f"key {envelope.kid} was revoked by {key.revoked_by}"
-            self.report.tamper("key.revoked", table, name, text, idx)
+        key = self.keys.public_of(envelope.stn, envelope.kid)
+        try:
+            key = self.keys.station_key(envelope.stn, envelope.kid, self.place)
+        except EnvelopeError as error:
+            self.report.tamper(error.code, table, name, error.message, idx)
         if key is not None:
-            self._verify(idx, table, name, envelope, key.public)
+            self._verify(idx, table, name, envelope, key)
         if quarantined:
             return
         self.report.envelopes += 1
@@ -96,10 +85,10 @@ class History:
     def _take_event(self, idx: int | None, event: Event) -> None:
         name = f"{event.subj} #{event.sseq} {event.typ}"
         self.report.events += 1
-        if self.service_public is None or self.genesis is None or event.kid != self.genesis.service_kid:
-            self.report.tamper("key.unknown", "event", name, f"signed with unknown key {event.kid}", idx)
-        else:
-            self._verify(idx, "event", name, event, self.service_public)
+        try:
+            self._verify(idx, "event", name, event, self.keys.service_key(event.kid))
+        except EnvelopeError as error:
+            self.report.tamper(error.code, "event", name, f"signed with unknown key {event.kid}", idx)
         try:
             check_subject(self.subjects.get(event.subj), event)
         except ChainError as error:
@@ -107,21 +96,13 @@ class History:
             note(error.code, "event", name, f"the subject's chain breaks here: {error.message}", idx)
         self.subjects[event.subj] = (event.sseq, event.event_id)
         try:
-            self._learn(event, idx)
+            self.keys.take_event(self.place, event)
+        except EmdiError as error:
+            self.report.tamper(error.code, "event", name, error.message, idx)
+        try:
             self.records.expect(event, idx)
         except (KeyError, TypeError, ValueError, EmdiError) as error:
             self.report.tamper("event.data", "event", name, f"its data cannot be read: {error!r}", idx)
-
-    def _learn(self, event: Event, idx: int | None) -> None:
-        if event.typ in ("key.register", "key.rotate"):
-            data = event.data
-            public = PublicKey.from_bytes(data["alg"], b64u_decode(data["public_b64u"]))
-            if data["kid"] in self.keys:
-                text = f"key {data['kid']} is registered twice"
-                self.report.tamper("key.twice", "station_key", data["kid"], text, idx)
-            self.keys[data["kid"]] = KnownKey(data["stn"], public)
-        elif event.typ == "key.revoke" and event.data["kid"] in self.keys:
-            self.keys[event.data["kid"]].revoked_by = f"event {event.subj} #{event.sseq}"
 
     def _verify(
         self, idx: int | None, table: str, name: str, signed: Envelope | Event, key: PublicKey
