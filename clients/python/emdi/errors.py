@@ -60,3 +60,7 @@ class BundleError(EmdiError):
 
 class HeadError(EmdiError):
     """A head of the log (the last entry of every station and subject) that is malformed or does not follow."""
+
+
+class ProofFileError(EmdiError):
+    """A proof file (the evidence behind an alarm) that is malformed, or that does not prove what it says."""

@@ -118,6 +118,12 @@ class TileReader:
         """Return the tree root."""
         return self._subtree(0, self.size) if self.size else empty_root()
 
+    def root_at(self, size: int) -> bytes:
+        """Return the root over the first `size` leaves; raise ProofError("proof.size") beyond the log."""
+        if not 0 <= size <= self.size:
+            raise ProofError("proof.size", f"no root at {size} of {self.size}")
+        return self._subtree(0, size) if size else empty_root()
+
     def range(self) -> CompactRange:
         """Return the compact range, to append further leaves."""
         return CompactRange(self.size, self._complete(0, self.size))
