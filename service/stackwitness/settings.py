@@ -1,8 +1,5 @@
 """Every setting of the server, read from STACKWITNESS_* or given by a test; nothing else reads the env."""
 
-import hashlib
-import tempfile
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -10,8 +7,6 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEV_ORIGIN = "stackwitness.local/log/dev"
-# sun_path holds 108 bytes with its NUL; the signer appends nothing, but a margin costs nothing either.
-MAX_SOCKET_PATH = 100
 
 
 class Settings(BaseSettings):
@@ -25,6 +20,10 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".stackwitness"), description="folder of everything the service keeps on disk")
     database_url: str | None = Field(
         None, description="PostgreSQL address; without it `up` runs its own server inside the home folder"
+    )
+    owner_database_url: str | None = Field(
+        None,
+        description="PostgreSQL address of the user who migrates and repairs; that of database_url when unset",
     )
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int | None = Field(None, ge=0, le=65535, description="port of the API; a free one when unset")
@@ -47,6 +46,20 @@ class Settings(BaseSettings):
     checkpoint_ms: int = Field(1000, gt=0, description="pause between two checkpoints")
     pending_limit: int = Field(4096, gt=0, description="unsequenced leaves above which ingest answers 503")
     log_json: bool = Field(False, description="write logs as JSON lines")
+    signer_user: str | None = Field(
+        None, description="OS user of the signer when root starts it; `daemon` when unset, where there is one"
+    )
+    signer_passphrase_file: Path | None = Field(
+        None, description="file whose first line encrypts the log's key on disk; needed in production"
+    )
+    signer_pkcs11_module: Path | None = Field(
+        None, description="PKCS#11 library of the token that holds the log's key, instead of a file"
+    )
+    signer_pkcs11_token: str = Field("stackwitness", description="label of that token")
+    signer_pkcs11_pin_file: Path | None = Field(None, description="file whose first line is its user PIN")
+    signer_allow_plaintext_key: bool = Field(
+        False, description="let the log's key lie open on the disk in production too"
+    )
 
     @model_validator(mode="after")
     def refuse_insecure_production(self) -> Self:
@@ -76,14 +89,15 @@ class Settings(BaseSettings):
         """Return the folder only the signer process may read."""
         return self.home / "signer"
 
-    @cached_property
+    @property
     def signer_socket(self) -> Path:
-        """Return the signer's Unix socket: in the home, or in the temp folder when that path is too long."""
-        path = self.home.absolute() / "signer.sock"
-        if len(str(path).encode()) <= MAX_SOCKET_PATH:
-            return path
-        digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"stackwitness-{digest}.sock"
+        """Return the signer's Unix socket."""
+        return self.home / "sockets" / "signer.sock"
+
+    @property
+    def plaintext_key_allowed(self) -> bool:
+        """Tell whether the log's key may lie open on the disk."""
+        return self.mode != "production" or self.signer_allow_plaintext_key
 
     @property
     def export_dir(self) -> Path:

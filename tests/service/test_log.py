@@ -4,6 +4,7 @@ extend.
 
 import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,11 @@ def test_signer_without_its_state_refuses_until_told(small_log: SmallLog) -> Non
         small_log.start()
     assert caught.value.code == "signer.no_state"
     home, disk = Disk(small_log.settings.signer_dir), Disk(small_log.settings.log_dir)
-    adopted = LogSigner.open(home, disk, small_log.settings.log_origin, init=True)
+    today = datetime.now(UTC).date()
+    with pytest.raises(SignerRefused) as caught:
+        LogSigner.open(home, disk, small_log.settings.log_origin, init=today - timedelta(days=1))
+    assert caught.value.code == "signer.genesis"
+    adopted = LogSigner.open(home, disk, small_log.settings.log_origin, init=today)
     assert adopted.last_note == small_log.reader.checkpoint()
 
 
@@ -308,7 +313,6 @@ def test_socket_of_a_deep_home_is_short_enough(tmp_path: Path) -> None:
     assert client.vkey().startswith(settings.log_origin)
     stop.set()
     thread.join()
-    settings.signer_socket.unlink()
 
 
 def test_second_signer_on_one_state_refuses(small_log: SmallLog) -> None:

@@ -1,6 +1,7 @@
 """Commands that run the processes of the service."""
 
 import os
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -49,13 +50,22 @@ def log(home: Home = None) -> None:
 def signer(
     home: Home = None,
     init: Annotated[
-        bool, typer.Option("--init", help="take a lost state from the checkpoint on disk")
-    ] = False,
+        datetime | None,
+        typer.Option(
+            "--init",
+            formats=["%Y-%m-%d"],
+            help="take a lost state from the checkpoint on disk; the UTC day the log began confirms it",
+        ),
+    ] = None,
 ) -> None:
     """Hold the log's key and sign what extends what was signed before."""
-    from stackwitness.log.signer import run_signer
+    from stackwitness.log.signer.options import passed_on, signer_command
+    from stackwitness.log.signer.user import default_user
 
-    run_signer(load_settings(home), init=init)
+    settings = load_settings(home)
+    command = signer_command(settings, init=init.date() if init else None, default_user=default_user())
+    # A process of its own, without this one's libraries, and without the database's address.
+    os.execve(command[0], command, passed_on(os.environ))
 
 
 @app.command()

@@ -42,6 +42,16 @@ class Disk:
             raise
         self._sync_folder(target.parent)
 
+    def remove(self, path: str) -> None:
+        """Remove a file for good; raises FileNotFoundError."""
+        (self.root / path).unlink()
+        self._sync_folder((self.root / path).parent)
+
+    def clear_drafts(self) -> None:
+        """Remove the temporary files that killed processes left in this folder; call it with the lock held."""
+        for draft in self.root.glob(".*.tmp"):
+            draft.unlink(missing_ok=True)
+
     def remove_folder(self, path: str) -> None:
         """Remove a folder of files nobody needs any more; what stays behind does no harm."""
         shutil.rmtree(self.root / path, ignore_errors=True)

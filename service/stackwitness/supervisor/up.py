@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import IO
 
 from stackwitness import clock
-from stackwitness.db.embedded import Cluster, ClusterError
-from stackwitness.db.migrate import migrate
+from stackwitness.db.embedded import Cluster, ClusterError, migrate_database
+from stackwitness.log.signer.options import passed_on, signer_command
+from stackwitness.log.signer.user import default_user
 from stackwitness.private_file import write_private
 from stackwitness.settings import Settings
 from stackwitness.supervisor.child import Child
@@ -107,13 +108,14 @@ class Supervisor:
             self._stop()
 
     def _open_database(self) -> None:
-        if self.cluster is None:
-            self.database_url = self.settings.database_url or ""
-        else:
+        if self.cluster is not None:
             say(f"database: PostgreSQL in {self.cluster.folder}")
-            self.database_url = self.cluster.start()
+            self.cluster.start()
         say("database: migrating")
-        migrate(self.database_url)
+        migrate_database(self.settings)
+        self.database_url = self.settings.database_url or ""
+        if self.cluster is not None:
+            self.database_url = self.cluster.app_url()
 
     def _child(self, name: str, *command: str) -> Child:
         environment = {
@@ -133,10 +135,15 @@ class Supervisor:
     def _start(self, *names: str) -> None:
         for name in names:
             room = "stackwitness.serving" if name == "serve" else "stackwitness.cli"
-            child = self._child(name, room, name)
+            child = self._signer() if name == "signer" else self._child(name, room, name)
             child.start()
             self.children.append(child)
         self._write_run_file()
+
+    def _signer(self) -> Child:
+        """Return the one child that gets neither the database's address nor anything else of ours."""
+        command = signer_command(self.settings, default_user=default_user())
+        return Child("signer", command, passed_on(self.environment), self.settings.logs_dir / "signer.log")
 
     def _start_province(self) -> None:
         child = self._child("province", "stackwitness.province", *(["--honest"] if self.honest else []))
@@ -168,11 +175,14 @@ class Supervisor:
         """Restart what died: the database first, and everyone when its address changed."""
         changed = False
         if self.cluster is not None and self.cluster.pid is None:
-            url = self.cluster.start()
+            self.cluster.start()
+            url = self.cluster.app_url()
             changed = True
             if url != self.database_url:
                 self.database_url = url
                 for child in self.children:
+                    if child.name == "signer":  # has no database
+                        continue
                     child.environment["STACKWITNESS_DATABASE_URL"] = url
                     child.ask_to_stop()
         for child in self.children:

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 from stackwitness.log.errors import SignerRefused, SignerUnavailable
+from stackwitness.log.signer.place import short_address
 
 TIMEOUT_S = 30.0
 
@@ -31,7 +32,8 @@ class SignerClient:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(TIMEOUT_S)
-                connection.connect(str(self._path))
+                with short_address(self._path) as address:
+                    connection.connect(address)
                 connection.sendall(request.encode() + b"\n")
                 reply = b"".join(iter(lambda: connection.recv(65536), b""))
         except OSError as error:

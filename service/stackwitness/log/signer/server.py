@@ -7,28 +7,37 @@ sign <size> <base64>   -> ok\n<signed note>
                        or failed <why>\n              asking again may help
 """
 
+import logging
 import os
 import socket
+import stat
 import threading
+from datetime import date
 from pathlib import Path
-
-import structlog
 
 from emdi.encoding import b64_decode, parse_uint
 from emdi.errors import EmdiError
-from stackwitness.log.disk import lock_file
-from stackwitness.log.errors import SignerRefused, SignerUnavailable
-from stackwitness.log.signer.state import LogSigner, open_signer
+from stackwitness.log.disk import Disk, lock_file
+from stackwitness.log.errors import LogKeyInvalid, SignerRefused, SignerUnavailable
+from stackwitness.log.signer.keys import KeyStore, open_key_store
+from stackwitness.log.signer.options import SignerSettings
+from stackwitness.log.signer.place import short_address
+from stackwitness.log.signer.signing import LogSigner
 from stackwitness.log.stopping import stop_on_signals
-from stackwitness.settings import Settings
 
 MAX_REQUEST_BYTES = 256
 CLIENT_TIMEOUT_S = 5.0
 POLL_S = 0.5
-log = structlog.get_logger("signer")
+log = logging.getLogger("signer")
 
 
-def run_signer(settings: Settings, *, init: bool = False, stop: threading.Event | None = None) -> None:
+def run_signer(
+    settings: SignerSettings,
+    *,
+    init: date | None = None,
+    stop: threading.Event | None = None,
+    keys: KeyStore | None = None,
+) -> None:
     """Serve until SIGTERM (or `stop`). Raises SignerRefused when key and state do not allow signing at
     all.
     """
@@ -37,19 +46,30 @@ def run_signer(settings: Settings, *, init: bool = False, stop: threading.Event 
     lock = lock_file(settings.signer_dir / "lock")
     if lock is None:
         raise SignerRefused("signer.second", "another signer holds this state")
-    signer = open_signer(settings.signer_dir, settings.log_dir, settings.log_origin, init=init)
+    home, disk = Disk(settings.signer_dir), Disk(settings.log_dir)
+    if settings.log_dir.exists() and not os.access(settings.log_dir, os.R_OK | os.X_OK):
+        raise SignerRefused("signer.log_dir", f"{settings.log_dir} cannot be read by the signer's user")
+    home.clear_drafts()
+    keys = keys or open_key_store(settings, home)
+    signer = LogSigner.open(home, disk, settings.log_origin, init=init, keys=keys)
     with lock, listen(settings.signer_socket) as server:
-        log.info("signer.ready", socket=str(settings.signer_socket))
+        log.info("ready on %s as uid %s", settings.signer_socket, os.geteuid())
         serve(server, signer, stop)
 
 
 def listen(path: Path) -> socket.socket:
-    """Listen on a socket only this user may connect to, in place of one left behind by a signer that died."""
+    """Listen on a socket in place of one left behind by a signer that died.
+
+    Only this user may connect, or this user's group where the folder hands its group on (mode 2xxx).
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
+    is_shared = bool(path.parent.stat().st_mode & stat.S_ISGID)
+    mask = os.umask(0o117 if is_shared else 0o177)
     try:
-        server.bind(str(path))
+        with short_address(path) as address:
+            server.bind(address)
     finally:
         os.umask(mask)
     server.listen(8)
@@ -69,7 +89,7 @@ def serve(server: socket.socket, signer: LogSigner, stop: threading.Event) -> No
             try:
                 client.sendall(answer(signer, read_line(client)))
             except OSError as error:
-                log.warning("signer.client_lost", error=str(error))
+                log.warning("client lost: %s", error)
 
 
 def read_line(client: socket.socket) -> bytes:
@@ -95,11 +115,11 @@ def answer(signer: LogSigner, request: bytes) -> bytes:
                 return b"ok\n" + signer.sign(parse_uint(size, "signer.request"), b64_decode(root))
             case _:
                 return b"refused signer.request not a request\n"
-    except SignerRefused as error:
-        log.error("signer.refused", code=error.code, why=error.detail)
+    except (SignerRefused, LogKeyInvalid) as error:
+        log.error("refused: %s", error)
         return f"refused {error.code} {error.detail}\n".encode()
     except EmdiError as error:
         return f"refused signer.request {error}\n".encode()
     except SignerUnavailable as error:
-        log.error("signer.failed", why=error.detail)
+        log.error("failed: %s", error)
         return f"failed {error.detail}\n".encode()

@@ -1,25 +1,22 @@
-"""What the signer remembers, and its one decision: does the new tree extend the one it signed last?"""
+"""What the signer remembers, and how it is read, checked and made anew."""
 
 import base64
-import contextlib
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, date, datetime
 
-from emdi.checkpoint import Checkpoint, parse_checkpoint
+from emdi.checkpoint import parse_checkpoint
 from emdi.encoding import b64_decode, parse_uint
-from emdi.entry import parse_entry
+from emdi.entry import KIND_GENESIS, parse_entry
 from emdi.errors import EmdiError
 from emdi.merkle import CompactRange, empty_root, leaf_hash
-from emdi.note import NoteSigner, VerifierKey, sign_note, verify_note
+from emdi.note import VerifierKey, verify_note
 from emdi.tiles import decode_bundle, entries_path
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import SignerRefused, SignerUnavailable
-from stackwitness.log.notekeys import create_note_signer, load_note_signer
 
 HEADER = "stackwitness signer state v1"
 BUNDLE = 256
 STATE = "state"
-KEY = "log.key"
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class SignerState:
 EMPTY = SignerState(b"", 0, empty_root(), 0, ())
 
 
-def parse_state(data: bytes, key: VerifierKey) -> SignerState:
+def parse_state(data: bytes, keys: list[VerifierKey]) -> SignerState:
     """Read a state file and check the note in it; raises SignerRefused("signer.state")."""
     try:
         head, _, note = data.partition(b"\n\n")
@@ -52,7 +49,7 @@ def parse_state(data: bytes, key: VerifierKey) -> SignerState:
             raise SignerRefused("signer.state", "the state file is of another version")
         start = parse_uint(boundary, "signer.state")
         edge = CompactRange.from_hashes(start, [b64_decode(item) for item in hashes])
-        signed = parse_checkpoint(verify_note(note, [key]).text) if note else None
+        signed = parse_checkpoint(verify_note(note, keys).text) if note else None
     except (EmdiError, ValueError) as error:
         raise SignerRefused("signer.state", f"the state file is damaged: {error}") from None
     size, root = (signed.size, signed.root) if signed else (0, empty_root())
@@ -61,91 +58,11 @@ def parse_state(data: bytes, key: VerifierKey) -> SignerState:
     return SignerState(note, size, root, start, edge.to_hashes())
 
 
-class LogSigner:
-    """Sign checkpoints of one log; its state is on disk before any signature leaves.
-
-    `home` holds key and state; `log_dir` holds the bundles, which are read again for every signature, so that
-    a bit that flipped on disk is never signed.
-    """
-
-    def __init__(self, signer: NoteSigner, state: SignerState, home: Disk, log: Disk) -> None:
-        self._signer = signer
-        self._state = state
-        self._home = home
-        self._log = log
-
-    @classmethod
-    def open(cls, home: Disk, log: Disk, origin: str, *, init: bool = False) -> "LogSigner":
-        """Load key and state. The first start of all makes both; a state lost later is never made up
-        silently.
-
-        With `init`, a lost state is taken from the checkpoint on disk, which must bear this key's signature
-        and fit the bundles. Raises SignerRefused("signer.no_state") when the state is missing.
-        """
-        has_key, has_state = (home.root / KEY).exists(), (home.root / STATE).exists()
-        if not has_key and not has_state and not (log.root / "checkpoint").exists():
-            home.write(STATE, EMPTY.format(), mode=0o600)  # before the key: a key without a state is refused
-        if not has_key:
-            create_note_signer(home.root / KEY, origin)
-        signer = load_note_signer(home.root / KEY)
-        if signer.verifier.name != origin:
-            raise SignerRefused(
-                "signer.origin", f"the key is for {signer.verifier.name}, the log is {origin}"
-            )
-        if init and not has_state:
-            home.write(STATE, adopt_checkpoint(log, signer).format(), mode=0o600)
-        try:
-            state = parse_state(home.read(STATE), signer.verifier)
-        except FileNotFoundError:
-            raise SignerRefused(
-                "signer.no_state", "the state is missing; see `stackwitness signer --init`"
-            ) from None
-        return cls(signer, state, home, log)
-
-    @property
-    def vkey(self) -> str:
-        """The public key that checks this log's checkpoints."""
-        return self._signer.vkey
-
-    @property
-    def last_note(self) -> bytes:
-        """The last signed checkpoint; empty before the first."""
-        return self._state.note
-
-    def sign(self, size: int, root: bytes) -> bytes:
-        """Return the signed checkpoint of `size` and `root`.
-
-        Raises SignerRefused for a smaller tree, another root at the signed size, or bundles that do not give
-        the old root at the old size and the new one at the new; SignerUnavailable when the state cannot be
-        kept.
-        """
-        last = self._state
-        if size < last.size:
-            raise SignerRefused("signer.smaller", f"size {size} is below the signed size {last.size}")
-        if size == last.size and last.note:
-            if root != last.root:
-                raise SignerRefused("signer.other_root", f"another root was signed at size {size}")
-            return last.note
-        boundary, hashes = extend(self._log, last, size, root)
-        text = Checkpoint(self._signer.verifier.name, size, root).text()
-        note = sign_note(text, self._signer)
-        state = SignerState(note, size, root, boundary, hashes)
-        try:
-            self._home.write(STATE, state.format(), mode=0o600)
-        except OSError as error:
-            # Kept or not, nobody has the note: the disk decides, so read it before the next decision.
-            self._reload()
-            raise SignerUnavailable(f"the signer cannot keep its state: {error}") from None
-        self._state = state
-        return note
-
-    def _reload(self) -> None:
-        with contextlib.suppress(OSError):
-            self._state = parse_state(self._home.read(STATE), self._signer.verifier)
-
-
 def extend(log: Disk, last: SignerState, size: int, root: bytes) -> tuple[int, tuple[bytes, ...]]:
-    """Re-hash the bundles from the last boundary on; return the right edge at the new boundary."""
+    """Re-hash the bundles from the last boundary on; return the right edge at the new boundary.
+
+    Raises SignerRefused when the old root does not come out at the old size, or the new one at the new.
+    """
     tree = CompactRange.from_hashes(last.boundary, last.hashes)
     if tree.size == last.size and tree.root() != last.root:
         raise SignerRefused("signer.state", "the state file's tree does not give the signed root")
@@ -187,22 +104,33 @@ def read_bundle(log: Disk, n: int, width: int) -> list[bytes]:
     return entries
 
 
-def adopt_checkpoint(log: Disk, signer: NoteSigner) -> SignerState:
-    """Make a state from the checkpoint and the bundles on disk: the explicit answer to a lost state."""
+def adopt_checkpoint(log: Disk, keys: list[VerifierKey], genesis_on: date) -> SignerState:
+    """Make a state from the checkpoint and the bundles on disk: the explicit answer to a lost state.
+
+    The checkpoint must bear a signature of these keys, the bundles must give its root, and leaf 0 must be of
+    the UTC day that the caller believes the log began. Raises SignerRefused.
+    """
     try:
         note = log.read("checkpoint")
+        signed = parse_checkpoint(verify_note(note, keys).text)
     except FileNotFoundError:
-        return EMPTY
-    try:
-        signed = parse_checkpoint(verify_note(note, [signer.verifier]).text)
+        raise SignerRefused(
+            "signer.no_checkpoint", "there is no checkpoint on disk to take the state from: restore it first"
+        ) from None
     except EmdiError as error:
         raise SignerRefused(
             "signer.state", f"the checkpoint on disk was not signed with this key: {error}"
         ) from None
     boundary, hashes = extend(log, EMPTY, signed.size, signed.root)
+    began_on = read_genesis_date(log, signed.size)
+    if began_on != genesis_on:
+        raise SignerRefused("signer.genesis", f"this log began on {began_on}, not on {genesis_on}")
     return SignerState(note, signed.size, signed.root, boundary, hashes)
 
 
-def open_signer(signer_dir: Path, log_dir: Path, origin: str, *, init: bool = False) -> LogSigner:
-    """Open the signer of one log from its folders."""
-    return LogSigner.open(Disk(signer_dir), Disk(log_dir), origin, init=init)
+def read_genesis_date(log: Disk, size: int) -> date:
+    """Return the UTC day of leaf 0 in a log of `size` entries; raises SignerRefused("signer.genesis")."""
+    first = parse_entry(read_bundle(log, 0, min(BUNDLE, size))[0]) if size else None
+    if first is None or first.kind != KIND_GENESIS:
+        raise SignerRefused("signer.genesis", "the log on disk does not begin with a leaf 0")
+    return datetime.fromtimestamp(first.recv_ms / 1000, UTC).date()
