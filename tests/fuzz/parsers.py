@@ -11,10 +11,11 @@ from emdi.envelope import parse_columns, parse_envelope
 from emdi.errors import EmdiError
 from emdi.event import parse_event, verify_key_proof
 from emdi.keys import LocalKey
-from emdi.note import VerifierKey, parse_note, sign_note
+from emdi.note import NoteSigner, VerifierKey, parse_note, sign_note
 from emdi.policy import format_policy, parse_policy
 from emdi.receipt import verify_receipt
 from emdi.scope import parse_scope
+from emdi.witness import CosignatureRequest, format_request, parse_request, take_cosignatures
 from stackwitness_client.verify import verify_bundle
 from tests.emdi.making import honest_log, members_of, zip_of
 
@@ -23,6 +24,7 @@ MEMBERS = members_of(LOG)
 POLICY = parse_policy(LOG.policy)
 JWS = LOG.envelopes[0].jws
 KEY = LocalKey.generate("Ed25519", "k")
+WITNESS = NoteSigner("witness.example/1", bytes(32), 4)
 
 
 def read_zip(data: bytes) -> None:
@@ -46,6 +48,11 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "vkey": (lambda data: VerifierKey.parse(data.decode("utf-8", "replace")), LOG.log_key.vkey.encode()),
     "checkpoint": (lambda data: open_checkpoint(data, POLICY), LOG.checkpoint()),
     "policy": (lambda data: parse_policy(data.decode("utf-8", "replace")), format_policy(POLICY).encode()),
+    "witness request": (parse_request, format_request(CosignatureRequest(1, (bytes(32),), LOG.checkpoint()))),
+    "witness answer": (
+        lambda data: take_cosignatures(parse_note(LOG.checkpoint()), data, (WITNESS.verifier,)),
+        WITNESS.cosign(parse_note(LOG.checkpoint()).text, 1_790_000_000).encode(),
+    ),
     "receipt": (lambda data: verify_receipt(data, JWS, POLICY), MEMBERS["export.tlog-proof"]),
     "json": (load_json, LOG.envelopes[0].payload),
     "envelope": (parse_envelope, JWS),

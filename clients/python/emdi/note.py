@@ -1,25 +1,38 @@
-"""Signed notes (c2sp.org/signed-note) and cosignatures (c2sp.org/tlog-cosignature), both with Ed25519."""
+"""Signed notes (c2sp.org/signed-note) with Ed25519, cosignatures (c2sp.org/tlog-cosignature) with Ed25519 or
+ML-DSA-44.
+"""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from emdi.encoding import b64_decode, b64_encode
+from emdi.encoding import b64_decode, b64_encode, parse_uint
 from emdi.errors import EncodingError, NoteError
+
+try:
+    from cryptography.hazmat.primitives.asymmetric import mldsa
+except ImportError:  # older builds of cryptography: keys of kind 6 are then refused by name
+    mldsa = None  # type: ignore[assignment]
 
 KIND_ED25519 = 1
 KIND_COSIGNATURE = 4
+KIND_MLDSA = 6
+COSIGNING_KINDS = (KIND_COSIGNATURE, KIND_MLDSA)
+PUBLIC_BYTES = {KIND_ED25519: 32, KIND_COSIGNATURE: 32, KIND_MLDSA: 1312}
 MAX_NOTE_BYTES = 1 << 20
 MAX_SIGNATURES = 100
 _DASH = "\u2014 "
+_NO_MLDSA = "this build of the cryptography library has no ML-DSA-44: key kind 6 cannot be used"
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A verifier key: name, kind (1 signature, 4 cosignature/v1) and 32-byte Ed25519 public key."""
+    """A verifier key: name, kind (1 signature, 4 cosignature/v1, 6 ML-DSA-44 cosignature) and the public
+    key (32 bytes, for kind 6 1312).
+    """
 
     name: str
     kind: int
@@ -42,16 +55,29 @@ class VerifierKey:
             blob = b64_decode(encoded)
         except EncodingError as error:
             raise NoteError("note.vkey", error.message) from None
-        if len(blob) != 33 or blob[0] not in (KIND_ED25519, KIND_COSIGNATURE):
-            raise NoteError("note.kind", "only Ed25519 keys (kinds 1 and 4) are supported")
+        if len(blob) < 2 or PUBLIC_BYTES.get(blob[0]) != len(blob) - 1:
+            raise NoteError("note.kind", "only keys of kinds 1, 4 (Ed25519) and 6 (ML-DSA-44) are supported")
         key = cls(name, blob[0], blob[1:])
         if key.keyid.hex() != keyid:
             raise NoteError("note.vkey", "the key id does not fit name and key")
         try:
-            Ed25519PublicKey.from_public_bytes(key.public)
+            key.load()
         except ValueError as error:
             raise NoteError("note.vkey", str(error)) from None
         return key
+
+    def load(self) -> Callable[[bytes, bytes], None]:
+        """Return what checks (signature, message) and raises InvalidSignature; ValueError for a bad key,
+        NoteError("note.unsupported") where ML-DSA is missing.
+        """
+        if self.kind != KIND_MLDSA:
+            return Ed25519PublicKey.from_public_bytes(self.public).verify
+        try:
+            if mldsa is not None:
+                return mldsa.MLDSA44PublicKey.from_public_bytes(self.public).verify
+        except UnsupportedAlgorithm:
+            pass
+        raise NoteError("note.unsupported", _NO_MLDSA)
 
     def format(self) -> str:
         """Return the vkey text."""
@@ -65,6 +91,10 @@ class Signature:
     name: str
     keyid: bytes
     blob: bytes
+
+    def line(self) -> str:
+        """Return the signature line, newline included."""
+        return f"{_DASH}{self.name} {b64_encode(self.keyid + self.blob)}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +120,16 @@ class VerifiedNote:
 
 
 class NoteSigner:
-    """Sign notes (kind 1) or cosign checkpoints (kind 4) with the Ed25519 key of a 32-byte seed."""
+    """Sign notes (kind 1) or cosign checkpoints (kinds 4 and 6) with the key of a 32-byte seed."""
 
     def __init__(self, name: str, seed: bytes, kind: int = KIND_ED25519) -> None:
         check_name(name)
-        if kind not in (KIND_ED25519, KIND_COSIGNATURE):
-            raise NoteError("note.kind", "only Ed25519 keys (kinds 1 and 4) are supported")
+        if kind not in PUBLIC_BYTES:
+            raise NoteError("note.kind", "only keys of kinds 1, 4 (Ed25519) and 6 (ML-DSA-44) are supported")
         if len(seed) != 32:
             raise NoteError("note.seed", "a seed is 32 bytes")
-        self._private = Ed25519PrivateKey.from_private_bytes(seed)
-        self.verifier = VerifierKey(name, kind, self._private.public_key().public_bytes_raw())
+        self._sign, public = _load_mldsa(seed) if kind == KIND_MLDSA else _load_ed25519(seed)
+        self.verifier = VerifierKey(name, kind, public)
 
     @property
     def vkey(self) -> str:
@@ -111,17 +141,17 @@ class NoteSigner:
         if self.verifier.kind != KIND_ED25519:
             raise NoteError("note.kind", "a cosigner signs with cosign()")
         _check_text(text)
-        return self._line(self._private.sign(text.encode()))
+        return self._line(self._sign(text.encode()))
 
     def cosign(self, text: str, time_s: int) -> str:
-        """Return the cosignature/v1 line, newline included, over a checkpoint text at a Unix time in s."""
-        if self.verifier.kind != KIND_COSIGNATURE or not 0 <= time_s < 2**63:
-            raise NoteError("note.kind", "only a kind 4 key cosigns, at a time >= 0")
+        """Return the cosignature line, newline included, over a checkpoint text at a Unix time in s."""
+        if self.verifier.kind not in COSIGNING_KINDS or not 0 <= time_s < 2**63:
+            raise NoteError("note.kind", "only a key of kind 4 or 6 cosigns, at a time >= 0")
         _check_text(text)
-        return self._line(time_s.to_bytes(8, "big") + self._private.sign(_cosigned(text, time_s)))
+        return self._line(time_s.to_bytes(8, "big") + self._sign(_cosigned(self.verifier, text, time_s)))
 
     def _line(self, blob: bytes) -> str:
-        return f"{_DASH}{self.verifier.name} {b64_encode(self.verifier.keyid + blob)}\n"
+        return Signature(self.verifier.name, self.verifier.keyid, blob).line()
 
 
 def format_note(text: str, lines: Iterable[str]) -> bytes:
@@ -187,18 +217,46 @@ def check_name(name: str) -> None:
 
 def _verify(key: VerifierKey, signature: Signature, text: str) -> int:
     time_s, blob, message = 0, signature.blob, text.encode()
-    if key.kind == KIND_COSIGNATURE:
+    if key.kind in COSIGNING_KINDS:
         time_s, blob = int.from_bytes(blob[:8], "big"), blob[8:]
-        message = _cosigned(text, time_s)
+        message = _cosigned(key, text, time_s)
     try:
-        Ed25519PublicKey.from_public_bytes(key.public).verify(blob, message)
+        key.load()(blob, message)
     except (InvalidSignature, ValueError):
         raise NoteError("note.signature", f"the signature by {key.name} does not hold") from None
     return time_s
 
 
-def _cosigned(text: str, time_s: int) -> bytes:
-    return f"cosignature/v1\ntime {time_s}\n{text}".encode()
+def _load_ed25519(seed: bytes) -> tuple[Callable[[bytes], bytes], bytes]:
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    return private.sign, private.public_key().public_bytes_raw()
+
+
+def _load_mldsa(seed: bytes) -> tuple[Callable[[bytes], bytes], bytes]:
+    try:
+        if mldsa is not None:
+            private = mldsa.MLDSA44PrivateKey.from_seed_bytes(seed)
+            return private.sign, private.public_key().public_bytes_raw()
+    except UnsupportedAlgorithm:
+        pass
+    raise NoteError("note.unsupported", _NO_MLDSA)
+
+
+def _cosigned(key: VerifierKey, text: str, time_s: int) -> bytes:
+    """Return the bytes a cosigner signs (c2sp.org/tlog-cosignature); kind 6 names the cosigner too."""
+    if key.kind == KIND_COSIGNATURE:
+        return f"cosignature/v1\ntime {time_s}\n{text}".encode()
+    lines = text.split("\n")
+    try:
+        size, root = parse_uint(lines[1]), b64_decode(lines[2])
+    except (EncodingError, IndexError):
+        raise NoteError("note.cosigned", "only a checkpoint can be cosigned") from None
+    names = [name.encode() for name in (key.name, lines[0])]
+    if any(not 1 <= len(name) <= 255 for name in names) or len(root) != 32:
+        raise NoteError("note.cosigned", "a cosigned name has 1 to 255 bytes, a root 32")
+    cosigner, origin = (bytes([len(name)]) + name for name in names)
+    span = bytes(8) + size.to_bytes(8, "big")
+    return b"subtree/v1\n\0" + cosigner + time_s.to_bytes(8, "big") + origin + span + root
 
 
 def _parse_line(line: str) -> Signature:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from emdi.encoding import parse_uint
 from emdi.errors import EncodingError, NoteError, PolicyError
-from emdi.note import KIND_COSIGNATURE, KIND_ED25519, VerifiedNote, VerifierKey, parse_note, verify_note
+from emdi.note import COSIGNING_KINDS, KIND_ED25519, VerifiedNote, VerifierKey, parse_note, verify_note
 
-MAX_POLICY_BYTES = 65536
+MAX_POLICY_BYTES = 1 << 17  # 32 witnesses with ML-DSA-44 keys and addresses
 NO_QUORUM = "none"
 _NAME = re.compile(r"[!-~]{1,64}")
 
@@ -140,8 +140,10 @@ class _Draft:
             raise PolicyError("policy.witness", "witness <name> <vkey> [url]")
         self.new_name(words[0])
         key = VerifierKey.parse(words[1])
-        if key.kind != KIND_COSIGNATURE:
-            raise PolicyError("policy.witness", "a witness cosigns with an Ed25519 key (kind 4)")
+        if key.kind not in COSIGNING_KINDS:
+            raise PolicyError(
+                "policy.witness", "a witness cosigns with a key of kind 4 (Ed25519) or 6 (ML-DSA-44)"
+            )
         if any(item.key.public == key.public for item in self.witnesses):
             raise PolicyError("policy.duplicate", "witness key named twice")
         self.witnesses.append(PolicyWitness(words[0], key, *words[2:]))

@@ -75,3 +75,13 @@ def worker(home: Home = None) -> None:
 
     with opened(home) as wiring:
         run_worker(wiring)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+)
+def witness(context: typer.Context) -> None:
+    """Cosign the checkpoints of other logs (the program stackwitness-witness, with its options)."""
+    from stackwitness_client.witness_cli import main
+
+    raise typer.Exit(main(context.args))
