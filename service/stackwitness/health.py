@@ -85,5 +85,5 @@ def checkpoint_size(wiring: Wiring) -> int:
 
 
 def _read(wiring: Wiring) -> Health:
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_read") as conn:
         return read_health(conn)

@@ -61,5 +61,6 @@ def read_account(account: Annotated[Account, Depends(current_account)]) -> Accou
 
 
 def _look_up(request: Request, token: str, kind: TokenKind) -> Account | None:
-    with unit_of_work(request.app.state.wiring.engine) as conn:
-        return flow.account_of(conn, token, kind)
+    wiring = request.app.state.wiring
+    with unit_of_work(wiring.engine, "sw_read") as conn:
+        return flow.account_of(conn, wiring.service_key.public, token, kind)

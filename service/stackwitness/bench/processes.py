@@ -14,7 +14,7 @@ import psutil
 import psycopg
 
 from stackwitness.bench.peer import PEER_URL
-from stackwitness.db.embedded import Cluster
+from stackwitness.db.embedded import APP, Cluster
 from stackwitness.db.migrate import migrate
 from stackwitness.settings import Settings
 from stackwitness.wiring import Wiring, wire
@@ -52,11 +52,12 @@ def open_server(home: Path, *names: str, **arguments: list[str]) -> Iterator[Ser
     """
     with ExitStack() as stack:
         cluster = Cluster(home)
-        url = cluster.start()
+        cluster.start()
         stack.callback(cluster.stop)
-        migrate(url)
+        migrate(cluster.url(), APP)
+        url = cluster.app_url()
         environ = {**os.environ, "STACKWITNESS_HOME": str(home), "STACKWITNESS_DATABASE_URL": url}
-        wiring = wire(Settings(home=home, database_url=url))
+        wiring = wire(Settings(home=home, database_url=cluster.url()))  # ours fills tables directly
         stack.callback(wiring.engine.dispose)
         processes = {}
         for name in names:
@@ -74,7 +75,7 @@ def open_stage(home: Path) -> Iterator[Stage]:
     with ExitStack() as stack:
         names = ("signer", "log", "serve")
         server = stack.enter_context(open_server(home, *names, serve=["--port", str(port)]))
-        with psycopg.connect(server.url, autocommit=True) as conn:
+        with psycopg.connect(server.cluster.url(), autocommit=True) as conn:
             conn.execute("CREATE DATABASE peer")
         peer_url = server.cluster.url("peer").replace("postgresql://", "postgresql+psycopg://")
         peer = [sys.executable, "-m", "uvicorn", "--factory", "stackwitness.bench.peer:create_peer"]
@@ -83,7 +84,7 @@ def open_stage(home: Path) -> Iterator[Stage]:
         _await_port(port)
         _await_port(peer_port)
         api = psutil.Process(server.processes["serve"].pid)
-        yield Stage(server.wiring, server.url, port, peer_port, api, psutil.Process(other.pid))
+        yield Stage(server.wiring, server.cluster.url(), port, peer_port, api, psutil.Process(other.pid))
 
 
 def _start(

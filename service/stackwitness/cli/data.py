@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from stackwitness.cli.opening import Home, load_settings, opened
-from stackwitness.db.embedded import open_database
 
 app = typer.Typer()
 
@@ -14,10 +13,9 @@ app = typer.Typer()
 @app.command()
 def migrate(home: Home = None) -> None:
     """Bring the database to the newest schema."""
-    from stackwitness.db.migrate import migrate as run_migrations
+    from stackwitness.db.embedded import migrate_database
 
-    with open_database(load_settings(home)) as url:
-        run_migrations(url)
+    migrate_database(load_settings(home))
 
 
 @app.command()
@@ -74,13 +72,16 @@ def account(
     account_id: Annotated[str, typer.Argument(help="id: lower-case letters, digits, dashes")],
     role: Annotated[str, typer.Option(help="operator, inspector, regulator or auditor")],
     name: Annotated[str, typer.Option(help="name shown in the console")] = "",
+    agency: Annotated[
+        str | None, typer.Option(help="sees this agency's stations only; all when unset")
+    ] = None,
     home: Home = None,
 ) -> None:
     """Make an account if it is new, and print a new bearer token of it (shown this once)."""
     from stackwitness.accounts.command import issue_account
 
     with opened(home) as wiring:
-        typer.echo(issue_account(wiring.engine, account_id, name or account_id, role))
+        typer.echo(issue_account(wiring.engine, account_id, name or account_id, role, agency))
 
 
 @app.command()

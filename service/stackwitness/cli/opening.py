@@ -49,7 +49,7 @@ def opened(home: Path | None, port: int | None = None) -> "Iterator[Wiring]":
     with open_database(settings) as url:
         wiring = wire(settings.model_copy(update={"database_url": url}))
         try:
-            with unit_of_work(wiring.engine) as conn:
+            with unit_of_work(wiring.engine, "sw_read") as conn:
                 if current_revision(conn) is None:
                     raise Conflict(
                         "database.schema", "The database is empty: run `stackwitness migrate` or `up`"

@@ -30,7 +30,7 @@ def list_flags(
     kind: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """List flags, gravest first."""
-    with unit_of_work(visit.wiring.engine) as conn:
+    with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         of_state = facts.list_flags(conn, state=None if state == "all" else state)
         names = [(s.stn, s.name) for s in facts.list_stations(conn)]
     chosen = [
@@ -57,7 +57,7 @@ def list_flags(
 @router.get("/flags/next")
 def show_next(visit: Signed) -> Response:
     """Go to the gravest open flag."""
-    with unit_of_work(visit.wiring.engine) as conn:
+    with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         waiting = facts.list_flags(conn, state="open")
     return redirect(f"/flags/{waiting[0].flag_id}" if waiting else "/flags")
 
@@ -75,7 +75,7 @@ def decide(
     """Store the decision, then show it with the way to the next flag."""
     assert visit.account is not None
     try:
-        with unit_of_work(visit.wiring.engine) as conn:
+        with unit_of_work(visit.wiring.engine, "sw_review", visit.sees) as conn:
             key = visit.wiring.service_key
             reviews.decide(conn, key, visit.account, flag_id, cast(Decision, decision), reason)
     except Unprocessable as error:
@@ -92,7 +92,7 @@ def _show(
     visit: Visit, flag_id: str, *, just_decided: bool = False, problem: str = "", reason: str = ""
 ) -> Response:
     t = visit.tongue
-    with unit_of_work(visit.wiring.engine) as conn:
+    with unit_of_work(visit.wiring.engine, "sw_review", visit.sees) as conn:
         detail = facts.find_flag(conn, flag_id)
         waiting = facts.list_flags(conn, state="open")
     flag = detail.flag

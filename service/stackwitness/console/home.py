@@ -21,7 +21,7 @@ WEEK_DAYS = 7
 @router.get("/")
 def show_overview(visit: Signed) -> Response:
     """Show every station with a week of its main pollutant, and how many flags wait."""
-    with unit_of_work(visit.wiring.engine) as conn:
+    with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         stations = facts.list_stations(conn)
         open_flags = facts.list_flags(conn, state="open")
         flags_of = {s.stn: [f for f in open_flags if f.stn == s.stn] for s in stations}
@@ -52,8 +52,8 @@ def sign_in(
     if not token or not settings.prints_dev_links:
         return _show_sign_in(visit, goal, "")
     try:
-        with unit_of_work(visit.wiring.engine) as conn:
-            session = accounts.redeem_link(conn, token)
+        with unit_of_work(visit.wiring.engine, "sw_review") as conn:
+            session = accounts.redeem_link(conn, visit.wiring.service_key, token)
     except Unauthorized:
         return _show_sign_in(
             visit, goal, visit.tongue.say("This sign-in link is unknown or has expired."), 401
@@ -78,7 +78,7 @@ def _show_sign_in(visit: Visit, goal: str, problem: str, status: int = 200) -> R
 @router.post("/sign-out")
 def sign_out(visit: SignedForm) -> Response:
     """End the session, here and on the server."""
-    with unit_of_work(visit.wiring.engine) as conn:
+    with unit_of_work(visit.wiring.engine, "sw_review", visit.sees) as conn:
         accounts.end_session(conn, visit.request.cookies.get(SESSION_COOKIE, ""))
     response = redirect("/sign-in")
     response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")

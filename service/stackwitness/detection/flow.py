@@ -78,7 +78,7 @@ def load_chunk(wiring: Wiring, stn: str, *, fresh: bool = False) -> Chunk | None
 
     `fresh` forgets the memory and begins at the first reading.
     """
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_detect") as conn:
         progress = queries.find_progress(conn, stn)
         if progress is None or (progress.upto is not None and progress.upto >= progress.closed and not fresh):
             return None
@@ -100,7 +100,7 @@ def store(
 ) -> tuple[bool, int]:
     """Store memory and flags of a chunk in one transaction; (False, 0) when another scan was faster."""
     known_hash = state_hash(chunk.state) if chunk.state is not None else ""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_detect") as conn:
         moved = queries.save_memory(
             conn,
             stn,
@@ -134,7 +134,7 @@ def log_config(wiring: Wiring) -> None:
     current = config_hash()
     if (id(wiring.engine), current) in _logged:
         return
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_detect") as conn:
         lock_subject(conn, DETECTOR_SUBJECT)
         if not queries.config_logged(conn, DETECTOR_SUBJECT, current):
             append_event(

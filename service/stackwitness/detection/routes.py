@@ -22,7 +22,7 @@ def list_progress(
     account: Annotated[Account, Depends(current_account)], wiring: Annotated[Wiring, Depends(get_wiring)]
 ) -> DetectionList:
     """Tell how far every station is judged, and how many hours of its readings wait: a lag is an alarm."""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
         stations = [
             DetectionView(
                 stn=progress.stn,

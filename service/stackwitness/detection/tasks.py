@@ -24,6 +24,7 @@ from stackwitness.detection import flow, queries
 from stackwitness.wiring import Wiring
 
 QUEUE = "detection"
+WORKER_ROLE = "sw_detect"
 SCAN = "detection.scan"
 CONCURRENCY = 2
 # A worker that was killed is noticed after this long without a sign of life.
@@ -38,7 +39,10 @@ def make_app(database_url: str) -> App:
         make_url(database_url).set(drivername="postgresql").difference_update_query(["prepare_threshold"])
     )
     connector = PsycopgConnector(
-        conninfo=address.render_as_string(hide_password=False), min_size=1, max_size=CONCURRENCY + 3
+        conninfo=address.render_as_string(hide_password=False),
+        options=f"-c role={WORKER_ROLE}",
+        min_size=1,
+        max_size=CONCURRENCY + 3,
     )
     app = App(connector=connector)
     add_tasks(app)
@@ -89,7 +93,7 @@ async def sweep(app: App, wiring: Wiring) -> list[str]:
 
 def list_lagging(wiring: Wiring) -> list[str]:
     """List stations with full hours not yet judged; and keep next month's partition ready."""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_detect") as conn:
         maintain(conn, clock.now_utc())
         return [p.stn for p in queries.list_progress(conn) if p.upto is None or p.upto < p.closed]
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stackwitness.accounts import queries as accounts
+from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound, Unprocessable
 from stackwitness.evidence import flow
@@ -18,7 +19,7 @@ def run_export(
 
     Raises NotFound account.unknown | station.unknown, Unprocessable export.*, LogUnavailable.
     """
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
         account = accounts.find_account(conn, account_id)
         if account is None:
             raise NotFound("account.unknown", f"There is no account {account_id}")

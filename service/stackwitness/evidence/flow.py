@@ -20,6 +20,7 @@ from emdi.note import sign_note
 from emdi.pack import MAX_AT_MS
 from stackwitness import clock
 from stackwitness.accounts.domain import Account
+from stackwitness.db.roles import EVERY_AGENCY, act_as
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import LogUnavailable, NotFound, StackwitnessError, Unprocessable
 from stackwitness.evidence import queries
@@ -96,13 +97,13 @@ def build_export(wiring: Wiring, export_id: str) -> Path:
     Safe to repeat after a crash at any point: the members are on disk before the log hears of them. A failure
     is noted in the request and raised.
     """
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
         export = find_export(conn, export_id)
     target = bundle_path(wiring.settings, export_id)
     if export.state == "done" and target.exists():
         return target
     try:
-        with unit_of_work(wiring.engine) as conn:
+        with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
             queries.set_state(conn, export_id, "building")
         folder = wiring.settings.export_dir / f"{export_id}.parts"
         if export.manifest_sha256 is None:
@@ -111,10 +112,10 @@ def build_export(wiring: Wiring, export_id: str) -> Path:
     except Exception as error:
         why = str(error) if isinstance(error, StackwitnessError | EmdiError) else type(error).__name__
         log.error("export.failed", export_id=export_id, error=str(error))
-        with unit_of_work(wiring.engine) as conn:
+        with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
             queries.set_state(conn, export_id, "failed", why)
         raise
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
         queries.set_state(conn, export_id, "done")
     shutil.rmtree(folder, ignore_errors=True)
     return target
@@ -133,6 +134,7 @@ def _write_and_seal(wiring: Wiring, export: Export, folder: Path) -> None:
             wiring.engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn,
             conn.begin(),
         ):
+            act_as(conn, "sw_export", EVERY_AGENCY)
             selection = _select(conn, export, snapshot)
             genesis = read_genesis(conn)
             if genesis is None:
@@ -149,7 +151,7 @@ def _write_and_seal(wiring: Wiring, export: Export, folder: Path) -> None:
 
 def _await_station(wiring: Wiring, stn: str) -> None:
     """Wait until the log has published the station's newest event and envelope."""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
         head, newest = read_subject(conn, f"station:{stn}"), queries.find_newest(conn, stn)
     for entry_id in (head.event_id if head else None, newest):
         if entry_id is not None and wiring.log_reader.await_receipt(entry_id, LOG_WITHIN_S) is None:
@@ -172,7 +174,7 @@ def _select(conn: Connection, export: Export, snapshot: Snapshot) -> Selection:
 def _seal(wiring: Wiring, export: Export, selection: Selection, manifest: bytes) -> bool:
     """Append export.made; False when another event of the station came first, or is not published yet."""
     subj = f"station:{export.stn}"
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
         head = lock_subject(conn, subj)
         if head is None or head.event_id != selection.subject_event_id:
             return False
@@ -208,7 +210,7 @@ def _seal_data(export: Export, selection: Selection, digest: bytes) -> dict[str,
 
 def _finish(wiring: Wiring, export_id: str, folder: Path, target: Path) -> None:
     """Wait for the seal's receipt, add it with its proof of consistency, and zip."""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
         sealed = queries.find_sealed_event(conn, export_id)
     if sealed is None or not (folder / "MANIFEST").exists():
         raise LogUnavailable("export.lost", "The members of this export are lost; ask for it again")
@@ -216,7 +218,7 @@ def _finish(wiring: Wiring, export_id: str, folder: Path, target: Path) -> None:
     if wiring.log_reader.await_receipt(event_id, LOG_WITHIN_S) is None:
         raise LogUnavailable(detail="the log does not publish the export's event")
     snapshot = wiring.log_reader.snapshot()
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
         place = find_places(conn, [event_id], (2,))[0]
     event: Event = parse_event(jws)
     path = snapshot.consistency(int(event.data["size"]))

@@ -22,7 +22,7 @@ def request_export(
     wanted: ExportWanted, account: Regulator, request: Request, response: Response
 ) -> ExportView:
     """Ask for a bundle; it is built by the worker."""
-    with unit_of_work(request.app.state.wiring.engine) as conn:
+    with unit_of_work(request.app.state.wiring.engine, "sw_export", account.sees) as conn:
         export = flow.request_export(
             conn,
             account,
@@ -38,14 +38,14 @@ def request_export(
 @router.get("")
 def list_exports(account: Reader, request: Request, station: str | None = None) -> ExportList:
     """List the newest exports."""
-    with unit_of_work(request.app.state.wiring.engine) as conn:
+    with unit_of_work(request.app.state.wiring.engine, "sw_read", account.sees) as conn:
         return ExportList(exports=[view(export) for export in flow.list_exports(conn, station)])
 
 
 @router.get("/{export_id}")
 def get_export(export_id: str, account: Reader, request: Request) -> ExportView:
     """Tell how far an export got."""
-    with unit_of_work(request.app.state.wiring.engine) as conn:
+    with unit_of_work(request.app.state.wiring.engine, "sw_read", account.sees) as conn:
         return view(flow.find_export(conn, export_id))
 
 
@@ -53,7 +53,7 @@ def get_export(export_id: str, account: Reader, request: Request) -> ExportView:
 def get_bundle(export_id: str, account: Reader, request: Request) -> FileResponse:
     """Return the finished bundle; parts of it by Range."""
     wiring = request.app.state.wiring
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
         export = flow.find_export(conn, export_id)
     path = flow.bundle_path(wiring.settings, export_id)
     if export.state != "done" or not path.exists():

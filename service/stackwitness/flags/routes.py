@@ -32,7 +32,7 @@ def list_flags(
     after: Annotated[str | None, Query(max_length=200)] = None,
 ) -> FlagPage:
     """List flags, newest first; `state` open = no decision yet."""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
         page, following = flow.list_flags(conn, stn=station, state=state, after=after, limit=limit)
     return FlagPage(flags=[FlagView.of(flag) for flag in page], next=following)
 
@@ -40,7 +40,7 @@ def list_flags(
 @router.get("/v1/flags/{flag_id}")
 def read_flag(flag_id: FlagId, account: Reader, wiring: Wired) -> FlagDetail:
     """Return a flag with its signed claims and its extensions."""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
         flag = flow.find_flag(conn, flag_id)
         extensions = flow.find_extensions(conn, flag_id)
         # The newest event says the most: it covers the longest interval.
@@ -56,14 +56,14 @@ def read_flag(flag_id: FlagId, account: Reader, wiring: Wired) -> FlagDetail:
 @router.get("/v1/flags/{flag_id}/plot")
 def read_plot(flag_id: FlagId, account: Reader, wiring: Wired) -> dict[str, Any]:
     """Return what to draw: series, band, limit, flagged interval, matched stretch, histogram."""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
         return flow.find_plot(conn, flag_id)
 
 
 @router.get("/v1/events/{event_id}")
 def read_event(event_id: EventId, account: Reader, wiring: Wired) -> EventView:
     """Return a signed event of the log."""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
         event = parse_event(flow.find_event(conn, bytes.fromhex(event_id)))
     return EventView(
         event_id=event.event_id.hex(),

@@ -127,7 +127,7 @@ class Committer:
         """Store a group and answer every waiter; what cannot be stored must not take its neighbours along."""
         try:
             self._make_months(group)
-            with unit_of_work(self._engine) as conn:
+            with unit_of_work(self._engine, "sw_ingest") as conn:
                 verdicts = self._store(conn, group)
         except AWAY as error:
             log.warning("ingest.database_away", submissions=len(group), error=str(error.__cause__ or error))
@@ -226,14 +226,14 @@ class Committer:
                 months = months_of(first_ms, last_ms)
                 if months <= self._months:
                     continue
-                with unit_of_work(self._engine) as conn:
+                with unit_of_work(self._engine, "sw_ingest") as conn:
                     ensure_months(conn, queries.to_instant(first_ms), queries.to_instant(last_ms))
                 self._months |= months
 
     def _check_pending(self) -> None:
         self._pending_due_s = time.monotonic() + PENDING_CHECK_S
         try:
-            with unit_of_work(self._engine) as conn:
+            with unit_of_work(self._engine, "sw_ingest") as conn:
                 waiting = queries.count_pending(conn, self._pending_limit + 1)
         except StackwitnessError:
             return

@@ -52,8 +52,7 @@ def lock_stations(raw: Raw, stns: Iterable[str], count: int) -> tuple[dict[str, 
     """
     ordered = sorted(stns)
     raw.execute(
-        "SELECT 1 FROM set_config('lock_timeout', %s, true), station WHERE stn = ANY(%s) ORDER BY stn"
-        " FOR NO KEY UPDATE OF station",
+        "SELECT set_config('lock_timeout', %s, true), lock_stations(%s)",
         (LOCK_TIMEOUT, ordered),
     )
     cursor = raw.execute(

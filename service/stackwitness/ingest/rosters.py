@@ -20,7 +20,7 @@ class Rosters:
 
     def read(self, stn: str) -> Roster | None:
         """Return what the database holds now. Raises DatabaseUnavailable."""
-        with unit_of_work(self._engine) as conn:
+        with unit_of_work(self._engine, "sw_ingest") as conn:
             return self._load(conn, stn)
 
     def current(self, conn: Connection, stn: str, standing: Standing) -> Roster | None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound
 from stackwitness.ingest import gate, queries
@@ -45,7 +46,7 @@ async def post_envelopes(
 @router.get("/v1/stations/{stn}/head")
 def read_head(stn: StnPath, request: Request) -> HeadView:
     """Return where the station's chain stands: what a station needs that lost its spool."""
-    with unit_of_work(request.app.state.wiring.engine) as conn:
+    with unit_of_work(request.app.state.wiring.engine, "sw_read", EVERY_AGENCY) as conn:
         head = queries.find_head(conn, stn)
     if head is None:
         raise NotFound("head.unknown", "There is no envelope of such a station")

@@ -52,7 +52,7 @@ class Sequencer:
         """
         tree, self._tree = self._tree, None
         try:
-            with unit_of_work(self._engine) as conn:
+            with unit_of_work(self._engine, "sw_seq") as conn:
                 lock_log(conn)
                 head = read_head(conn)
                 if tree is None or tree.size != head.size:

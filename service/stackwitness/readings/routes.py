@@ -68,7 +68,7 @@ def list_readings(
     Where two envelopes give the same channel and time, the value seen first is shown, and `revisions` counts
     the others.
     """
-    with unit_of_work(request.app.state.wiring.engine) as conn:
+    with unit_of_work(request.app.state.wiring.engine, "sw_read", account.sees) as conn:
         page = flow.read_page(
             conn,
             station,

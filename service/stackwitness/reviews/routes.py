@@ -26,7 +26,7 @@ def decide(
     wiring: Wired,
 ) -> ReviewView:
     """Decide about a flag; deciding again adds a decision, it replaces none."""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_review", account.sees) as conn:
         review = flow.decide(conn, wiring.service_key, account, flag_id, form.decision, form.reason)
     return ReviewView.of(review)
 
@@ -36,5 +36,5 @@ def list_reviews(
     flag_id: FlagId, account: Annotated[Account, Depends(current_account)], wiring: Wired
 ) -> ReviewList:
     """List every decision on a flag, oldest first."""
-    with unit_of_work(wiring.engine) as conn:
+    with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
         return ReviewList(reviews=[ReviewView.of(review) for review in flow.list_reviews(conn, flag_id)])

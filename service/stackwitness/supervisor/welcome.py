@@ -1,4 +1,4 @@
-"""What a developer gets at the start: accounts, sign-in links, an operator's token. Never in production."""
+"""What a developer gets at the start: accounts, sign-in links, two officers' tokens. Never in production."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +8,10 @@ from stackwitness.db.engine import make_engine
 from stackwitness.db.unit import unit_of_work
 from stackwitness.private_file import write_private
 from stackwitness.settings import Settings
+from stackwitness.wiring import ensure_service_key
+
+# Two people stand behind a key: in development both are the developer.
+OFFICERS = ("operator", "approver")
 
 
 @dataclass(frozen=True)
@@ -27,16 +31,20 @@ class Welcome:
 
 
 def prepare_welcome(settings: Settings, database_url: str) -> Welcome | None:
-    """Make development accounts, links and HOME/operator.token; None where links are not allowed."""
+    """Make development accounts, links, HOME/operator.token and HOME/approver.token; None where not allowed."""
     if not settings.prints_dev_links:
         return None
     engine = make_engine(database_url, pool_size=1)
+    signer = ensure_service_key(settings.key_dir)
     try:
-        with unit_of_work(engine) as conn:
-            flow.ensure_development_accounts(conn, settings.mode)
-            links = {role: flow.issue_link(conn, role) for role in ("inspector", "regulator")}
-            token = flow.issue_token(conn, "operator")
+        with unit_of_work(engine, "sw_review") as conn:
+            flow.ensure_development_accounts(conn, signer, settings.mode)
+            links = {role: flow.issue_link(conn, signer, role) for role in ("inspector", "regulator")}
+            tokens = {
+                name: flow.issue_token(conn, signer, name, act=flow.DEVELOPMENT) for name in OFFICERS
+            }
     finally:
         engine.dispose()
-    write_private(settings.home / "operator.token", token + "\n")
+    for name, token in tokens.items():
+        write_private(settings.home / f"{name}.token", token + "\n")
     return Welcome(links)

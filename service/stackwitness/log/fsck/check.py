@@ -15,6 +15,7 @@ from emdi.merkle import leaf_hash
 from emdi.note import parse_note
 from emdi.policy import Policy, parse_policy
 from emdi.tiles import TILE_WIDTH
+from stackwitness.db.roles import EVERY_AGENCY, act_as
 from stackwitness.log.disk import Disk
 from stackwitness.log.fsck import rows
 from stackwitness.log.fsck.guards import check_detection, check_guards
@@ -48,6 +49,7 @@ def fsck(
         disk, "checkpoint"
     )  # before the database's snapshot, so that the snapshot holds all it covers
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
+        act_as(conn, "sw_export", EVERY_AGENCY)
         check = _Check(conn, disk, note, report)
         try:
             check.run(policy, signer_dir, progress or (lambda done, total: None))
@@ -149,10 +151,10 @@ class _Check:
             self._check_entry(None, entry or b"", row)
 
     def _check_signed(self, policy: Policy | None, signer: Checkpoint | None) -> None:
-        genesis = self.history.genesis
+        log_keys = self.history.log_keys
         if self.note is not None and self.checkpoint is not None:
             try:
-                open_checkpoint(self.note, policy or parse_policy(genesis.policy if genesis else ""))
+                open_checkpoint(self.note, policy or parse_policy(log_keys.policy_text() if log_keys else ""))
             except EmdiError as error:
                 self.report.tamper("checkpoint.signature", "disk", "checkpoint", str(error))
         elif self.note is None and self.tree.range.size and signer is not None:
