@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     test_keys: bool = Field(
         False, description="accept published test keys of stations; refused in production"
     )
+    key_approvals: int = Field(
+        2, ge=1, le=2, description="officers behind a new station key; 1 only outside production"
+    )
     max_body_bytes: int = Field(16 * 2**20, gt=0, description="largest request body")
     max_future_ms: int = Field(300_000, ge=0, description="how far ahead of our clock a station may be")
     integrate_ms: int = Field(250, gt=0, description="pause between two integrations of pending leaves")
@@ -70,6 +73,8 @@ class Settings(BaseSettings):
             raise ValueError("dev_links are insecure sign-in links: not in production")
         if self.test_keys:
             raise ValueError("test_keys accepts keys whose secret is public: not in production")
+        if self.key_approvals != 2:
+            raise ValueError("key_approvals must be 2 in production: no officer registers a key alone")
         if self.log_origin == DEV_ORIGIN:
             raise ValueError("log_origin must be set in production: checkpoints are signed under this name")
         return self

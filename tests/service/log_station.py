@@ -12,11 +12,14 @@ from emdi.envelope import Envelope, seal_envelope
 from emdi.event import seal_key_proof
 from emdi.keys import LocalKey
 from emdi.pack import Record
+from stackwitness.accounts.domain import Account
+from stackwitness.accounts.flow import grant_access
 from stackwitness.db.timescale import ensure_months
 from stackwitness.log.events import append_event
 from stackwitness.log.fsck.history import at_of
 from stackwitness.stations.domain import Channel, NewKey, Station
-from stackwitness.stations.flow import register_key, register_station
+from stackwitness.stations.flow import register_station
+from stackwitness.stations.keys import approve_key, request_key
 from tests.service.log_support import SmallLog
 
 START_MS = 1_767_312_000_000  # 2026-01-02T00:00:00Z
@@ -45,7 +48,8 @@ class SmallStation:
             register_station(conn, self.log.service_key, station, channels, act="operator-1")
             proof = seal_key_proof(self.key, self.stn)
             new = NewKey(self.key.kid, self.key.public.alg, self.key.public.raw, proof)
-            register_key(conn, self.log.service_key, self.stn, new, act="operator-1")
+            request_key(conn, self.log.service_key, self.stn, new, act="operator-1")
+            approve_key(conn, self.log.service_key, self.stn, new.kid, act="operator-2")
             rows = conn.execute(
                 sa.text("SELECT name, channel_no FROM channel WHERE stn = :stn"), {"stn": self.stn}
             )
@@ -119,8 +123,8 @@ class SmallStation:
     def review(self, flag_id: str, reason: str = "The analyser was held by hand.") -> str:
         salt = b"n" * 32
         with self.log.engine.begin() as conn:
-            conn.execute(
-                sa.text("INSERT INTO account VALUES ('inspector-1', 'i', 'inspector') ON CONFLICT DO NOTHING")
+            grant_access(
+                conn, self.log.service_key, Account("inspector-1", "i", "inspector"), act="service:test"
             )
             sseq = conn.execute(
                 sa.text("SELECT sseq + 1 FROM subject_head WHERE subj = :subj"), {"subj": self.subj}

@@ -6,7 +6,7 @@ from typing import Any
 
 from emdi.encoding import b64u_encode
 from emdi.envelope import ZERO_HASH, Envelope, Skip, seal_envelope
-from emdi.event import seal_key_proof
+from emdi.event import seal_key_proof, seal_succession
 from emdi.keys import Alg, LocalKey
 from emdi.pack import Record
 from stackwitness import clock
@@ -73,7 +73,7 @@ class Rig:
 
     def __init__(self, service: Service, stn: str = "4711", alg: Alg = "Ed25519") -> None:
         self.service, self.client, self.stn = service, service.client, stn
-        self.operator = service.headers("operator")
+        self.operator, self.approver = service.headers("operator"), service.headers("approver")
         answer = self.client.post("/v1/stations", json=station_form(stn), headers=self.operator)
         assert answer.status_code == 201, answer.text
         self.key = LocalKey.generate(alg, f"{stn}-1")
@@ -82,10 +82,21 @@ class Rig:
         self.at_ms = START_MS
 
     def register(self, key: LocalKey) -> None:
-        """Register a key."""
+        """Register a key: one operator asks, another one approves."""
         path = f"/v1/stations/{self.stn}/keys"
         answer = self.client.post(path, json=key_form(key, self.stn), headers=self.operator)
+        assert (answer.status_code, answer.json()["state"]) == (202, "requested"), answer.text
+        answer = self.client.post(f"{path}/{key.kid}/approve", headers=self.approver)
         assert answer.status_code == 201, answer.text
+
+    def rotate(self, new: LocalKey) -> None:
+        """Replace the station's key by one it names itself."""
+        proof = seal_succession(self.key, self.stn, new.kid, new.public)
+        path = f"/v1/stations/{self.stn}/keys/{self.key.kid}/rotate"
+        form = {"new": key_form(new, self.stn), "old_proof": proof}
+        answer = self.client.post(path, json=form, headers=self.operator)
+        assert answer.status_code == 201, answer.text
+        self.key = new
 
     def revoke(self, kid: str) -> None:
         """Revoke a key."""

@@ -16,18 +16,22 @@ from tests.support.service import Service
 def test_every_act_is_an_event_on_the_stations_chain(service: Service) -> None:
     rig = Rig(service)
     successor = LocalKey.generate("ES256", "4711-2")
-    path = f"/v1/stations/4711/keys/{rig.key.kid}/rotate"
-    rotated = service.client.post(path, json={"new": key_form(successor, "4711")}, headers=rig.operator)
+    first = rig.key
+    rig.rotate(successor)
     rig.revoke(successor.kid)
     rows = service.rows("SELECT jws FROM event WHERE subj = 'station:4711' ORDER BY sseq")
     events = [parse_event(bytes(row.jws)) for row in rows]
     for event in events:
         verify_signature(event, service.wiring.service_key.public)
-    expected = ["station.register", "channel.set", "key.register", "key.rotate", "key.revoke", "key.revoke"]
+    expected = ["station.register", "channel.set", "key.request", "key.register", "key.rotate", "key.revoke"]
     assert [event.typ for event in events] == expected
-    assert {event.act for event in events} == {"operator"}
-    assert events[3].data["old_kid"] == rig.key.kid
-    assert [key["revoked"] for key in rotated.json()["keys"]] == [True, False]
+    assert [event.act for event in events if event.act != "operator"] == ["approver"]
+    assert events[3].data["approvals"] == ["operator", "approver"]
+    assert events[3].data["request"] == events[2].event_id.hex()
+    assert events[4].data["old_kid"] == first.kid
+    keys = service.client.get("/v1/stations/4711/keys", headers=rig.operator).json()
+    assert [key["revoked"] for key in keys["keys"]] == [True, True]
+    assert keys["requested"] == []
     detail = service.client.get("/v1/stations/4711", headers=service.headers("auditor")).json()
     assert detail == station_form("4711")
     listed = service.client.get("/v1/stations", headers=service.headers("auditor")).json()["stations"]
@@ -94,7 +98,7 @@ def test_bad_keys_and_channels_are_refused_by_name(service: Service) -> None:
     paths: list[tuple[str, str, dict[str, Any], int, str]] = [
         ("POST", "nobody/keys", key_form(fresh, "nobody"), 404, "station.unknown"),
         ("POST", f"4711/keys/{other.key.kid}/revoke", {"why": "x"}, 404, "key.unknown"),
-        ("POST", "4711/keys/none/rotate", {"new": good}, 404, "key.unknown"),
+        ("POST", "4711/keys/none/rotate", {"new": good, "old_proof": good["proof"]}, 404, "key.unknown"),
         ("PUT", "nobody/channels", {"channels": [CHANNEL]}, 404, "station.unknown"),
         ("PUT", "4711/channels", {"channels": [{**CHANNEL, "limit": 1.0}]}, 409, "channel.fixed"),
         ("POST", "%00/keys", good, 422, "request.invalid"),

@@ -12,10 +12,10 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from stackwitness.accounts import flow as accounts
-from stackwitness.accounts.domain import Role
 from stackwitness.app import create_app
 from stackwitness.db.unit import unit_of_work
 from stackwitness.log.disk import Disk
+from stackwitness.log.heads import Heads
 from stackwitness.log.loop import LogLoop, ensure_genesis
 from stackwitness.log.signer import SignerClient, run_signer
 from stackwitness.settings import Settings
@@ -33,7 +33,7 @@ class Service:
     wiring: Wiring
     client: TestClient
     loop: LogLoop
-    tokens: dict[Role, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
 
     def settle(self) -> int:
         """Sequence and publish until nothing waits; return the log's size."""
@@ -52,13 +52,15 @@ class Service:
         with self.wiring.engine.connect() as conn:
             return int(conn.execute(text("SELECT count(*) FROM log_pending")).scalar_one())
 
-    def headers(self, role: Role) -> dict[str, str]:
-        """Return the headers that make a request one of the development account of this role."""
-        if role not in self.tokens:
+    def headers(self, account_id: str) -> dict[str, str]:
+        """Return the headers that make a request one of the development account of this name (its role; the second operator is "approver")."""
+        if account_id not in self.tokens:
             with unit_of_work(self.wiring.engine) as conn:
-                accounts.ensure_development_accounts(conn, "test")
-                self.tokens[role] = accounts.issue_token(conn, role)
-        return {"Authorization": f"Bearer {self.tokens[role]}"}
+                accounts.ensure_development_accounts(conn, self.wiring.service_key, "test")
+                self.tokens[account_id] = accounts.issue_token(
+                    conn, self.wiring.service_key, account_id, act=accounts.DEVELOPMENT
+                )
+        return {"Authorization": f"Bearer {self.tokens[account_id]}"}
 
     def rows(self, statement: str, **parameters: Any) -> list[Any]:
         """Return the rows of a query, for what no route shows."""
@@ -91,7 +93,9 @@ def service(settings: Settings, signer: SignerClient) -> Iterator[Service]:
     """Give a whole service; its whole state is checked after the test."""
     wiring = wire(settings)
     ensure_genesis(wiring.engine, settings, wiring.service_key, signer)
-    loop = LogLoop(wiring.engine, Disk(settings.log_dir), signer)
+    disk = Disk(settings.log_dir)
+    heads = Heads(wiring.engine, disk, wiring.service_key, scheduled=False)
+    loop = LogLoop(wiring.engine, disk, signer, heads)
     with TestClient(create_app(wiring), raise_server_exceptions=False) as client:
         running = Service(settings, wiring, client, loop)
         running.settle()

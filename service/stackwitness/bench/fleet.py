@@ -9,7 +9,7 @@ from emdi.event import seal_key_proof
 from emdi.keys import LocalKey
 from emdi.pack import Record
 from stackwitness import clock
-from stackwitness.stations import flow, queries
+from stackwitness.stations import flow, keys, queries
 from stackwitness.stations.domain import Channel, NewKey, Station
 from stackwitness.wiring import Wiring
 
@@ -30,7 +30,8 @@ class BenchStation:
         flow.register_station(conn, wiring.service_key, station, CHANNELS, act="bench")
         proof = seal_key_proof(self._key, stn)
         key = NewKey(self._key.kid, "Ed25519", self._key.public.raw, proof)
-        flow.register_key(conn, wiring.service_key, stn, key, act="bench")
+        keys.request_key(conn, wiring.service_key, stn, key, act="bench")
+        keys.approve_key(conn, wiring.service_key, stn, key.kid, act="bench-2")
         self.channel_nos = [channel.channel_no for channel in queries.list_channels(conn, stn)]
 
     def seal(self, minutes: int) -> tuple[bytes, str]:

@@ -70,18 +70,22 @@ def replay(
 @app.command()
 def account(
     account_id: Annotated[str, typer.Argument(help="id: lower-case letters, digits, dashes")],
-    role: Annotated[str, typer.Option(help="operator, inspector, regulator or auditor")],
+    role: Annotated[str, typer.Option(help="operator, inspector, regulator or auditor")] = "",
     name: Annotated[str, typer.Option(help="name shown in the console")] = "",
     agency: Annotated[
         str | None, typer.Option(help="sees this agency's stations only; all when unset")
     ] = None,
+    revoke: Annotated[str, typer.Option(metavar="WHY", help="end the account, for this reason")] = "",
     home: Home = None,
 ) -> None:
-    """Make an account if it is new, and print a new bearer token of it (shown this once)."""
-    from stackwitness.accounts.command import issue_account
+    """Make an account if it is new, and print a new bearer token of it (shown this once); or end it."""
+    from stackwitness.accounts.command import issue_account, revoke_account
 
     with opened(home) as wiring:
-        typer.echo(issue_account(wiring.engine, account_id, name or account_id, role, agency))
+        if revoke:
+            revoke_account(wiring, account_id, revoke)
+        else:
+            typer.echo(issue_account(wiring, account_id, name or account_id, role, agency))
 
 
 @app.command()

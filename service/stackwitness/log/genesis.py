@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 
 from emdi.encoding import b64u_decode, b64u_encode, load_json
+from emdi.keyring import OFFICERS
 from emdi.keys import PublicKey
 from emdi.policy import parse_policy
 from stackwitness.log.errors import LogForked
@@ -16,7 +17,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Genesis:
-    """What leaf 0 says. `policy` is the policy file's text; `created_ms` is Unix milliseconds."""
+    """What leaf 0 says. `policy` is the policy file's text; `created_ms` is Unix milliseconds.
+
+    `key_approvals` is how many officers stand behind a station's key: two, unless a log of development says one.
+    """
 
     origin: str
     policy: str
@@ -24,10 +28,14 @@ class Genesis:
     service_public_b64u: str
     export_vkey: str
     created_ms: int
+    key_approvals: int = OFFICERS
 
     def body(self) -> bytes:
-        """Return the leaf's bytes: JSON, sorted names, no spaces."""
-        return json.dumps({"v": VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":")).encode()
+        """Return the leaf's bytes: JSON, sorted names, no spaces; the usual number of officers goes unsaid."""
+        members = {"v": VERSION, **asdict(self)}
+        if self.key_approvals == OFFICERS:
+            del members["key_approvals"]
+        return json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
 
     @property
     def service_public(self) -> PublicKey:
@@ -44,14 +52,21 @@ def parse_genesis(body: bytes) -> Genesis:
 
 
 def make_genesis(
-    origin: str, log_vkey: str, service_kid: str, service_public: PublicKey, export_vkey: str, created_ms: int
+    origin: str,
+    log_vkey: str,
+    service_kid: str,
+    service_public: PublicKey,
+    export_vkey: str,
+    created_ms: int,
+    key_approvals: int = OFFICERS,
 ) -> Genesis:
     """Put together leaf 0 of a new log, with the policy every reader starts from: this log, no witness
     yet.
     """
     policy = f"log {log_vkey}\nquorum none\n"
     parse_policy(policy)
-    return Genesis(origin, policy, service_kid, b64u_encode(service_public.raw), export_vkey, created_ms)
+    public_b64u = b64u_encode(service_public.raw)
+    return Genesis(origin, policy, service_kid, public_b64u, export_vkey, created_ms, key_approvals)
 
 
 def read_genesis(conn: sa.Connection) -> Genesis | None:

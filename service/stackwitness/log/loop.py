@@ -18,6 +18,8 @@ from stackwitness.errors import StackwitnessError
 from stackwitness.log.disk import Disk, lock_file
 from stackwitness.log.errors import LogCorrupt, LogForked, LogKeyInvalid, SignerRefused
 from stackwitness.log.genesis import make_genesis, read_genesis, store_genesis
+from stackwitness.log.heads import Heads
+from stackwitness.log.logkeys import read_log_keys
 from stackwitness.log.notekeys import load_export_key
 from stackwitness.log.publisher import Publisher
 from stackwitness.log.sequencer import BATCH, LogHead, Sequencer, lock_log, read_head, read_root
@@ -66,8 +68,11 @@ class LogLoop:
     restart would miss.
     """
 
-    def __init__(self, engine: sa.Engine, disk: Disk, signer: CheckpointSigner) -> None:
+    def __init__(
+        self, engine: sa.Engine, disk: Disk, signer: CheckpointSigner, heads: Heads | None = None
+    ) -> None:
         self._engine = engine
+        self._heads = heads
         self._disk = disk
         self._signer = signer
         self._sequencer = Sequencer(engine, disk)
@@ -83,7 +88,7 @@ class LogLoop:
         note = self._signer.head()
         if note:
             signed = parse_checkpoint(parse_note(note).text)
-            with unit_of_work(self._engine) as conn:
+            with unit_of_work(self._engine, "sw_seq") as conn:
                 head, root = read_head(conn), read_root(conn, signed.size)
             if root != signed.root:
                 raise LogForked(
@@ -106,12 +111,12 @@ class LogLoop:
     def publish(self) -> LogHead:
         """Bring disk and checkpoint up to the sequenced log; return what is now published.
 
-        Order: bundles and tiles durable, then the signature, then the checkpoint. Raises OSError,
+        Order: bundles and tiles durable, then the signature, then the checkpoint, then heads that are due. Raises OSError,
         StackwitnessError.
         """
         if not self._checked:
             self.check_signed()
-        with unit_of_work(self._engine) as conn:
+        with unit_of_work(self._engine, "sw_seq") as conn:
             head = read_head(conn)
             if head.size == 0:
                 return head
@@ -125,6 +130,8 @@ class LogLoop:
         if note != self._published or now_ms - self._published_ms >= REPUBLISH_MS:
             self._disk.write("checkpoint", note)
             self._published, self._published_ms = note, now_ms
+        if self._heads is not None:
+            self._heads.make_due(head.size)
         return head
 
 
@@ -133,13 +140,21 @@ def ensure_genesis(
 ) -> None:
     """Create leaf 0 at the very first start; later, insist that it names the keys in use (LogForked)."""
     vkey = signer.vkey()
-    with unit_of_work(engine) as conn:
+    with unit_of_work(engine, "sw_seq") as conn:
         lock_log(conn)
         stored = read_genesis(conn)
+        if stored is not None and vkey in (known := read_log_keys(conn, stored).vkeys):
+            vkey = known[0]  # leaf 0 names the first key, for ever
         created_ms = clock.now_ms() if stored is None else stored.created_ms
         export_key = load_export_key(settings, create=stored is None)
         wanted = make_genesis(
-            settings.log_origin, vkey, service_key.kid, service_key.public, export_key.vkey, created_ms
+            settings.log_origin,
+            vkey,
+            service_key.kid,
+            service_key.public,
+            export_key.vkey,
+            created_ms,
+            settings.key_approvals if stored is None else stored.key_approvals,
         )
         if stored is None and (read_head(conn).size or signer.head()):
             raise LogForked("the log has been signed before, but this database has no leaf 0")
@@ -163,7 +178,8 @@ def run_log(wiring: LogWiring, stop: threading.Event | None = None) -> None:
             stop.wait(RETRY_MS / 1000)
     with lock or nullcontext():
         signer = SignerClient(settings.signer_socket)
-        loop = LogLoop(wiring.engine, Disk(settings.log_dir), signer)
+        disk = Disk(settings.log_dir)
+        loop = LogLoop(wiring.engine, disk, signer, Heads(wiring.engine, disk, wiring.service_key))
         turns = Turns(loop, lambda: ensure_genesis(wiring.engine, settings, wiring.service_key, signer))
         while not stop.is_set():
             stop.wait(turns.take(settings, status) / 1000)

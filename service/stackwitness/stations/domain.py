@@ -1,6 +1,7 @@
 """Stations, channels and keys as the rest of the service sees them."""
 
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from emdi.keys import Alg, PublicKey
@@ -62,12 +63,49 @@ class NewKey:
 
 @dataclass(frozen=True)
 class StationKey:
-    """A key pinned to a station; a revoked one signs nothing any more."""
+    """A key pinned to a station; a revoked one signs nothing any more.
+
+    What a compromised one signed at log index `suspect_from_idx` and later may be a thief's.
+    """
 
     kid: str
     stn: str
     public: PublicKey
     revoked: bool
+    suspect_from_idx: int | None = None
+
+
+@dataclass(frozen=True)
+class KeyRequest:
+    """A key one officer asked for; `event_id` is that act, `account_id` who asked."""
+
+    kid: str
+    stn: str
+    public: PublicKey
+    proof: str
+    account_id: str
+    event_id: bytes
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A channel's limit from a time on (None: none); `from_at` None for the one it was registered with."""
+
+    value: float | None
+    from_at: datetime | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch that followed another; `acknowledged_by` names the inspector who looked at it, None so far."""
+
+    stn: str
+    ep: int
+    prev_ep: int
+    env_id: bytes
+    opened_ms: int
+    acknowledged_by: str | None
 
 
 def subject_of(stn: str) -> str:

@@ -1,19 +1,19 @@
-"""Register stations and channels; register, rotate and revoke keys: one event per act, same transaction."""
+"""Register stations and channels, change limits, acknowledge epochs: one event per act, same transaction."""
 
+import hashlib
+import secrets
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import Connection
 
-from emdi.encoding import b64u_encode
-from emdi.errors import EmdiError
-from emdi.event import verify_key_proof
-from emdi.keys import PublicKey, Signer, refuse_published
+from emdi.keys import Signer
 from emdi.units import UNITS
 from stackwitness.errors import Conflict, NotFound, Unprocessable
-from stackwitness.log.events import append_event, lock_subject
+from stackwitness.log.events import lock_subject
 from stackwitness.stations import queries
-from stackwitness.stations.domain import Channel, NewKey, Station, StationKey, subject_of
+from stackwitness.stations.domain import Channel, Limit, Station, subject_of
+from stackwitness.stations.keys import append, lock
 
 
 def register_station(
@@ -25,7 +25,7 @@ def register_station(
     lock_subject(conn, subject_of(station.stn))
     if queries.find_station(conn, station.stn) is not None:
         raise Conflict("station.exists", "A station of this id exists already")
-    event_id = _append(conn, signer, station.stn, "station.register", act, station.to_json())
+    event_id = append(conn, signer, station.stn, "station.register", act, station.to_json())
     queries.insert_station(conn, station, event_id)
     if channels:
         _insert_channels(conn, signer, station.stn, channels, act)
@@ -39,7 +39,7 @@ def set_channels(
     Raises NotFound station.unknown, Conflict channel.fixed, Unprocessable channel.*.
     """
     _check_channels(channels)
-    _lock(conn, stn)
+    lock(conn, stn)
     present = {channel.name: channel.to_json() for channel in queries.list_channels(conn, stn)}
     fresh = []
     for channel in channels:
@@ -57,47 +57,41 @@ def set_channels(
         _insert_channels(conn, signer, stn, fresh, act)
 
 
-def register_key(
-    conn: Connection, signer: Signer, stn: str, key: NewKey, *, act: str, test_keys: bool = False
-) -> None:
-    """Pin a key to a station after its proof of possession.
+def change_limit(conn: Connection, signer: Signer, stn: str, name: str, limit: Limit, *, act: str) -> None:
+    """Give a channel another limit from a time on (value None: none); the earlier ones stay known.
 
-    Raises NotFound station.unknown, Conflict key.taken, Unprocessable key.proof | key.published | key.*.
+    Raises NotFound station.unknown | channel.unknown, Conflict limit.order | limit.same.
     """
-    public = _check_key(stn, key, test_keys)
-    _lock(conn, stn)
-    event_id = _append(conn, signer, stn, "key.register", act, _key_data(stn, key, public))
-    _insert_key(conn, stn, key, public, event_id)
+    assert limit.from_at is not None, "only the limit of the registration begins with the channel"
+    lock(conn, stn)
+    limits = queries.list_limits(conn, stn).get(name)
+    if limits is None:
+        raise NotFound("channel.unknown", "The station has no such channel")
+    last = limits[-1]
+    if last.from_at is not None and limit.from_at < last.from_at:
+        raise Conflict("limit.order", "A later limit is set already", detail=f"It begins at {last.from_at}")
+    if last.value == limit.value:
+        raise Conflict("limit.same", "The channel has this limit already")
+    data = {"stn": stn, "channel": name, "old": last.value, "new": limit.value, "why": limit.why}
+    event_id = append(conn, signer, stn, "limit.change", act, {**data, "from_ms": to_ms(limit.from_at)})
+    queries.insert_limit(conn, stn, name, limit, event_id)
 
 
-def rotate_key(
-    conn: Connection,
-    signer: Signer,
-    stn: str,
-    old_kid: str,
-    key: NewKey,
-    *,
-    act: str,
-    test_keys: bool = False,
-) -> None:
-    """Replace a key: the successor is registered and the old one revoked, so that none is ever forgotten.
+def acknowledge_epoch(conn: Connection, signer: Signer, stn: str, ep: int, why: str, *, act: str) -> None:
+    """Note that an inspector looked at why a station began a new epoch.
 
-    Raises as register_key, and NotFound key.unknown, Conflict key.revoked.
+    Raises NotFound station.unknown | epoch.unknown, Conflict epoch.acknowledged.
     """
-    public = _check_key(stn, key, test_keys)
-    _lock(conn, stn)
-    _live_key(conn, stn, old_kid)
-    data = {**_key_data(stn, key, public), "old_kid": old_kid}
-    event_id = _append(conn, signer, stn, "key.rotate", act, data)
-    _insert_key(conn, stn, key, public, event_id)
-    _revoke(conn, signer, stn, old_kid, "rotated", act)
-
-
-def revoke_key(conn: Connection, signer: Signer, stn: str, kid: str, why: str, *, act: str) -> None:
-    """Revoke a key, from this event on. Raises NotFound *.unknown, Conflict key.revoked."""
-    _lock(conn, stn)
-    _live_key(conn, stn, kid)
-    _revoke(conn, signer, stn, kid, why, act)
+    lock(conn, stn)
+    epoch = next((one for one in queries.list_epochs(conn, stn) if one.ep == ep), None)
+    if epoch is None:
+        raise NotFound("epoch.unknown", "No such epoch of this station waits for an acknowledgement")
+    if epoch.acknowledged_by is not None:
+        raise Conflict("epoch.acknowledged", "The epoch is acknowledged already")
+    salt = secrets.token_bytes(32)
+    digest = hashlib.sha256(salt + why.encode()).hexdigest()
+    event_id = append(conn, signer, stn, "epoch.ack", act, {"ep": ep, "why_sha256": digest})
+    queries.insert_epoch_ack(conn, stn, ep, act, why, salt, event_id)
 
 
 def _check_channels(channels: Sequence[Channel]) -> None:
@@ -118,62 +112,13 @@ def _check_channels(channels: Sequence[Channel]) -> None:
         seen.add(channel.name)
 
 
-def _check_key(stn: str, key: NewKey, test_keys: bool) -> PublicKey:
-    try:
-        public = PublicKey.from_bytes(key.alg, key.raw)
-        if not test_keys:
-            refuse_published(public)
-    except EmdiError as error:
-        raise Unprocessable(error.code, "The public key is refused", detail=str(error)) from error
-    try:
-        verify_key_proof(key.proof, stn=stn, kid=key.kid, key=public)
-    except EmdiError as error:
-        title = "The proof of possession does not hold"
-        raise Unprocessable("key.proof", title, detail=str(error)) from error
-    return public
-
-
-def _key_data(stn: str, key: NewKey, public: PublicKey) -> dict[str, Any]:
-    return {
-        "stn": stn,
-        "kid": key.kid,
-        "alg": public.alg,
-        "public_b64u": b64u_encode(public.raw),
-        "proof": key.proof,
-    }
-
-
-def _lock(conn: Connection, stn: str) -> None:
-    if not queries.lock_station(conn, stn):
-        raise NotFound("station.unknown", "There is no such station")
-
-
-def _live_key(conn: Connection, stn: str, kid: str) -> StationKey:
-    key = queries.find_key(conn, kid)
-    if key is None or key.stn != stn:
-        raise NotFound("key.unknown", "This station has no such key")
-    if key.revoked:
-        raise Conflict("key.revoked", "The key is revoked already")
-    return key
-
-
-def _insert_key(conn: Connection, stn: str, key: NewKey, public: PublicKey, event_id: bytes) -> None:
-    if not queries.insert_key(conn, stn, key.kid, public, event_id):
-        raise Conflict("key.taken", "A key of this id exists already")
-
-
 def _insert_channels(
     conn: Connection, signer: Signer, stn: str, channels: Sequence[Channel], act: str
 ) -> None:
     data = {"stn": stn, "channels": [channel.to_json() for channel in channels]}
-    queries.insert_channels(conn, stn, channels, _append(conn, signer, stn, "channel.set", act, data))
+    queries.insert_channels(conn, stn, channels, append(conn, signer, stn, "channel.set", act, data))
 
 
-def _revoke(conn: Connection, signer: Signer, stn: str, kid: str, why: str, act: str) -> None:
-    event_id = _append(conn, signer, stn, "key.revoke", act, {"kid": kid, "why": why})
-    queries.insert_revocation(conn, kid, event_id)
-
-
-def _append(conn: Connection, signer: Signer, stn: str, typ: str, act: str, data: dict[str, Any]) -> bytes:
-    event = append_event(conn, signer, typ=typ, subj=subject_of(stn), act=act, data=data)
-    return event.event_id
+def to_ms(at: datetime) -> int:
+    """Return Unix milliseconds of an aware datetime, exactly."""
+    return int(at.replace(microsecond=0).timestamp()) * 1000 + at.microsecond // 1000

@@ -1,9 +1,10 @@
 """What the HTTP edge accepts and answers for stations."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from emdi.encoding import b64u_decode
 from emdi.errors import EmdiError
@@ -15,6 +16,7 @@ STN_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 # PostgreSQL stores no NUL, and a control character in a name only serves to deceive a reader.
 Words = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 StnPath = Annotated[str, Path(pattern=STN_PATTERN, description="Station id")]
+EpochPath = Annotated[int, Path(ge=0, lt=2**53, description="Epoch")]
 KidPath = Annotated[str, Path(pattern=STN_PATTERN, description="Key id")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -83,15 +85,30 @@ class KeyForm(Form):
 
 
 class RotationForm(Form):
-    """The successor of a key."""
+    """The successor of a key; `old_proof` is the old key's JWS that names it."""
 
     new: KeyForm
+    old_proof: Annotated[str, StringConstraints(max_length=MAX_PROOF_LENGTH)]
 
 
-class RevocationForm(Form):
-    """Why a key ends."""
+class WhyForm(Form):
+    """Why something is done."""
 
     why: Words
+
+
+class CompromiseForm(WhyForm):
+    """Why a key is not trusted any more, and since which log index."""
+
+    suspect_from_idx: Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class LimitForm(WhyForm):
+    """A channel's limit, in its own unit, from a time on; null = none."""
+
+    channel: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    limit: Finite | None
+    from_at: Annotated[AwareDatetime, Field(alias="from")]
 
 
 class ChannelView(BaseModel):
@@ -136,12 +153,63 @@ class KeyView(BaseModel):
     alg: str
     public_b64u: str
     revoked: bool
+    suspect_from_idx: int | None
+
+
+class KeyRequestView(BaseModel):
+    """A key that waits for a second officer; `account_id` asked for it."""
+
+    kid: str
+    alg: str
+    public_b64u: str
+    account_id: str
 
 
 class KeyList(BaseModel):
-    """The keys of a station."""
+    """The keys of a station, and those asked for."""
 
     keys: list[KeyView]
+    requested: list[KeyRequestView]
+
+
+class KeyStateView(BaseModel):
+    """What became of a request for a key."""
+
+    kid: str
+    state: Literal["requested", "registered"]
+
+
+class LimitView(BaseModel):
+    """A channel's limit; `from` is null for the one the channel was registered with."""
+
+    model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
+
+    channel: str
+    limit: float | None
+    from_at: datetime | None = Field(alias="from")
+    why: str
+
+
+class LimitList(BaseModel):
+    """The limits of a station's channels."""
+
+    limits: list[LimitView]
+
+
+class EpochView(BaseModel):
+    """An epoch that followed another; `env_id` is its first envelope, lowercase hex."""
+
+    ep: int
+    prev_ep: int
+    env_id: str
+    opened_ms: int
+    acknowledged_by: str | None
+
+
+class EpochList(BaseModel):
+    """The epochs of a station."""
+
+    epochs: list[EpochView]
 
 
 class HeadView(BaseModel):

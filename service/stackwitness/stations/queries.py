@@ -6,12 +6,26 @@ from typing import cast
 from sqlalchemy import Connection, Row, text
 
 from emdi.keys import Alg, PublicKey
-from stackwitness.stations.domain import Channel, ChannelRole, Station, StationKey, StoredChannel
+from stackwitness.stations.domain import (
+    Channel,
+    ChannelRole,
+    Epoch,
+    KeyRequest,
+    Limit,
+    NewKey,
+    Station,
+    StationKey,
+    StoredChannel,
+)
 
 STATION_COLUMNS = "stn, name, agency, industry, lat, lon, utc_offset_min"
 KEY_QUERY = (
-    "SELECT k.kid, k.stn, k.alg, k.public_key, r.kid IS NOT NULL AS revoked"
+    "SELECT k.kid, k.stn, k.alg, k.public_key, r.kid IS NOT NULL AS revoked,"
+    " (SELECT min(c.suspect_from_idx) FROM key_compromise c WHERE c.kid = k.kid) AS suspect_from_idx"
     " FROM station_key k LEFT JOIN key_revocation r ON r.kid = k.kid"
+)
+REQUEST_QUERY = (
+    "SELECT q.kid, q.stn, q.alg, q.public_key, q.proof, q.account_id, q.event_id FROM key_request q"
 )
 
 
@@ -20,8 +34,10 @@ def lock_station(conn: Connection, stn: str) -> bool:
 
     Ingest takes the same lock, so a revocation stands in the log before every envelope it refuses.
     """
-    query = text("SELECT 1 FROM station WHERE stn = :stn FOR NO KEY UPDATE")
-    return conn.scalar(query, {"stn": stn}) is not None
+    query = text(
+        "SELECT lock_stations(ARRAY[:stn]), EXISTS (SELECT FROM station WHERE stn = :stn) AS present"
+    )
+    return bool(conn.execute(query, {"stn": stn}).one().present)
 
 
 def find_station(conn: Connection, stn: str) -> Station | None:
@@ -116,10 +132,124 @@ def insert_revocation(conn: Connection, kid: str, event_id: bytes) -> None:
     )
 
 
+def find_request(conn: Connection, kid: str) -> KeyRequest | None:
+    """Return what was asked about a key id, registered since or not."""
+    row = conn.execute(text(REQUEST_QUERY + " WHERE q.kid = :kid"), {"kid": kid}).one_or_none()
+    return None if row is None else _request(row)
+
+
+def list_requests(conn: Connection, stn: str | None = None) -> list[KeyRequest]:
+    """Return the keys (of one station) that wait for a second officer, by station and key id."""
+    query = text(
+        REQUEST_QUERY + " WHERE (CAST(:stn AS text) IS NULL OR q.stn = :stn)"
+        " AND NOT EXISTS (SELECT FROM station_key k WHERE k.kid = q.kid) ORDER BY q.stn, q.kid"
+    )
+    return [_request(row) for row in conn.execute(query, {"stn": stn})]
+
+
+def insert_request(
+    conn: Connection, stn: str, key: NewKey, public: PublicKey, account_id: str, event_id: bytes
+) -> None:
+    """Store that an officer asks for a key."""
+    conn.execute(
+        text(
+            "INSERT INTO key_request (kid, stn, alg, public_key, proof, account_id, event_id)"
+            " VALUES (:kid, :stn, :alg, :public_key, :proof, :account_id, :event_id)"
+        ),
+        {
+            "kid": key.kid,
+            "stn": stn,
+            "alg": public.alg,
+            "public_key": public.raw,
+            "proof": key.proof,
+            "account_id": account_id,
+            "event_id": event_id,
+        },
+    )
+
+
+def insert_compromise(conn: Connection, kid: str, suspect_from_idx: int, event_id: bytes) -> None:
+    """Store from which log index on a key's signatures are suspect."""
+    conn.execute(
+        text(
+            "INSERT INTO key_compromise (event_id, kid, suspect_from_idx)"
+            " VALUES (:event_id, :kid, :suspect_from_idx)"
+        ),
+        {"event_id": event_id, "kid": kid, "suspect_from_idx": suspect_from_idx},
+    )
+
+
+def count_logged(conn: Connection) -> int:
+    """Return the size of the log as far as it is sequenced."""
+    return int(conn.scalar(text("SELECT coalesce(max(size), 0) FROM log_head")) or 0)
+
+
+def list_limits(conn: Connection, stn: str) -> dict[str, list[Limit]]:
+    """Return every channel's limits, in the order they were set; the first is the one it was registered with."""
+    limits = {channel.name: [Limit(channel.limit, None)] for channel in list_channels(conn, stn)}
+    query = text(
+        "SELECT l.name, l.limit_value, l.from_at, l.why FROM channel_limit l JOIN event e USING (event_id)"
+        " WHERE l.stn = :stn ORDER BY e.sseq"
+    )
+    for row in conn.execute(query, {"stn": stn}):
+        limits[row.name].append(Limit(row.limit_value, row.from_at, row.why))
+    return limits
+
+
+def insert_limit(conn: Connection, stn: str, name: str, limit: Limit, event_id: bytes) -> None:
+    """Store a channel's limit from a time on."""
+    conn.execute(
+        text(
+            "INSERT INTO channel_limit (event_id, stn, name, limit_value, from_at, why)"
+            " VALUES (:event_id, :stn, :name, :limit_value, :from_at, :why)"
+        ),
+        {
+            "event_id": event_id,
+            "stn": stn,
+            "name": name,
+            "limit_value": limit.value,
+            "from_at": limit.from_at,
+            "why": limit.why,
+        },
+    )
+
+
+def list_epochs(conn: Connection, stn: str | None = None, *, pending: bool = False) -> list[Epoch]:
+    """Return the epochs (of one station) that followed another, newest first; `pending`: unacknowledged ones."""
+    query = text(
+        "SELECT o.stn, o.ep, o.prev_ep, o.env_id, e.recv_ms, a.account_id FROM epoch o JOIN event e USING (event_id)"
+        " LEFT JOIN epoch_ack a ON (a.stn, a.ep) = (o.stn, o.ep)"
+        " WHERE (CAST(:stn AS text) IS NULL OR o.stn = :stn) AND NOT (:pending AND a.ep IS NOT NULL)"
+        " ORDER BY e.recv_ms DESC, o.stn, o.ep DESC"
+    )
+    rows = conn.execute(query, {"stn": stn, "pending": pending})
+    return [
+        Epoch(row.stn, row.ep, row.prev_ep, bytes(row.env_id), row.recv_ms, row.account_id) for row in rows
+    ]
+
+
+def insert_epoch_ack(
+    conn: Connection, stn: str, ep: int, account_id: str, why: str, salt: bytes, event_id: bytes
+) -> None:
+    """Store an inspector's acknowledgement of an epoch."""
+    conn.execute(
+        text(
+            "INSERT INTO epoch_ack (event_id, stn, ep, account_id, why, salt)"
+            " VALUES (:event_id, :stn, :ep, :account_id, :why, :salt)"
+        ),
+        {"event_id": event_id, "stn": stn, "ep": ep, "account_id": account_id, "why": why, "salt": salt},
+    )
+
+
+def _request(row: Row[tuple[object, ...]]) -> KeyRequest:
+    public = PublicKey(cast(Alg, row.alg), bytes(row.public_key))
+    return KeyRequest(row.kid, row.stn, public, row.proof, row.account_id, bytes(row.event_id))
+
+
 def _station(row: Row[tuple[object, ...]]) -> Station:
     return Station(row.stn, row.name, row.agency, row.industry, row.lat, row.lon, row.utc_offset_min)
 
 
 def _key(row: Row[tuple[object, ...]]) -> StationKey:
     public = PublicKey(cast(Alg, row.alg), bytes(row.public_key))
-    return StationKey(row.kid, row.stn, public, row.revoked)
+    return StationKey(row.kid, row.stn, public, row.revoked, row.suspect_from_idx)

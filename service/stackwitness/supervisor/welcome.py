@@ -40,9 +40,7 @@ def prepare_welcome(settings: Settings, database_url: str) -> Welcome | None:
         with unit_of_work(engine, "sw_review") as conn:
             flow.ensure_development_accounts(conn, signer, settings.mode)
             links = {role: flow.issue_link(conn, signer, role) for role in ("inspector", "regulator")}
-            tokens = {
-                name: flow.issue_token(conn, signer, name, act=flow.DEVELOPMENT) for name in OFFICERS
-            }
+            tokens = {name: flow.issue_token(conn, signer, name, act=flow.DEVELOPMENT) for name in OFFICERS}
     finally:
         engine.dispose()
     for name, token in tokens.items():

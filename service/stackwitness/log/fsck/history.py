@@ -14,6 +14,7 @@ from stackwitness.log.fsck.records import Records
 from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.signatures import Signatures
 from stackwitness.log.genesis import Genesis, parse_genesis
+from stackwitness.log.logkeys import LogKeys
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -25,6 +26,7 @@ class History:
     report: Report
     signatures: Signatures
     genesis: Genesis | None = None
+    log_keys: LogKeys | None = None
     keys: KeyRing = field(default_factory=KeyRing)
     place: int = -1  # the index of the entry in hand; what waits for the log takes those after its last
     stations: dict[str, StationHead] = field(default_factory=dict)
@@ -57,7 +59,7 @@ class History:
             )
             return genesis
         self.keys.take_genesis(idx, body)
-        self.genesis = genesis
+        self.genesis, self.log_keys = genesis, LogKeys(genesis)
         return genesis
 
     def _take_envelope(self, idx: int | None, envelope: Envelope, *, quarantined: bool) -> None:
@@ -95,6 +97,8 @@ class History:
             note = self.report.miss if error.code == "chain.gap" else self.report.tamper
             note(error.code, "event", name, f"the subject's chain breaks here: {error.message}", idx)
         self.subjects[event.subj] = (event.sseq, event.event_id)
+        if self.log_keys is not None:
+            self.log_keys.take(event)
         try:
             self.keys.take_event(self.place, event)
         except EmdiError as error:
