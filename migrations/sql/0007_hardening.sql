@@ -86,6 +86,8 @@ BEGIN
         ('flag_extension',   'flag_id',  'flag.extended'),
         ('review',           'flag_id',  'review.decision'),
         ('export',           'stn',      'export.made'),
+        ('head_daily',       'log',      'head.daily'),
+        ('custody',          'stn',      'evidence.viewed evidence.downloaded'),
         ('ddl_event',        'database', 'db.ddl'),
         ('catalog_baseline', 'database', 'catalog.baseline')
     ) AS v (place, subject, types) LOOP
@@ -135,6 +137,7 @@ BEGIN
         ('gap',             'stn IN (SELECT stn FROM station)', NULL),
         ('station_head',    'stn IN (SELECT stn FROM station)', NULL),
         ('detection_state', 'stn IN (SELECT stn FROM station)', NULL),
+        ('custody',         'stn IN (SELECT stn FROM station)', NULL),
         ('flag',            'stn IN (SELECT stn FROM station)', NULL),
         ('flag_extension',  'flag_id IN (SELECT flag_id FROM flag)', NULL),
         ('review',          'flag_id IN (SELECT flag_id FROM flag)', NULL),
@@ -218,6 +221,9 @@ BEGIN
         ('quarantine',                    'is',  's',   '-',    '-',   's',    '-'),
         ('station_head',                  'isu', 's',   's',    's',   's',    's'),
         ('detection_state',               '-',   '-',   'isu',  '-',   's',    's'),
+        ('head_daily',                    '-',   'is',  '-',    '-',   's',    's'),
+        ('head_request',                  '-',   'sd',  '-',    '-',   'is',   '-'),
+        ('custody',                       '-',   '-',   '-',    'is',  's',    's'),
         ('flag',                          'is',  '-',   'is',   's',   's',    's'),
         ('flag_extension',                'is',  '-',   'is',   's',   's',    's'),
         ('review',                        's',   '-',   's',    'is',  's',    's'),
@@ -259,7 +265,7 @@ BEGIN
     END LOOP;
     GRANT EXECUTE ON FUNCTION log_prefix(integer, bigint), log_leaf(integer, bigint, bytea)
         TO sw_ingest, sw_seq, sw_detect, sw_review, sw_export, sw_read;
-    GRANT EXECUTE ON FUNCTION lock_stations(text[]) TO sw_ingest, sw_review;
+    GRANT EXECUTE ON FUNCTION lock_stations(text[]) TO sw_ingest, sw_detect, sw_review;
     GRANT EXECUTE ON FUNCTION make_month(date) TO sw_ingest, sw_detect;
     IF pg_has_role(current_user, 'stackwitness_owner', 'USAGE') THEN
         ALTER DEFAULT PRIVILEGES FOR ROLE stackwitness_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;

@@ -12,6 +12,7 @@ from emdi.policy import Policy, parse_policy
 from stackwitness import clock
 from stackwitness.log.disk import Disk
 from stackwitness.log.events import SubjectHead, append_event, lock_subject
+from stackwitness.log.heads import Heads
 from stackwitness.log.loop import LogLoop, ensure_genesis
 from stackwitness.log.reader import LogReader
 from stackwitness.log.signer import LogSigner, run_signer
@@ -47,7 +48,8 @@ class SmallLog:
         home = home or Disk(self.settings.signer_dir)
         signer = LocalSigner(LogSigner.open(home, disk, self.settings.log_origin))
         ensure_genesis(self.engine, self.settings, self.service_key, signer)
-        return LogLoop(self.engine, disk, signer)
+        heads = Heads(self.engine, disk, self.service_key, scheduled=False)
+        return LogLoop(self.engine, disk, signer, heads)
 
     @property
     def reader(self) -> LogReader:

@@ -12,6 +12,7 @@ from emdi.entry import KIND_EVENT, KIND_QUARANTINED, KIND_READING, MAGIC
 from emdi.note import parse_note
 from emdi.receipt import Receipt, format_receipt
 from emdi.tiles import TileReader
+from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound
 from stackwitness.log.queries import Place, find_places
 
@@ -82,6 +83,10 @@ class LogReader:
             self._keep(path, data)
         return data
 
+    def head_file(self, as_of: int) -> bytes:
+        """Return the lines of a daily head; raises FileNotFoundError."""
+        return (self._log_dir / "heads" / str(as_of)).read_bytes()
+
     def _keep(self, path: str, data: bytes) -> None:
         with self._lock:
             if path not in self._files:
@@ -114,7 +119,7 @@ class LogReader:
 
     def receipts(self, entry_ids: list[bytes]) -> dict[bytes, bytes]:
         """Return the receipts that exist, by id; all against one checkpoint."""
-        with self._engine.connect() as conn:
+        with unit_of_work(self._engine, "sw_read") as conn:
             places = find_places(conn, entry_ids, (KIND_READING, KIND_EVENT, KIND_QUARANTINED))
         if not places:
             return {}

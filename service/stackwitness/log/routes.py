@@ -2,16 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Engine
 
+from emdi.encoding import MAX_UINT, b64u_encode
 from emdi.errors import TileError
 from emdi.tiles import parse_tile_path
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound, Unprocessable
+from stackwitness.log import heads
 from stackwitness.log.genesis import Genesis, read_genesis
+from stackwitness.log.logkeys import read_log_keys
 from stackwitness.log.queries import is_stored
 from stackwitness.log.reader import LogReader
 
@@ -63,10 +66,68 @@ def get_tile(path: str, reader: Reader) -> Response:
     return Response(data, media_type="application/octet-stream", headers=FOREVER)
 
 
+class HeadView(BaseModel):
+    """Describe a head; its lines lie at `file`, the event that names it has the receipt of `event_id`."""
+
+    as_of: int
+    date: str
+    lines: int
+    root_b64u: str
+    occasion: str
+    event_id: str
+    file: str
+
+
+class HeadList(BaseModel):
+    """List heads, largest first; `next` is the `before` of the next page, null at the end."""
+
+    heads: list[HeadView]
+    next: int | None
+
+
+@router.get("/v1/heads")
+def list_heads(
+    engine: Database,
+    before: Annotated[int | None, Query(ge=0, le=MAX_UINT)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> HeadList:
+    """List the heads of the log: what the newest entry of every station and subject was."""
+    with unit_of_work(engine, "sw_read") as conn:
+        found = heads.list_heads(conn, before, limit + 1)
+    page = found[:limit]
+    return HeadList(
+        heads=[_head_view(head) for head in page], next=page[-1].as_of if len(found) > limit else None
+    )
+
+
+@router.get("/v1/heads/{date}")
+def get_head(date: str, engine: Database) -> HeadView:
+    """Describe the newest head made on a UTC date (YYYY-MM-DD)."""
+    if not heads.is_date(date):
+        raise Unprocessable("head.date", "A date is YYYY-MM-DD")
+    with unit_of_work(engine, "sw_read") as conn:
+        head = heads.find_of_date(conn, date)
+    if head is None:
+        raise NotFound("head.unknown", "No head was made on that date")
+    return _head_view(head)
+
+
+@router.get("/log/heads/{as_of}", response_class=PlainTextResponse)
+def get_head_file(as_of: Annotated[int, Path(ge=0, le=MAX_UINT)], reader: Reader) -> Response:
+    """Return the lines of the head over the first `as_of` entries (see docs/formats.md)."""
+    try:
+        data = reader.head_file(as_of)
+    except FileNotFoundError:
+        raise NotFound("head.unknown", "There is no head of this size") from None
+    return PlainTextResponse(data, headers=FOREVER)
+
+
 @router.get("/log/policy", response_class=PlainTextResponse)
 def get_policy(engine: Database) -> Response:
-    """Return the policy of leaf 0: the log's public key. A verifier keeps a copy of its own."""
-    return PlainTextResponse(_genesis(engine).policy, headers=NEVER)
+    """Return the policy of leaf 0 and the keys that came later. A verifier keeps a copy of its own."""
+    genesis = _genesis(engine)
+    with unit_of_work(engine, "sw_read") as conn:
+        return PlainTextResponse(read_log_keys(conn, genesis).policy_text(), headers=NEVER)
 
 
 @router.get("/log/genesis")
@@ -82,7 +143,7 @@ def get_receipt(env_id: str, reader: Reader, engine: Database) -> Response:
     receipt = reader.receipt(entry_id)
     if receipt is not None:
         return PlainTextResponse(receipt, headers=NEVER)
-    with unit_of_work(engine) as conn:
+    with unit_of_work(engine, "sw_ingest") as conn:
         stored = is_stored(conn, entry_id)
     if not stored:
         raise NotFound("receipt.unknown", "Nothing of this id is stored")
@@ -97,6 +158,18 @@ def get_receipts(wanted: ReceiptsWanted, reader: Reader) -> ReceiptsFound:
     return ReceiptsFound(receipts={env_id: texts.get(env_id) for env_id in wanted.env_ids})
 
 
+def _head_view(head: heads.DailyHead) -> HeadView:
+    return HeadView(
+        as_of=head.as_of,
+        date=head.date,
+        lines=head.lines,
+        root_b64u=b64u_encode(head.root),
+        occasion=head.occasion,
+        event_id=head.event_id.hex(),
+        file=f"/log/{head.path}",
+    )
+
+
 def _entry_id(text: str) -> bytes:
     if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
         raise Unprocessable("receipt.id", "An id is 64 lowercase hex digits")
@@ -104,7 +177,7 @@ def _entry_id(text: str) -> bytes:
 
 
 def _genesis(engine: Engine) -> Genesis:
-    with unit_of_work(engine) as conn:
+    with unit_of_work(engine, "sw_read") as conn:
         genesis = read_genesis(conn)
     if genesis is None:
         raise NotFound("log.empty", "The log has no leaf yet")
