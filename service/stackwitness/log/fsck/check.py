@@ -94,7 +94,7 @@ class _Check:
         self.projection.close()
         self.history.records.compare(self.conn, self.report)
         self._check_caches()
-        check_guards(self.conn, self.report)
+        check_guards(self.conn, self.report, self.history.records)
         check_detection(self.conn, self.report)
         for table, key in rows.read_orphans(self.conn):
             text = "the row has neither a log entry nor a place in the queue"

@@ -3,6 +3,7 @@
 The file `log.token` in the signer's folder names the keys in use by their labels, one a line.
 """
 
+import contextlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+from pkcs11.types import SignMixin
 from pkcs11.util.ec import encode_named_curve_parameters
 
 from emdi.encoding import b64_encode
@@ -26,7 +28,7 @@ POINT_PREFIX = b"\x04\x20"  # EC_POINT is a DER octet string of 32 bytes
 class TokenSigner:
     """A note signer (kind 1) whose private half stays in the token."""
 
-    def __init__(self, name: str, private: pkcs11.PrivateKey, public: bytes) -> None:
+    def __init__(self, name: str, private: SignMixin, public: bytes) -> None:
         check_name(name)
         self._private = private
         self.verifier = VerifierKey(name, KIND_ED25519, public)
@@ -63,6 +65,7 @@ class TokenKeys:
 
     def load(self) -> tuple[LineSigner, ...]:
         """Return the key in use, and its successor; raises LogKeyInvalid, SignerUnavailable."""
+        self._close()  # after a failure the old session may be dead
         return tuple(self._find(label) for label in self._labels())
 
     def mark(self) -> object:
@@ -90,8 +93,17 @@ class TokenKeys:
         if self._session is None:
             with token_errors():
                 token = pkcs11.lib(str(self._module)).get_token(token_label=self._token)
-                self._session = token.open(user_pin=self._pin, rw=True)
+                try:
+                    self._session = token.open(user_pin=self._pin, rw=True)
+                except pkcs11.UserAlreadyLoggedIn:  # a login holds for all sessions of a process
+                    self._session = token.open(rw=True)
         return self._session
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            with contextlib.suppress(pkcs11.PKCS11Error):
+                session.close()
 
     def _generate(self, origin: str) -> str:
         label, curve = f"{origin} {secrets.token_hex(4)}", encode_named_curve_parameters(ED25519)
@@ -114,11 +126,7 @@ class TokenKeys:
             private = session.get_key(object_class=ObjectClass.PRIVATE_KEY, label=label)
             public = session.get_key(object_class=ObjectClass.PUBLIC_KEY, label=label)
             point: bytes = public[Attribute.EC_POINT]
-        if (
-            len(point) != 34
-            or not point.startswith(POINT_PREFIX)
-            or not isinstance(private, pkcs11.PrivateKey)
-        ):
+        if len(point) != 34 or not point.startswith(POINT_PREFIX) or not isinstance(private, SignMixin):
             raise LogKeyInvalid(f"{label!r} in the token is no Ed25519 key")
         return TokenSigner(label.rpartition(" ")[0], private, point[2:])
 

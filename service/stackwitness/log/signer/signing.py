@@ -81,7 +81,11 @@ class LogSigner:
                 return last.note
         boundary, hashes = extend(self._log, last, size, root)
         text = Checkpoint(self._origin, size, root).text()
-        note = format_note(text, [signer.sign(text) for signer in self._signers])
+        try:
+            note = format_note(text, [signer.sign(text) for signer in self._signers])
+        except SignerUnavailable:
+            self._mark = None  # a token that lost its session gets a new one
+            raise
         self._keep(SignerState(note, size, root, boundary, hashes))
         return note
 
@@ -93,12 +97,11 @@ class LogSigner:
         """
         if len(self._signers) < 2:
             raise SignerRefused("signer.no_next", "there is no next key; make one first")
-        published = self._log.read("checkpoint")
+        published = self._log.read("checkpoint") if (self._log.root / "checkpoint").exists() else b""
         for note in (self._state.note, published):
-            if not has_signatures(note, self._verifiers, more=True):
-                raise SignerRefused(
-                    "signer.no_overlap", "no checkpoint with both signatures is published yet"
-                )
+            if not note or not has_signatures(note, self._verifiers, more=True):
+                why = "no checkpoint with both signatures is published yet"
+                raise SignerRefused("signer.no_overlap", why)
         self._keys.retire()
         self._read_keys()
         return self.vkey
