@@ -1,87 +1,74 @@
-"""The database's own guards, against the schema: whoever means to edit evidence switches them off first.
+"""The database's own guards, against the catalog as it was signed: whoever means to edit evidence switches them
+off first.
 
-Friction, not proof: guards put back in time are not missed here, what was edited meanwhile is.
+Friction, not proof: guards put back in time are not missed here; what was edited meanwhile is, and the change of
+the schema itself was signed by then.
 """
-
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from stackwitness.db.migrate import migrations_dir
+from stackwitness.db.catalog import compare_catalogs, hash_catalog, read_catalog
+from stackwitness.db.migrate import current_revision
+from stackwitness.log.fsck.records import Records
 from stackwitness.log.fsck.report import Report
 
-APPEND_ONLY = [
-    "event",
-    "station",
-    "channel",
-    "station_key",
-    "key_revocation",
-    "key_request",
-    "key_compromise",
-    "epoch",
-    "epoch_ack",
-    "gap",
-    "channel_limit",
-    "account",
-    "envelope",
-    "quarantine",
-    "flag",
-    "flag_extension",
-    "review",
-    "export",
-    "log_genesis",
-    "log_entry",
-    "log_head",
-]
-QUEUES = {"event": "queue_event", "envelope": "queue_envelope", "quarantine": "queue_quarantine"}
-QUEUES["log_genesis"] = "queue_genesis"
-FUNCTIONS = ["refuse_change", "log_prefix", *QUEUES.values()]
-# pg_trigger.tgtype: 1 per row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
-ROW, TABLE, INSERT = 1 | 2 | 8 | 16, 2 | 32, 4
+# Where to look for a thing that is no part of a table.
+PLACES = {
+    "function": "pg_proc",
+    "eventtrigger": "pg_event_trigger",
+    "role": "pg_roles",
+    "member": "pg_auth_members",
+    "grant schema": "pg_namespace",
+}
+WORDS = {"eventtrigger": "event trigger", "member": "membership", "integrity": "foreign key"}
+MOST = 300
 
 
-class Guard(NamedTuple):
-    """A trigger as it must be: function, tgtype, when it fires (A always, O not in replicas), no condition."""
+def check_guards(conn: sa.Connection, report: Report, records: Records) -> None:
+    """Name each guard, right or definition that is gone, new or changed since the catalog was signed."""
+    baselines = records.tables["catalog_baseline"]
+    if not baselines:  # a log from before there were baselines: the log process signs one when it starts
+        return
+    revision = current_revision(conn) or "none"
+    wanted = baselines.get(revision)
+    if wanted is None:
+        text = f"the schema stands at {revision}, whose catalog nobody signed"
+        report.miss("catalog.unsigned", "alembic_version", revision, text)
+        return
+    present = read_catalog(conn)
+    if hash_catalog(present) == wanted.columns["sha256"]:
+        return
+    signed = read_signed(conn, revision)
+    if hash_catalog(signed) != wanted.columns["sha256"]:
+        text = "the catalog is not the one that was signed, and the signed one is lost"
+        report.tamper("catalog.changed", "catalog_baseline", revision, text, wanted.idx)
+        return
+    for kind, name, old, new in compare_catalogs(signed, present):
+        table = PLACES.get(kind, name.partition("/")[0].partition(".")[0])
+        code, text = describe(kind, name, old, new)
+        report.tamper(code, table, name, text, wanted.idx)
 
-    function: str
-    kind: int
-    enabled: str
-    unconditional: bool = True
+
+def read_signed(conn: sa.Connection, revision: str) -> list[str]:
+    """Return the lines kept of a signed catalog."""
+    query = sa.text("SELECT lines FROM catalog_baseline WHERE revision = :revision")
+    return str(conn.scalar(query, {"revision": revision}) or "").splitlines()
 
 
-def expected_guards() -> dict[tuple[str, str], Guard]:
-    """Return (table, trigger) -> what the schema made."""
-    guards = {(table, name): Guard(name, INSERT, "O") for table, name in QUEUES.items()}
-    for table in APPEND_ONLY:
-        guards[table, "append_only_row"] = Guard("refuse_change", ROW, "A")
-        guards[table, "append_only_table"] = Guard("refuse_change", TABLE, "A")
-    return guards
-
-
-def check_guards(conn: sa.Connection, report: Report) -> None:
-    """Name each guard that is gone, switched off or changed."""
-    expected = expected_guards()
-    rows = conn.execute(
-        sa.text(
-            "SELECT c.relname AS place, t.tgname AS name, p.proname, t.tgtype, t.tgenabled::text AS enabled,"
-            " t.tgqual IS NULL AS unconditional FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
-            " JOIN pg_proc p ON p.oid = t.tgfoid WHERE pg_table_is_visible(c.oid) AND NOT t.tgisinternal"
-        )
+def describe(kind: str, name: str, old: str | None, new: str | None) -> tuple[str, str]:
+    """Return (code, text) of one difference."""
+    thing = f"the {WORDS.get(kind, kind)} {name.partition('.')[2] if kind == 'trigger' else name}"
+    if new is None:
+        return f"{kind.replace(' ', '_')}.missing", f"{thing} is gone"
+    if old is None:
+        return f"{kind.replace(' ', '_')}.added", f"{thing} was added: {new[:MOST]}"
+    off = "enabled=D" in new.split() or (kind == "integrity" and new == "off")
+    text = (
+        f"{thing} is switched off"
+        if off
+        else f"{thing} was changed: signed {old[:MOST]!r}, now {new[:MOST]!r}"
     )
-    stored = {
-        (row.place, row.name): Guard(row.proname, row.tgtype, row.enabled, row.unconditional) for row in rows
-    }
-    for (table, name), guard in expected.items():
-        here = stored.get((table, name))
-        if here is None:
-            report.tamper("guard.missing", table, name, f"the trigger {name} is gone")
-        elif here != guard:
-            report.tamper("guard.changed", table, name, f"the trigger {name} is switched off or changed")
-    schema = (migrations_dir() / "sql" / "0001_schema.sql").read_text(encoding="utf-8")
-    query = "SELECT proname, prosrc FROM pg_proc WHERE proname = ANY(:names) AND pg_function_is_visible(oid)"
-    for row in conn.execute(sa.text(query), {"names": FUNCTIONS}):
-        if f"$${row.prosrc}$$" not in schema:
-            report.tamper("guard.function", "pg_proc", row.proname, f"the function {row.proname} was changed")
+    return f"{kind.replace(' ', '_')}.changed", text
 
 
 def check_detection(conn: sa.Connection, report: Report) -> None:

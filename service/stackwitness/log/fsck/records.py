@@ -38,6 +38,10 @@ QUERIES = {
     "text_zh, plot FROM flag_extension",
     "review": "SELECT review_id AS key, event_id, flag_id, account_id, decision, reason, salt, decided_at "
     "FROM review",
+    "ddl_seen": "SELECT seen_no::text AS key, event_id, at_ms, tag, identity, ddl_seen.role,"
+    " sha256(convert_to(statement, 'UTF8')) AS statement FROM ddl_seen JOIN ddl_event USING (seen_no)",
+    "catalog_baseline": "SELECT revision AS key, event_id, sha256, sha256(convert_to(lines, 'UTF8')) AS lines "
+    "FROM catalog_baseline",
     "export": "SELECT export_id AS key, event_id, stn, manifest_sha256 FROM export",
 }
 
@@ -229,6 +233,17 @@ def _export(event: Event) -> Rows:
     yield "export", data["export_id"], columns
 
 
+def _ddl(event: Event) -> Rows:
+    data = event.data
+    columns = {name: data[name] for name in ("at_ms", "tag", "identity", "role")}
+    yield "ddl_seen", str(data["seen_no"]), {**columns, "statement": take_sha256(data["statement_sha256"])}
+
+
+def _baseline(event: Event) -> Rows:
+    sha256 = take_sha256(event.data["sha256"])
+    yield "catalog_baseline", event.data["revision"], {"sha256": sha256, "lines": sha256}
+
+
 def number(value: Any) -> Any:
     """Return JSON's decimals as the doubles a column holds; anything else as it is."""
     return float(value) if isinstance(value, Decimal) else value
@@ -252,4 +267,6 @@ MAKERS: dict[str, Callable[[Event], Rows]] = {
     "flag.extended": _extension,
     "review.decision": _review,
     "export.made": _export,
+    "db.ddl": _ddl,
+    "catalog.baseline": _baseline,
 }
