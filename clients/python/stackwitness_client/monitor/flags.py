@@ -1,0 +1,102 @@
+"""Hold the flags the server lists against the flags the log raised: none hidden, none reworded."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from stackwitness_client.errors import ServerUnreachable
+from stackwitness_client.http import ServerLink
+from stackwitness_client.monitor.finding import Finding
+from stackwitness_client.monitor.projection import MERGE_DELAY_MS
+from stackwitness_client.monitor.state import State
+
+TIMES = ("from_at", "to_at")
+
+
+class FlagCheck:
+    """Compare the whole list of /v1/flags with flag.raised, flag.extended and review.decision."""
+
+    def __init__(self, link: ServerLink, state: State) -> None:
+        self._link = link
+        self._state = state
+        self.compared = 0
+
+    def run(self, now_ms: int) -> Iterator[Finding]:
+        """Yield flags never shown, shown otherwise, or shown without an entry; raise ServerError."""
+        turn = int(self._state.get("flag_turn", 0)) + 1
+        with self._state.transaction():
+            self._state.put("flag_turn", turn)
+        for shown in self._shown():
+            yield from self._compare(shown, turn, now_ms)
+        # Numbers of turns tell the rows not met this time, without a set of all flags in memory.
+        rows = self._state.db.execute(
+            "SELECT flag_id, raised_idx, shown FROM flag WHERE listed <> ?", (turn,)
+        )
+        for flag_id, idx, text in rows.fetchall():
+            stn = json.loads(text)["stn"]
+            says = f"station {stn}: flag {flag_id}, raised in entry {idx}, is not among the flags the server lists"
+            yield Finding(
+                "missing-flag", f"missing-flag:{flag_id}", says, (idx,), {"flag_id": flag_id, "stn": stn}
+            )
+
+    def _compare(self, shown: dict[str, Any], turn: int, now_ms: int) -> Iterator[Finding]:
+        self.compared += 1
+        flag_id = shown["flag_id"]
+        row = self._state.db.execute(
+            "SELECT shown, raised_idx, newest_idx, decision_idx FROM flag WHERE flag_id = ?", (flag_id,)
+        ).fetchone()
+        if row is None:
+            if shown["raised_ms"] < now_ms - MERGE_DELAY_MS:
+                says = f"station {shown['stn']}: the server lists flag {flag_id}, which no entry of the log raises"
+                yield Finding("unsigned", f"unsigned:flag:{flag_id}", says, (), _unsigned(shown))
+            return
+        with self._state.transaction():
+            self._state.db.execute("UPDATE flag SET listed = ? WHERE flag_id = ?", (turn, flag_id))
+        signed = json.loads(row[0])
+        roles = {"raised": row[1], "newest": row[2], "decision": row[3]}
+        for name, value in signed.items():
+            if shown[name] == value or self._may_be_newer(name, shown, signed, now_ms):
+                continue
+            places = {role: idx for role, idx in roles.items() if idx is not None}
+            says = f"flag {flag_id}: the log says {name} = {value!r}, the server shows {shown[name]!r}"
+            seen = {"flag_id": flag_id, "stn": signed["stn"], "field": name, "shown": shown[name]}
+            seen["roles"] = list(places)
+            yield Finding(
+                "flag", f"flag:{flag_id}:{name}:{shown[name]!r}", says, tuple(places.values()), seen
+            )
+
+    @staticmethod
+    def _may_be_newer(name: str, shown: dict[str, Any], signed: dict[str, Any], now_ms: int) -> bool:
+        """An extension or decision of the last minute may be shown before its entry is published."""
+        if name in ("to_at", "text_en", "text_zh"):
+            return bool(shown["to_at"] > signed["to_at"])
+        return name == "decision" and (shown["decided_ms"] or 0) > now_ms - MERGE_DELAY_MS
+
+    def _shown(self) -> Iterator[dict[str, Any]]:
+        query: dict[str, Any] = {"limit": 1000}
+        while True:
+            page = self._link.ask("GET", "/v1/flags", query=query).json()
+            try:
+                for flag in page["flags"]:
+                    shown = dict(flag)
+                    for name in TIMES:
+                        shown[name] = _ms(shown[name])
+                    shown["raised_ms"] = _ms(shown["raised_at"])
+                    shown["decided_ms"] = None if shown["decided_at"] is None else _ms(shown["decided_at"])
+                    yield shown
+                if page["next"] is None:
+                    return
+                query["after"] = page["next"]
+            except (KeyError, TypeError, ValueError) as error:
+                raise ServerUnreachable(f"the answer of /v1/flags has another shape: {error}") from error
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def _unsigned(shown: dict[str, Any]) -> dict[str, Any]:
+    """Put a flag into the members of an "unsigned" proof."""
+    flag = {"value": f"flag {shown['flag_id']}", "status": str(shown["verdict"])}
+    return {"stn": shown["stn"], "channel": "flags", "at_ms": shown["raised_ms"], "shown": flag}

@@ -1,0 +1,212 @@
+"""The monitor: one turn after another over one log, with a mirror, a memory and alarms of its own."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emdi.checkpoint import open_checkpoint
+from emdi.errors import EmdiError
+from emdi.policy import Policy
+from emdi.proof_check import STALE_MS
+from emdi.proof_file import EXIT_CODES, ProofFile
+from stackwitness_client.errors import ClientError, ServerError, ServerRefused
+from stackwitness_client.http import ServerLink
+from stackwitness_client.monitor.alarms import Alarm, AlarmBook
+from stackwitness_client.monitor.catalog import check_catalog
+from stackwitness_client.monitor.finding import Finding
+from stackwitness_client.monitor.flags import FlagCheck
+from stackwitness_client.monitor.heads import check_heads
+from stackwitness_client.monitor.mirror import Mirror
+from stackwitness_client.monitor.projection import ProjectionCheck
+from stackwitness_client.monitor.replay import MAX_PER_TYPE
+from stackwitness_client.monitor.source import HttpSource
+from stackwitness_client.monitor.state import Seen, State
+from stackwitness_client.monitor.sync import Refused, Sync, prove
+
+UNREACHABLE = 3
+POLICY_NOT_MET = 4
+GRAVEST = (1, 4, 2, 3)
+SILENCE_MS = 26 * 3_600_000  # without witnesses: the daily head alone makes an entry a day
+
+
+@dataclass
+class Turn:
+    """What one turn did: the exit code it stands for, new alarms, and what could not be checked."""
+
+    size: int = 0
+    entries: int = 0
+    readings: int = 0
+    flags: int = 0
+    ended_ms: int = 0
+    codes: set[int] = field(default_factory=set)
+    raised: list[tuple[Alarm, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """Return the gravest code."""
+        return next((code for code in GRAVEST if code in self.codes), 0)
+
+
+def wall_ms() -> int:
+    """Return the clock of this machine in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Monitor:
+    """Watch one log from outside. `home` is a folder of its own; nothing here touches the server's database.
+
+    With a token of the role auditor it also compares what the server shows with what the log signs.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        link: ServerLink,
+        policy: Policy,
+        *,
+        api: bool = False,
+        now_ms: Callable[[], int] = wall_ms,
+        rng: random.Random | None = None,
+        progress: Callable[[int, int], None] = lambda at, size: None,
+        new_requests: int = 200,
+        sample_requests: int = 20,
+    ) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self.home = home
+        self.state = State(home / "state.db")
+        self.mirror = Mirror(home / "mirror")
+        self.alarms = AlarmBook(home / "alarms", self.state)
+        self.last = Turn()
+        self._link = link
+        self._source = HttpSource(link)
+        self._policy = policy
+        self._api = api
+        self._now_ms = now_ms
+        self._random = rng or random.SystemRandom()
+        self._sync = Sync(self._source, self.state, self.mirror, now_ms, progress)
+        self._budget = (new_requests, sample_requests)
+
+    def close(self) -> None:
+        """Close the state."""
+        self.state.close()
+
+    def turn(self) -> Turn:
+        """Do everything once; whatever is wrong with the log becomes an alarm, not an error."""
+        turn = Turn()
+        try:
+            self._follow(turn)
+            newest = self.state.newest()
+            if newest is not None and self.state.replayed == newest.tree.size:
+                self._check_rest(turn, newest)
+        except Refused as refused:
+            self._write(turn, refused.key, refused.proof)
+        except FileNotFoundError as error:
+            says = f"the log does not serve {error}, which its checkpoint covers"
+            self._write(turn, f"missing:{error}", self._observation("missing", says))
+        except ServerError as error:
+            turn.codes.add(UNREACHABLE)
+            turn.notes.append(f"not reached: {error}")
+            self._check_silence(turn)
+        except ClientError as error:
+            turn.codes.add(UNREACHABLE)
+            turn.notes.append(str(error))
+        turn.codes |= {EXIT_CODES[alarm.type] for alarm in self.alarms.standing()}
+        turn.ended_ms = self._now_ms()
+        self.last = turn
+        return turn
+
+    # The log ------------------------------------------------------------------------------------------
+    def _follow(self, turn: Turn) -> None:
+        asked_ms = self._now_ms()
+        note = self._source.read("checkpoint")
+        got_ms = self._now_ms()
+        try:
+            tree, verified = open_checkpoint(note, self._policy)
+        except EmdiError as error:
+            says = f"the checkpoint served is not one the policy accepts: {error}"
+            proof = self._observation("policy", says, note=note.decode("utf-8", "replace")[:8192])
+            raise Refused("policy", proof) from None
+        self.alarms.end("policy")
+        if self.state.get("origin", tree.origin) != tree.origin:
+            raise ClientError(
+                "monitor.origin",
+                f"this home follows {self.state.get('origin')}, the URL now serves {tree.origin}: give it a home of its own",
+            )
+        with self.state.transaction():
+            self.state.put("origin", tree.origin)
+        times_ms = [time_s * 1000 for time_s in verified.times_s if time_s]
+        first_ms, last_ms = min(times_ms, default=got_ms), max(times_ms, default=asked_ms)
+        turn.entries = self._sync.follow(tree, note, first_ms, last_ms)
+        turn.size = tree.size
+        self._check_fresh(turn, note, max(times_ms, default=None))
+
+    def _check_fresh(self, turn: Turn, note: bytes, cosigned_ms: int | None) -> None:
+        """A log that lives has its checkpoint cosigned every ten minutes; one that shows an old one hides news."""
+        now_ms = self._now_ms()
+        if self.state.get("frozen_idx") is not None:
+            return
+        if cosigned_ms is None:
+            turn.notes.append("freshness not checked: no witness cosigned the checkpoint")
+        elif now_ms - cosigned_ms > STALE_MS:
+            says = f"the checkpoint served was cosigned {(now_ms - cosigned_ms) // 60_000} minutes ago"
+            self._write(turn, "stale", self._observation("stale", says, (note,), now_ms=now_ms))
+            return
+        self.alarms.end("stale")
+
+    def _check_silence(self, turn: Turn) -> None:
+        newest, now_ms = self.state.newest(), self._now_ms()
+        if newest is not None and now_ms - newest.last_ms > STALE_MS:
+            says = f"no answer and no newer checkpoint for {(now_ms - newest.last_ms) // 60_000} minutes"
+            seen_ms = [newest.last_ms]
+            self._write(
+                turn,
+                "stale",
+                self._observation("stale", says, (newest.note,), now_ms=now_ms, seen_ms=seen_ms),
+            )
+
+    # What stands on the log ---------------------------------------------------------------------------
+    def _check_rest(self, turn: Turn, newest: Seen) -> None:
+        self._raise(turn, newest, check_heads(self.state, self._source, self.mirror))
+        if not self._api:
+            turn.notes.append("readings, flags and catalog not checked: no token")
+            return
+        now_ms = self._now_ms()
+        projection = ProjectionCheck(self._link, self.state, self.mirror, self._random)
+        flags = FlagCheck(self._link, self.state)
+        new, sample = self._budget
+        checks: tuple[tuple[str, Iterator[Finding]], ...] = (
+            ("readings", projection.run(now_ms, new_requests=new, sample_requests=sample)),
+            ("flags", flags.run(now_ms)),
+            ("catalog", check_catalog(self._link, self.state)),
+        )
+        for name, findings in checks:
+            try:
+                self._raise(turn, newest, findings)
+            except ServerRefused as error:
+                turn.notes.append(f"{name} not checked: {error}")
+                turn.codes.add(2)
+        turn.readings, turn.flags = projection.compared, flags.compared
+
+    def _raise(self, turn: Turn, newest: Seen, findings: Iterator[Finding]) -> None:
+        """Keep findings, then write the alarm of each one that waits, with its proof from the mirror."""
+        for finding in findings:
+            if self.state.count_of(finding.type) < MAX_PER_TYPE:
+                with self.state.transaction():
+                    self.state.find(finding)
+            else:
+                turn.codes.add(EXIT_CODES[finding.type])
+        for finding in self.state.pending():
+            proof = prove(finding, newest, self.state, self.mirror, self._now_ms())
+            self._write(turn, finding.key, proof)
+
+    def _observation(self, kind: str, says: str, notes: tuple[bytes, ...] = (), **seen: object) -> ProofFile:
+        return ProofFile(kind, says, self._now_ms(), notes, (), None, {"why": says, **seen})
+
+    def _write(self, turn: Turn, key: str, proof: ProofFile) -> None:
+        turn.codes.add(proof.exit_code)
+        alarm = self.alarms.write(key, proof)
+        if alarm is not None:
+            turn.raised.append((alarm, proof.says))
