@@ -4,17 +4,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 
 from emdi.checkpoint import parse_checkpoint
 from emdi.errors import EmdiError
 from emdi.note import parse_note
 from stackwitness import telemetry
+from stackwitness.accounts.domain import Account
+from stackwitness.accounts.routes import require
 from stackwitness.clock import now_ms
+from stackwitness.db.catalog import hash_catalog, read_catalog
 from stackwitness.db.health import Health, read_health
-from stackwitness.db.migrate import newest_revision
+from stackwitness.db.migrate import current_revision, newest_revision
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import DatabaseUnavailable, StackwitnessError, Unavailable
-from stackwitness.log.status import read_alarm
+from stackwitness.log.status import read_alarm, read_warnings
 from stackwitness.wiring import Wiring, get_wiring
 
 # A leaf that waits longer than this for its checkpoint means that the log or the signer stands still.
@@ -58,7 +62,33 @@ def readyz(wiring: Annotated[Wiring, Depends(get_wiring)]) -> dict[str, Any]:
             detail=f"checkpoint of {size}, oldest leaf waits {waiting_ms} ms",
             alarm=read_alarm(wiring.settings.home),
         )
-    return {"state": "ready", "schema": health.revision, "pending": health.pending, "checkpoint_size": size}
+    return {
+        "state": "ready",
+        "schema": health.revision,
+        "pending": health.pending,
+        "checkpoint_size": size,
+        "warnings": [warning._asdict() for warning in read_warnings(wiring.settings.home)],
+    }
+
+
+class CatalogView(BaseModel):
+    """The catalog's fingerprint: SHA-256 (hex) over the lines, each ended by a line feed."""
+
+    revision: str | None
+    sha256: str
+    lines: list[str]
+
+
+@router.get("/v1/catalog")
+def read_fingerprint(
+    account: Annotated[Account, Depends(require("auditor", "regulator"))],
+    wiring: Annotated[Wiring, Depends(get_wiring)],
+) -> CatalogView:
+    """Return every guard, right and definition of the schema, to compare with event `catalog.baseline`."""
+    with unit_of_work(wiring.engine, "sw_read") as conn:
+        lines = read_catalog(conn)
+        revision = current_revision(conn)
+    return CatalogView(revision=revision, sha256=hash_catalog(lines).hex(), lines=lines)
 
 
 @router.get("/metrics")
@@ -73,6 +103,10 @@ def metrics(wiring: Annotated[Wiring, Depends(get_wiring)]) -> Response:
         telemetry.LOG_SIZE.set(float("nan"))
     telemetry.CHECKPOINT_SIZE.set(checkpoint_size(wiring))
     telemetry.LOG_ALARM.set(read_alarm(wiring.settings.home) is not None)
+    warned = [warning.code for warning in read_warnings(wiring.settings.home)]
+    telemetry.QUORUM_MISSING.set("log.quorum" in warned)
+    telemetry.WITNESSES_MISSING.set(warned.count("log.witness"))
+    telemetry.ANCHORS_MISSING.set(warned.count("log.anchor"))
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -48,6 +48,13 @@ class Settings(BaseSettings):
     integrate_ms: int = Field(250, gt=0, description="pause between two integrations of pending leaves")
     checkpoint_ms: int = Field(1000, gt=0, description="pause between two checkpoints")
     pending_limit: int = Field(4096, gt=0, description="unsequenced leaves above which ingest answers 503")
+    policy_file: Path | None = Field(
+        None, description="policy that names this log and its witnesses; the policy logged last when unset"
+    )
+    require_quorum: bool = Field(
+        False, description="publish nothing the policy's quorum of witnesses has not cosigned (fail closed)"
+    )
+    witness_timeout_ms: int = Field(1000, gt=0, description="how long a checkpoint waits for its witnesses")
     log_json: bool = Field(False, description="write logs as JSON lines")
     signer_user: str | None = Field(
         None, description="OS user of the signer when root starts it; `daemon` when unset, where there is one"

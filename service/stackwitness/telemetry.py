@@ -20,6 +20,9 @@ SECONDS = Histogram(
 PENDING = Gauge("stackwitness_pending_leaves", "Leaves that wait for the log")
 LOG_SIZE = Gauge("stackwitness_log_size", "Leaves the log has given a place")
 LOG_ALARM = Gauge("stackwitness_log_alarm", "1 while the log process says that it cannot go on")
+QUORUM_MISSING = Gauge("stackwitness_quorum_missing", "1 while the checkpoint lacks its quorum of witnesses")
+WITNESSES_MISSING = Gauge("stackwitness_witnesses_missing", "Witnesses that did not cosign the checkpoint")
+ANCHORS_MISSING = Gauge("stackwitness_anchors_missing", "Time-stamp authorities that did not answer last")
 CHECKPOINT_SIZE = Gauge("stackwitness_checkpoint_size", "Leaves under the published checkpoint")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})

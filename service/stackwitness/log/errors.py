@@ -35,6 +35,20 @@ class LogKeyInvalid(LogUnavailable):
         super().__init__("log.key", "A key of the log cannot be used", detail=detail, **extra)
 
 
+class PolicyUnusable(LogUnavailable):
+    """The policy file cannot be read, or is of another log."""
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__("log.policy", "The policy file cannot be used", detail=detail, **extra)
+
+
+class QuorumMissing(LogUnavailable):
+    """Too few witnesses cosigned, and the settings ask for all the policy asks for: nothing is published."""
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__("log.quorum", "The quorum of witnesses is missing", detail=detail, **extra)
+
+
 class SignerRefused(LogUnavailable):
     """The signer says no; `code` says why, and asking again will not help."""
 

@@ -15,20 +15,22 @@ from emdi.note import parse_note
 from stackwitness import clock
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import StackwitnessError
+from stackwitness.log.announcing import Announcer
 from stackwitness.log.disk import Disk, lock_file
-from stackwitness.log.errors import LogCorrupt, LogForked, LogKeyInvalid, SignerRefused
+from stackwitness.log.errors import LogCorrupt, LogForked, LogKeyInvalid, PolicyUnusable, SignerRefused
 from stackwitness.log.genesis import make_genesis, read_genesis, store_genesis
 from stackwitness.log.heads import Heads
 from stackwitness.log.logkeys import read_log_keys
 from stackwitness.log.notekeys import load_export_key
+from stackwitness.log.policies import take_policy
 from stackwitness.log.publisher import Publisher
 from stackwitness.log.sequencer import BATCH, LogHead, Sequencer, lock_log, read_head, read_root
 from stackwitness.log.signer.client import SignerClient
 from stackwitness.log.status import STATUS_FILE, StatusFile
 from stackwitness.log.stopping import stop_on_signals
+from stackwitness.log.watching import watch_database
 from stackwitness.settings import Settings
 
-REPUBLISH_MS = 10 * 60_000
 RETRY_MS = 1_000
 REFUSED_RETRY_MS = 15_000
 log = structlog.get_logger("log")
@@ -73,13 +75,11 @@ class LogLoop:
     ) -> None:
         self._engine = engine
         self._heads = heads
-        self._disk = disk
         self._signer = signer
         self._sequencer = Sequencer(engine, disk)
         self._publisher = Publisher(disk)
+        self.announcer = Announcer(disk)
         self._checked = False
-        self._published_ms = 0
-        self._published = b""
 
     def check_signed(self) -> None:
         """Refuse a database that is not the one last signed: an older copy, or another history
@@ -111,8 +111,8 @@ class LogLoop:
     def publish(self) -> LogHead:
         """Bring disk and checkpoint up to the sequenced log; return what is now published.
 
-        Order: bundles and tiles durable, then the signature, then the checkpoint, then heads that are due. Raises OSError,
-        StackwitnessError.
+        Order: bundles and tiles durable, the signature, the witnesses, the checkpoint, then heads that are due.
+        Raises OSError, StackwitnessError.
         """
         if not self._checked:
             self.check_signed()
@@ -126,10 +126,7 @@ class LogLoop:
         except StackwitnessError:
             self._checked = False
             raise
-        now_ms = clock.now_ms()
-        if note != self._published or now_ms - self._published_ms >= REPUBLISH_MS:
-            self._disk.write("checkpoint", note)
-            self._published, self._published_ms = note, now_ms
+        self.announcer.announce(note, head.size)
         if self._heads is not None:
             self._heads.make_due(head.size)
         return head
@@ -180,9 +177,23 @@ def run_log(wiring: LogWiring, stop: threading.Event | None = None) -> None:
         signer = SignerClient(settings.signer_socket)
         disk = Disk(settings.log_dir)
         loop = LogLoop(wiring.engine, disk, signer, Heads(wiring.engine, disk, wiring.service_key))
-        turns = Turns(loop, lambda: ensure_genesis(wiring.engine, settings, wiring.service_key, signer))
+        turns = Turns(
+            loop,
+            lambda: start_log(wiring, loop, signer),
+            lambda: watch_database(wiring.engine, wiring.service_key),
+        )
         while not stop.is_set():
             stop.wait(turns.take(settings, status) / 1000)
+        loop.announcer.close()
+
+
+def start_log(wiring: LogWiring, loop: LogLoop, signer: CheckpointSigner) -> None:
+    """Make sure of leaf 0, and follow the policy in force."""
+    settings = wiring.settings
+    ensure_genesis(wiring.engine, settings, wiring.service_key, signer)
+    policy = take_policy(wiring.engine, wiring.service_key, signer.vkey(), settings.policy_file)
+    timeout_s = settings.witness_timeout_ms / 1000
+    loop.announcer.follow(policy, timeout_s, require_quorum=settings.require_quorum)
 
 
 class Turns:
@@ -190,9 +201,12 @@ class Turns:
     sequenced until a checkpoint is out again, so that the queue fills and ingest learns of it.
     """
 
-    def __init__(self, loop: LogLoop, start: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: LogLoop, start: Callable[[], None], watch: Callable[[], object] = lambda: None
+    ) -> None:
         self._loop = loop
         self._start = start
+        self._watch = watch
         self._started = False
         self._blocked = False
         self._published_ms = 0
@@ -204,12 +218,13 @@ class Turns:
                 self._start()
                 self._started = True
             if not self._blocked:
+                self._watch()
                 self._loop.sequence()
             # abs: a clock set back must not hold up checkpoints
             if self._blocked or abs(clock.now_ms() - self._published_ms) >= settings.checkpoint_ms:
                 head = self._loop.publish()
                 self._published_ms, self._blocked = clock.now_ms(), False
-                status.clear(head.size)
+                status.clear(head.size, self._loop.announcer.warnings)
         except (OSError, EmdiError, StackwitnessError, sa.exc.SQLAlchemyError) as error:
             self._blocked = self._started
             status.alarm(error)
@@ -221,6 +236,6 @@ def retry_pause_ms(error: Exception) -> int:
     """Return how long to wait after an error: longer when only a person can help."""
     return (
         REFUSED_RETRY_MS
-        if isinstance(error, LogCorrupt | LogForked | LogKeyInvalid | SignerRefused)
+        if isinstance(error, LogCorrupt | LogForked | LogKeyInvalid | PolicyUnusable | SignerRefused)
         else RETRY_MS
     )

@@ -14,7 +14,7 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound, Unprocessable
 from stackwitness.log import heads
 from stackwitness.log.genesis import Genesis, read_genesis
-from stackwitness.log.logkeys import read_log_keys
+from stackwitness.log.policies import read_policy
 from stackwitness.log.queries import is_stored
 from stackwitness.log.reader import LogReader
 
@@ -124,10 +124,12 @@ def get_head_file(as_of: Annotated[int, Path(ge=0, le=MAX_UINT)], reader: Reader
 
 @router.get("/log/policy", response_class=PlainTextResponse)
 def get_policy(engine: Database) -> Response:
-    """Return the policy of leaf 0 and the keys that came later. A verifier keeps a copy of its own."""
-    genesis = _genesis(engine)
+    """Return the policy in force: the log's keys, its witnesses. A verifier keeps a copy of its own."""
     with unit_of_work(engine, "sw_read") as conn:
-        return PlainTextResponse(read_log_keys(conn, genesis).policy_text(), headers=NEVER)
+        policy = read_policy(conn)
+    if policy is None:
+        raise NotFound("log.empty", "The log has no leaf yet")
+    return PlainTextResponse(policy, headers=NEVER)
 
 
 @router.get("/log/genesis")
