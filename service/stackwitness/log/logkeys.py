@@ -35,8 +35,19 @@ class LogKeys:
 
     def policy_text(self) -> str:
         """Return the policy of leaf 0 with a line for each later key."""
-        first, _, rest = self.policy.partition("\n")
-        return "\n".join([first, *(f"log {vkey}" for vkey in self.vkeys[1:]), rest])
+        text = self.policy
+        for vkey in self.vkeys[1:]:
+            text = add_log_line(text, vkey)
+        return text
+
+
+def add_log_line(policy: str, vkey: str) -> str:
+    """Return a policy text that names one more key of the log, behind those it names already."""
+    lines = policy.split("\n")
+    last = max((n for n, line in enumerate(lines) if line.split()[:1] == ["log"]), default=-1)
+    text = "\n".join([*lines[: last + 1], f"log {vkey}", *lines[last + 1 :]])
+    parse_policy(text)
+    return text
 
 
 def read_log_keys(conn: sa.Connection, genesis: Genesis | None = None) -> LogKeys:

@@ -3,6 +3,7 @@
 Nothing is taken back: checkpoints of the past keep the signatures they were published with.
 """
 
+import hashlib
 import subprocess
 from collections.abc import Mapping
 
@@ -11,8 +12,9 @@ import sqlalchemy as sa
 from emdi.keys import Signer
 from stackwitness.db.unit import unit_of_work
 from stackwitness.log.errors import LogForked, SignerRefused
-from stackwitness.log.events import append_event
-from stackwitness.log.logkeys import LOG_KEY, read_log_keys
+from stackwitness.log.events import append_event, lock_subject
+from stackwitness.log.logkeys import LOG_KEY, add_log_line, read_log_keys
+from stackwitness.log.policies import CHANGED, SUBJECT, read_policy
 from stackwitness.log.signer.options import ServiceSettings, passed_on, signer_command
 from stackwitness.log.signer.user import default_user
 
@@ -30,15 +32,19 @@ def add_key(
     """
     old, new = run_action(settings, "next-key", environment).split()
     with unit_of_work(engine, "sw_seq") as conn:
+        lock_subject(conn, SUBJECT)
         keys = read_log_keys(conn)
-        if new not in keys.vkeys:
-            if old != keys.vkeys[-1]:
-                raise LogForked("the signer's key is not the one this log's leaf 0 and events lead to")
-            append_event(
-                conn, service_key, typ=LOG_KEY, subj="log", act=act, data={"vkey_old": old, "vkey_new": new}
-            )
-            keys.vkeys.append(new)
-        return keys.policy_text()
+        text = read_policy(conn) or keys.policy
+        if new in keys.vkeys:
+            return text
+        if old != keys.vkeys[-1]:
+            raise LogForked("the signer's key is not the one this log's leaf 0 and events lead to")
+        data = {"vkey_old": old, "vkey_new": new}
+        append_event(conn, service_key, typ=LOG_KEY, subj=SUBJECT, act=act, data=data)
+        text = add_log_line(text, new)
+        change = {"policy": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        append_event(conn, service_key, typ=CHANGED, subj=SUBJECT, act=act, data=change)
+        return text
 
 
 def retire_key(settings: ServiceSettings, environment: Mapping[str, str]) -> str:
