@@ -1,0 +1,115 @@
+"""Run the rebuild for a person or a script."""
+
+import json
+import shutil
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from emdi.errors import EmdiError
+from emdi.keys import Signer
+from emdi.policy import Policy, parse_policy
+from stackwitness.errors import StackwitnessError
+from stackwitness.log.disk import Disk
+from stackwitness.log.errors import LogCorrupt
+from stackwitness.log.rebuild.flow import NOT_IN_THE_LOG, Rebuilt, rebuild
+from stackwitness.log.rebuild.source import open_source
+from stackwitness.log.signer import SignerClient
+from stackwitness.settings import Settings
+
+
+def run_rebuild(
+    engine: sa.Engine,
+    settings: Settings,
+    service_key: Signer,
+    place: str,
+    policy_file: Path | None,
+    *,
+    as_json: bool = False,
+) -> int:
+    """Verify the log at `place`, rebuild the database from it, print what was changed.
+
+    Returns 0 when nothing differed, 1 when rows were put right, 2 when something is lost for good, 3 when the
+    source does not verify (nothing is changed then).
+    """
+    console = Console(stderr=True)
+    try:
+        with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
+            done = _rebuild(engine, settings, service_key, place, policy_file, bar)
+    except (EmdiError, StackwitnessError) as error:
+        detail = getattr(error, "detail", None)
+        console.print(f"stackwitness rebuild: {error}{f': {detail}' if detail else ''}", style="red")
+        return 3
+    _print(done, as_json=as_json)
+    return 2 if done.lost else 1 if done.rows else 0
+
+
+def _rebuild(
+    engine: sa.Engine,
+    settings: Settings,
+    service_key: Signer,
+    place: str,
+    policy_file: Path | None,
+    bar: Progress,
+) -> Rebuilt:
+    tasks: dict[str, TaskID] = {}
+
+    def progress(what: str, count: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=count, total=total)
+
+    signed = signed_note(settings)
+    cache = settings.home / "rebuild"
+    with ExitStack() as stack:
+        source = open_source(place, find_policy(settings, policy_file, signed), signed, stack, cache=cache)
+        with engine.connect() as conn:
+            sizes = [row[0] for row in conn.exec_driver_sql("SELECT size FROM log_head")]
+        source.verify(sizes, progress)
+        source.restore(Disk(settings.log_dir))
+        done = rebuild(engine, service_key, source, progress)
+    shutil.rmtree(cache, ignore_errors=True)
+    return done
+
+
+def signed_note(settings: Settings) -> bytes:
+    """Return the signer's last note, from the running signer or its folder; empty when neither can be read."""
+    try:
+        return SignerClient(settings.signer_socket).head()
+    except StackwitnessError:
+        pass
+    try:
+        return (settings.signer_dir / "state").read_bytes().partition(b"\n\n")[2]
+    except OSError:
+        return b""
+
+
+def find_policy(settings: Settings, policy_file: Path | None, signed: bytes) -> Policy:
+    """Return the caller's own policy, else that of leaf 0 on disk, which whoever holds the disk may have made."""
+    if policy_file is not None:
+        return parse_policy(policy_file.read_text(encoding="utf-8"))
+    policy = settings.home / "policy.txt"
+    if policy.is_file():
+        return parse_policy(policy.read_text(encoding="utf-8"))
+    raise LogCorrupt("no policy to hold the checkpoint against: give --policy", signed=bool(signed))
+
+
+def _print(done: Rebuilt, *, as_json: bool) -> None:
+    if as_json:
+        report = {**done.report.to_json(), "tables": done.tables, "rows": done.rows, "lost": done.lost}
+        print(json.dumps({**report, "not_in_the_log": NOT_IN_THE_LOG}, ensure_ascii=False))
+        return
+    for finding in done.report.findings:
+        print(finding.line())
+    for line in done.lost:
+        print(f"lost: {line}")
+    counts = ", ".join(f"{count} in {table}" for table, count in done.tables.items()) or "none"
+    print(f"{done.size} entries verified, rows changed: {counts}")
+    if done.rows:
+        print("What the log does not carry:")
+        for line in NOT_IN_THE_LOG:
+            print(f"  {line}")

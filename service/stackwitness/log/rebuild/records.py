@@ -1,0 +1,190 @@
+"""The rows that events call for: station, channel, key, flag, review, export and whatever else the checker knows."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from stackwitness.log.fsck.history import at_of
+from stackwitness.log.fsck.records import MAY_BE_GONE, QUERIES, Expected, Records, digest_texts, plain
+from stackwitness.log.fsck.report import Report
+
+_KEY = re.compile(r"SELECT (.+?) AS key,")
+_HEX = re.compile(r"encode\((\w+), 'hex'\)")
+_CONCATENATION = " || ' ' || "
+# What the log does not carry and a row cannot be without: an empty text, an empty drawing, a salt of zeros.
+_STAND_INS: dict[str, Any] = {"plot": "{}", "salt": bytes(32)}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What a missing row takes from its event beside its columns: who acted, when, and the event's data."""
+
+    act: str
+    ts_ms: int
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A table as the database has it: column -> type, and the columns that an insert must give."""
+
+    name: str
+    types: Mapping[str, str]
+    needed: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The expression the checker names rows by."""
+        match = _KEY.match(QUERIES[self.name])
+        if match is None:
+            raise KeyError(self.name)
+        return match[1]
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether the checker reads this table alone, so that a row of it can be put right alone."""
+        return " JOIN " not in QUERIES[self.name]
+
+    def key_columns(self, key: str) -> dict[str, Any]:
+        """Return the columns that make up a key."""
+        if encoded := _HEX.fullmatch(self.key):
+            return {encoded[1]: bytes.fromhex(key)}
+        names = [name.partition("::")[0] for name in self.key.split(_CONCATENATION)]
+        return dict(zip(names, key.split(" ", len(names) - 1), strict=True))
+
+    def digest_only(self, name: str, value: Any) -> bool:
+        """Tell whether the event gives a column by its SHA-256 alone."""
+        return isinstance(value, bytes) and self.types.get(name) == "text"
+
+    def stored(self, name: str, value: Any) -> Any:
+        """Return an event's value as the column holds it."""
+        if self.types.get(name, "").startswith("timestamp") and isinstance(value, int | float):
+            return at_of(int(value))
+        return list(value) if isinstance(value, tuple) else value
+
+
+def repair_records(
+    conn: sa.Connection, records: Records, causes: Mapping[bytes, Cause], report: Report
+) -> tuple[dict[str, int], list[str]]:
+    """Put the rows of governance right, each named; return how many by table, and what only a backup gives back."""
+    changed: dict[str, int] = {}
+    lost: list[str] = []
+    for table in QUERIES:
+        repair = _Table(conn, read_shape(conn, table), report, lost)
+        count = repair.run(dict(records.tables[table]), causes)
+        if count:
+            changed[table] = count
+    return changed, lost
+
+
+def read_shape(conn: sa.Connection, table: str) -> Shape:
+    """Return a table's columns."""
+    rows = conn.execute(
+        sa.text(
+            "SELECT column_name AS name, data_type AS type, is_nullable = 'NO' AND column_default IS NULL"
+            " AND is_identity = 'NO' AS needed FROM information_schema.columns"
+            " WHERE table_schema = current_schema() AND table_name = :table"
+        ),
+        {"table": table},
+    ).all()
+    types = {row.name: row.type for row in rows}
+    return Shape(table, types, tuple(row.name for row in rows if row.needed or row.name == "salt"))
+
+
+class _Table:
+    """One table's rows against what the events call for."""
+
+    def __init__(self, conn: sa.Connection, shape: Shape, report: Report, lost: list[str]) -> None:
+        self.conn = conn
+        self.shape = shape
+        self.report = report
+        self.lost = lost
+
+    def run(self, expected: dict[str, Expected], causes: Mapping[bytes, Cause]) -> int:
+        """Return how many rows were changed."""
+        changed, table = 0, self.shape.name
+        for row in self.conn.execute(sa.text(QUERIES[table])).all():
+            stored = {name: plain(value) for name, value in row._mapping.items()}
+            digest_texts(stored)
+            key = str(stored.pop("key"))
+            wanted = expected.pop(key, None)
+            changed += self._take_out(key) if wanted is None else self._compare(key, stored, wanted)
+        if table not in MAY_BE_GONE:
+            for key, gone in expected.items():
+                changed += self._put_back(key, gone, causes[gone.event_id])
+        return changed
+
+    def _compare(self, key: str, stored: dict[str, Any], wanted: Expected) -> int:
+        shape, table = self.shape, self.shape.name
+        columns = {"event_id": wanted.event_id, **wanted.columns}
+        differing = [name for name, value in columns.items() if stored.get(name) != value]
+        texts = [name for name in differing if shape.digest_only(name, columns[name])]
+        names = [name for name in differing if name not in texts]
+        if texts or (names and not shape.alone):
+            self.lost.append(f"{table} {key}: {', '.join(texts or names)}")
+            text = f"{', '.join(texts or names)} cannot be put right: the log holds no more than a digest"
+            self.report.tamper(f"{table}.text", table, key, text, wanted.idx)
+        if not names or not shape.alone:
+            return 0
+        self.report.tamper(f"{table}.edited", table, key, f"put right: {', '.join(names)}", wanted.idx)
+        sets = ", ".join(f"{name} = :new_{name}" for name in names)
+        values = {f"new_{name}": shape.stored(name, columns[name]) for name in names}
+        query = f"UPDATE {table} SET {sets} WHERE {shape.key} = :key"
+        self.conn.execute(sa.text(query), {**values, "key": key})
+        return 1
+
+    def _take_out(self, key: str) -> int:
+        shape, table = self.shape, self.shape.name
+        self.report.tamper(f"{table}.surplus", table, key, "taken out: no event calls for it")
+        if not shape.alone:
+            return 0
+        self.conn.execute(sa.text(f"DELETE FROM {table} WHERE {shape.key} = :key"), {"key": key})
+        return 1
+
+    def _put_back(self, key: str, gone: Expected, cause: Cause) -> int:
+        shape, table = self.shape, self.shape.name
+        if not shape.alone:
+            self.report.miss(f"{table}.missing", table, key, "cannot be put back", gone.idx)
+            self.lost.append(f"{table} {key}")
+            return 0
+        self.report.miss(f"{table}.missing", table, key, "put back", gone.idx)
+        columns: dict[str, Any] = {**shape.key_columns(key), "event_id": gone.event_id}
+        for name, value in gone.columns.items():
+            if name in shape.types and not shape.digest_only(name, value):
+                columns[name] = shape.stored(name, value)
+        without = []
+        for name in shape.needed:
+            if name not in columns and shape.types[name].startswith("timestamp"):
+                columns[name] = at_of(cause.ts_ms)
+            elif name not in columns:
+                columns[name] = _STAND_INS.get(name, "")
+                without.append(name)
+        if without:
+            self.lost.append(f"{table} {key}: {', '.join(without)}")
+        if table == "export":
+            _make_request(self.conn, columns, cause)
+        names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+        self.conn.execute(sa.text(f"INSERT INTO {table} ({names}) VALUES ({values})"), columns)
+        return 1
+
+
+def _make_request(conn: sa.Connection, columns: Mapping[str, Any], cause: Cause) -> None:
+    """Make the request an export answers, as far as its event tells; its purpose stands in the bundle alone."""
+    conn.execute(
+        sa.text(
+            "INSERT INTO export_request (export_id, stn, from_at, to_at, purpose, account_id, state,"
+            " requested_at) VALUES (:export_id, :stn, :from_at, :to_at, '', :act, 'failed', :at)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {
+            "export_id": columns["export_id"],
+            "stn": columns["stn"],
+            "from_at": at_of(cause.data["from_ms"]),
+            "to_at": at_of(cause.data["to_ms"]),
+            "act": cause.act,
+            "at": at_of(cause.ts_ms),
+        },
+    )
