@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stackwitness.cli.opening import Home, opened
+from stackwitness.cli.opening import Home, load_settings, opened
 
 app = typer.Typer()
 
@@ -47,4 +47,27 @@ def fsck(
 
     with opened(home) as wiring:
         code = run_fsck(wiring.engine, wiring.settings, as_json=as_json, policy_file=policy)
+    raise typer.Exit(code)
+
+
+@app.command()
+def rebuild(
+    from_tiles: Annotated[str, typer.Option(help="folder or URL of the published log; HOME/log")] = "",
+    policy: Annotated[Path | None, typer.Option(help="policy file to hold the checkpoint against")] = None,
+    home: Home = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of lines")] = False,
+) -> None:
+    """Restore a lost or edited database from the published log: 0 nothing differed, 1 put right, 2 some lost."""
+    from stackwitness.db.embedded import open_database
+    from stackwitness.db.migrate import migrate
+    from stackwitness.log.rebuild.command import run_rebuild
+    from stackwitness.wiring import wire
+
+    settings = load_settings(home)
+    place = from_tiles or str(settings.log_dir)
+    with open_database(settings) as url:
+        migrate(url)  # a database that is gone altogether starts as an empty one
+        wiring = wire(settings.model_copy(update={"database_url": url}))
+        code = run_rebuild(wiring.engine, settings, wiring.service_key, place, policy, as_json=as_json)
+        wiring.engine.dispose()
     raise typer.Exit(code)

@@ -66,7 +66,7 @@ def _rebuild(
     signed = signed_note(settings)
     cache = settings.home / "rebuild"
     with ExitStack() as stack:
-        source = open_source(place, find_policy(settings, policy_file, signed), signed, stack, cache=cache)
+        source = open_source(place, find_policy(settings, policy_file), signed, stack, cache=cache)
         with engine.connect() as conn:
             sizes = [row[0] for row in conn.exec_driver_sql("SELECT size FROM log_head")]
         source.verify(sizes, progress)
@@ -88,14 +88,18 @@ def signed_note(settings: Settings) -> bytes:
         return b""
 
 
-def find_policy(settings: Settings, policy_file: Path | None, signed: bytes) -> Policy:
-    """Return the caller's own policy, else that of leaf 0 on disk, which whoever holds the disk may have made."""
-    if policy_file is not None:
-        return parse_policy(policy_file.read_text(encoding="utf-8"))
-    policy = settings.home / "policy.txt"
-    if policy.is_file():
-        return parse_policy(policy.read_text(encoding="utf-8"))
-    raise LogCorrupt("no policy to hold the checkpoint against: give --policy", signed=bool(signed))
+def find_policy(settings: Settings, policy_file: Path | None) -> Policy:
+    """Return the caller's own policy, else the one of the settings, else "this signer's key" of the running signer.
+
+    Leaf 0 is not asked: whoever made up a log made up its leaf 0. Raises LogCorrupt when there is none of them.
+    """
+    path = policy_file or settings.policy_file
+    if path is not None:
+        return parse_policy(path.read_text(encoding="utf-8"))
+    try:
+        return parse_policy(f"log {SignerClient(settings.signer_socket).vkey()}\nquorum none\n")
+    except StackwitnessError:
+        raise LogCorrupt("no policy to hold the checkpoint against: give --policy") from None
 
 
 def _print(done: Rebuilt, *, as_json: bool) -> None:
