@@ -18,6 +18,8 @@ CREATE TABLE head_request (               -- queue: who waits for a head; the lo
 -- The memory is a cache. One that no run in the log vouches for is made anew.
 DELETE FROM detection_state;
 ALTER TABLE detection_state ADD COLUMN ep bigint NOT NULL, ADD COLUMN seq bigint NOT NULL;
+-- "Which envelopes hold readings from here on" is asked at every scan; without it the whole past is read.
+CREATE INDEX envelope_stn_last_at ON envelope (stn, last_at);
 
 -- 3 Custody: who looked at which evidence, once a UTC day ----------------------------------------------------------------------
 CREATE TABLE custody (

@@ -17,12 +17,15 @@ from emdi.keys import Signer
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import queries
 from stackwitness.detection.frames import make_context, make_frame
+from stackwitness.detection.runs import digest_of, input_of
 from stackwitness.flags import flow as flags
 from stackwitness.flags.domain import Provenance
 from stackwitness.log.events import append_event, lock_subject
-from stackwitness.stations.queries import list_channels
+from stackwitness.stations.domain import subject_of
+from stackwitness.stations.flow import to_ms as ms_of
+from stackwitness.stations.queries import list_channels, list_limits
 from stackwitness.wiring import Wiring
-from stackwitness_detectors import DetectorError, Finding, config_hash, run, state_hash
+from stackwitness_detectors import CODE_VERSION, DetectorError, Finding, config_hash, run, state_hash
 from stackwitness_detectors.config import DEFAULT
 from stackwitness_detectors.contract import Context, Frame
 
@@ -33,21 +36,34 @@ log = structlog.get_logger("detection")
 
 @dataclass(frozen=True)
 class Chunk:
-    """Hold what one step judges: readings up to `upto`, after the memory that ended at `before` or None."""
+    """Hold what one step judges: readings of [start, upto), after the memory that ended at `before` or None.
+
+    `head` is the station's last envelope among those that were read, `looked` the last one that was looked at
+    for late readings before.
+    """
 
     context: Context
     frame: Frame
+    count: int
     state: bytes | None
     before: datetime | None
+    start: datetime
     upto: datetime
+    head: tuple[int, int]
+    looked: tuple[int, int]
+
+
+class _Overtaken(Exception):
+    """What was judged is no longer all there is: load it again."""
 
 
 def scan(wiring: Wiring, stn: str) -> int:
     """Judge everything of a station that is stored and lies before its last full hour.
 
-    Returns how many flags were raised or extended. Each chunk is one transaction: flags, their events and the
-    detectors' memory, or nothing. Raises what the detectors or the database raise: then the memory has not
-    moved, and the next scan begins at the same reading.
+    Returns how many flags were raised or extended. Each chunk is one transaction: flags, the detectors' memory
+    and the event detector.run over them, or nothing. A run judges exactly the readings of its period that stand
+    before it in the log: whoever has the log runs it again. Raises what the detectors or the database raise: then
+    the memory has not moved, and the next scan begins at the same reading.
     """
     log_config(wiring)
     count = 0
@@ -62,27 +78,39 @@ def scan(wiring: Wiring, stn: str) -> int:
             log.warning("detection.memory_unreadable", stn=stn, code=error.code)
             fresh = True
             continue
-        moved, raised = store(wiring, stn, chunk, result.state, result.findings)
+        try:
+            moved, raised = store(wiring, stn, chunk, result.state, result.findings)
+        except _Overtaken:
+            continue
         if not moved:
             log.info("detection.overtaken", stn=stn)
             return count
         count += raised
         fresh = False
+    note_late(wiring, stn)
     if count:
         log.info("detection.flags", stn=stn, count=count)
     return count
 
 
 def load_chunk(wiring: Wiring, stn: str, *, fresh: bool = False) -> Chunk | None:
-    """Load the next piece to judge, at most 31 days of readings; None when all is judged.
+    """Load the next piece to judge, at most 31 days of readings, from one snapshot; None when all is judged.
 
-    `fresh` forgets the memory and begins at the first reading.
+    `fresh` forgets the memory and begins at the first reading; so does a memory that the last run in the log does
+    not vouch for.
     """
-    with unit_of_work(wiring.engine, "sw_detect") as conn:
+    with unit_of_work(
+        wiring.engine.execution_options(isolation_level="REPEATABLE READ"), "sw_detect"
+    ) as conn:
         progress = queries.find_progress(conn, stn)
-        if progress is None or (progress.upto is not None and progress.upto >= progress.closed and not fresh):
-            return None
         memory = None if fresh else queries.find_memory(conn, stn)
+        if progress is None:
+            return None
+        if memory is not None and not vouched(conn, stn, memory):
+            log.error("detection.memory_foreign", stn=stn, alarm=True)
+            memory = None
+        if memory is not None and memory.upto >= progress.closed:
+            return None
         after = memory.upto if memory else datetime.min.replace(tzinfo=UTC)
         # Years without readings are stepped over, not walked through.
         start = queries.next_reading_at(conn, stn, after) or progress.closed
@@ -90,29 +118,125 @@ def load_chunk(wiring: Wiring, stn: str, *, fresh: bool = False) -> Chunk | None
         upto = min(start + CHUNK, progress.closed)
         if memory is None and start == upto:
             return None
-        frame = make_frame(queries.load_series(conn, stn, start, upto))
-        context = make_context(stn, list_channels(conn, stn))
-    return Chunk(context, frame, memory.state if memory else None, progress.upto, upto)
+        series = queries.load_series(conn, stn, start, upto)
+        # Nothing lies between the memory's end and the first reading: the period takes it in, without a hole.
+        start = memory.upto if memory else start
+        context = load_context(conn, stn, start)
+    count = sum(len(one.at_ms) for one in series)
+    state, looked = (memory.state, memory.looked) if memory else (None, progress.head)
+    return Chunk(context, make_frame(series), count, state, progress.upto, start, upto, progress.head, looked)
+
+
+def vouched(conn: Connection, stn: str, memory: queries.Memory) -> bool:
+    """Tell whether the last run in the log left exactly this memory."""
+    last = queries.find_run(conn, subject_of(stn))
+    try:
+        return last is not None and (last["upto_ms"], last["state_after"]) == (
+            ms_of(memory.upto),
+            state_hash(memory.state),
+        )
+    except DetectorError:
+        # A memory of another version of the detectors: `run` says so itself.
+        return last is not None and last["upto_ms"] == ms_of(memory.upto)
+
+
+def load_context(conn: Connection, stn: str, at: datetime) -> Context:
+    """Describe a station to the detectors, with the limits in force at a time."""
+    return make_context(stn, list_channels(conn, stn), list_limits(conn, stn), at)
 
 
 def store(
     wiring: Wiring, stn: str, chunk: Chunk, state: bytes, findings: tuple[Finding, ...]
 ) -> tuple[bool, int]:
-    """Store memory and flags of a chunk in one transaction; (False, 0) when another scan was faster."""
+    """Store memory, flags and the run of a chunk in one transaction; (False, 0) when another scan was faster.
+
+    Raises _Overtaken when readings of the period, or a channel, came in meanwhile.
+    """
     known_hash = state_hash(chunk.state) if chunk.state is not None else ""
+    after_hash = state_hash(state)
     with unit_of_work(wiring.engine, "sw_detect") as conn:
+        # 1 The memory: the heaviest write, before the station is locked.
         moved = queries.save_memory(
             conn,
             stn,
             before=chunk.before,
             upto=chunk.upto,
             state=state,
-            state_hash=bytes.fromhex(state_hash(state)),
+            state_hash=bytes.fromhex(after_hash),
+            looked=chunk.head,
         )
         if not moved:
             return False, 0
+        # 2 From here on no envelope and no act comes in between: what stands before the run in the log is fixed.
+        queries.lock_station(conn, stn)
+        lock_subject(conn, subject_of(stn))
+        if queries.came_since(conn, stn, chunk.head, chunk.start, chunk.upto) or (
+            load_context(conn, stn, chunk.start) != chunk.context
+        ):
+            raise _Overtaken
+        # 3 Readings that came too late for an earlier run.
+        if chunk.state is not None:
+            append_late(conn, wiring, stn, chunk.looked, chunk.start)
+        # 4 Flags, and the run that names them.
         raised = sum(raise_one(conn, wiring.service_key, stn, finding, known_hash) for finding in findings)
+        covering = queries.find_covering(conn, stn, chunk.start, chunk.upto) or (chunk.head, chunk.head)
+        append_event(
+            conn,
+            wiring.service_key,
+            typ="detector.run",
+            subj=subject_of(stn),
+            act=flags.DETECTION,
+            data={
+                "config_hash": config_hash(),
+                "version": CODE_VERSION,
+                "from_ms": ms_of(chunk.start),
+                "upto_ms": ms_of(chunk.upto),
+                "input": input_of(*covering, chunk.count),
+                "state_before": known_hash,
+                "state_after": after_hash,
+                "findings": len(findings),
+                "digest": digest_of(findings),
+            },
+        )
     return True, raised
+
+
+def note_late(wiring: Wiring, stn: str) -> None:
+    """Log readings of a time already judged that came since the last run. They are kept, and not judged."""
+    with unit_of_work(wiring.engine, "sw_detect") as conn:
+        memory = queries.find_memory(conn, stn)
+        if memory is None or not queries.list_late(conn, stn, memory.looked, memory.upto):
+            return
+        queries.lock_station(conn, stn)
+        lock_subject(conn, subject_of(stn))
+        memory = queries.find_memory(conn, stn)
+        if memory is not None:
+            append_late(conn, wiring, stn, memory.looked, memory.upto)
+
+
+def append_late(
+    conn: Connection, wiring: Wiring, stn: str, looked: tuple[int, int], cursor: datetime
+) -> None:
+    """Log which envelopes behind `looked` brought readings before the cursor; the station is locked."""
+    for late in queries.list_late(conn, stn, looked, cursor):
+        append_event(
+            conn,
+            wiring.service_key,
+            typ="late.arrival",
+            subj=subject_of(stn),
+            act=flags.DETECTION,
+            data={
+                "ep": late.ep,
+                "seq": late.seq,
+                "seq_last": late.seq_last,
+                "envelopes": late.envelopes,
+                "from_ms": ms_of(late.first_at),
+                "to_ms": ms_of(cursor),
+            },
+        )
+    progress = queries.find_progress(conn, stn)
+    if progress is not None:
+        queries.note_looked(conn, stn, progress.head)
 
 
 def raise_one(conn: Connection, signer: Signer, stn: str, finding: Finding, known_hash: str) -> bool:
@@ -145,6 +269,7 @@ def log_config(wiring: Wiring) -> None:
                 act=flags.DETECTION,
                 data={
                     "config_hash": current,
+                    "version": CODE_VERSION,
                     "config": flags.plain(asdict(DEFAULT)),
                     "numpy": np.__version__,
                 },

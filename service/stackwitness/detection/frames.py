@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import numpy as np
 
 from stackwitness.detection.queries import Series
-from stackwitness.stations.domain import StoredChannel
+from stackwitness.stations.domain import Channel, Limit
 from stackwitness_detectors.contract import ChannelInfo, Context, Frame
 
 
-def make_context(stn: str, channels: Sequence[StoredChannel]) -> Context:
-    """Describe a station to the detectors."""
+def make_context(
+    stn: str, channels: Sequence[Channel], limits: Mapping[str, Sequence[Limit]], at: datetime
+) -> Context:
+    """Describe a station to the detectors, with the limits in force at a time."""
     return Context(
         stn,
-        tuple(ChannelInfo(c.name, c.quantity, c.unit, c.role, c.limit, c.resolution) for c in channels),
+        tuple(
+            ChannelInfo(c.name, c.quantity, c.unit, c.role, _limit_at(limits[c.name], at), c.resolution)
+            for c in channels
+        ),
     )
+
+
+def _limit_at(limits: Sequence[Limit], at: datetime) -> float | None:
+    """Return the last limit that has begun; the first one has no beginning."""
+    return [limit.value for limit in limits if limit.from_at is None or limit.from_at <= at][-1]
 
 
 def make_frame(series: Sequence[Series]) -> Frame:

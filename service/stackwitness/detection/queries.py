@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from emdi.event import parse_event
 from stackwitness.db.timescale import bucket
@@ -17,19 +17,23 @@ HOUR_S = 3600
 
 @dataclass(frozen=True)
 class Progress:
-    """Say how far a station is judged (`upto`, None = nothing yet) and where its last full hour ends."""
+    """Say how far a station is judged (`upto`, None = nothing yet), where its last full hour ends, and its last
+    envelope (ep, seq).
+    """
 
     stn: str
     upto: datetime | None
     closed: datetime
+    head: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Hold the detectors' memory of a station."""
+    """Hold the detectors' memory of a station, and the last envelope that was looked at for late readings."""
 
     upto: datetime
     state: bytes
+    looked: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,17 @@ class Series:
     at_ms: Sequence[int]
     values: Sequence[float | None]
     status: str
+
+
+@dataclass(frozen=True)
+class Late:
+    """Name envelopes of one epoch that brought readings of a time already judged: first, last, how many."""
+
+    ep: int
+    seq: int
+    seq_last: int
+    envelopes: int
+    first_at: datetime
 
 
 @dataclass(frozen=True)
@@ -58,28 +73,24 @@ def _closed(column: str) -> str:
 def find_progress(conn: Connection, stn: str) -> Progress | None:
     """Return how far a station is judged and how far it could be; None without readings."""
     query = text(
-        f"SELECT h.stn, d.upto, {_closed('h.last_at')} AS closed FROM station_head h"
+        f"SELECT h.stn, d.upto, {_closed('h.last_at')} AS closed, h.ep, h.seq FROM station_head h"
         " LEFT JOIN detection_state d USING (stn) WHERE h.stn = :stn"
     )
     row = conn.execute(query, {"stn": stn}).one_or_none()
-    return None if row is None else Progress(row.stn, row.upto, row.closed)
+    return None if row is None else _progress(row)
 
 
 def list_progress(conn: Connection) -> list[Progress]:
     """Return every station's progress, by id."""
     query = text(
-        f"SELECT h.stn, d.upto, {_closed('h.last_at')} AS closed FROM station_head h"
+        f"SELECT h.stn, d.upto, {_closed('h.last_at')} AS closed, h.ep, h.seq FROM station_head h"
         " LEFT JOIN detection_state d USING (stn) ORDER BY h.stn"
     )
-    return [Progress(row.stn, row.upto, row.closed) for row in conn.execute(query)]
+    return [_progress(row) for row in conn.execute(query)]
 
 
-def first_reading_at(conn: Connection, stn: str) -> datetime | None:
-    """Return the time of a station's earliest reading."""
-    at: datetime | None = conn.scalar(
-        text("SELECT min(first_at) FROM envelope WHERE stn = :stn"), {"stn": stn}
-    )
-    return at
+def _progress(row: Row[Any]) -> Progress:
+    return Progress(row.stn, row.upto, row.closed, (row.ep, row.seq))
 
 
 def next_reading_at(conn: Connection, stn: str, at: datetime) -> datetime | None:
@@ -96,9 +107,21 @@ def next_reading_at(conn: Connection, stn: str, at: datetime) -> datetime | None
 def find_memory(conn: Connection, stn: str) -> Memory | None:
     """Return the detectors' memory of a station."""
     row = conn.execute(
-        text("SELECT upto, state FROM detection_state WHERE stn = :stn"), {"stn": stn}
+        text("SELECT upto, state, ep, seq FROM detection_state WHERE stn = :stn"), {"stn": stn}
     ).one_or_none()
-    return None if row is None else Memory(row.upto, bytes(row.state))
+    return None if row is None else Memory(row.upto, bytes(row.state), (row.ep, row.seq))
+
+
+def lock_station(conn: Connection, stn: str) -> None:
+    """Keep envelopes of a station out until the transaction ends; ingest takes the same lock."""
+    conn.execute(text("SELECT lock_stations(ARRAY[:stn])"), {"stn": stn})
+
+
+def find_run(conn: Connection, subject: str) -> dict[str, Any] | None:
+    """Return what the last run of the detectors over a station said, as it stands in the log."""
+    query = "SELECT jws FROM event WHERE subj = :subj AND typ = 'detector.run' ORDER BY sseq DESC LIMIT 1"
+    jws = conn.scalar(text(query), {"subj": subject})
+    return None if jws is None else parse_event(bytes(jws)).data
 
 
 def load_series(conn: Connection, stn: str, from_at: datetime, to_at: datetime) -> list[Series]:
@@ -123,15 +146,72 @@ def find_input(conn: Connection, stn: str, from_at: datetime, to_at: datetime) -
     """Return which envelopes hold the readings of an interval."""
     query = text(
         "SELECT ep, min(seq) AS seq_first, max(seq) AS seq_last FROM envelope"
-        " WHERE stn = :stn AND first_at <= :to_at AND last_at >= :from_at"
+        " WHERE stn = :stn AND last_at >= :from_at AND first_at <= :to_at"
         " GROUP BY ep ORDER BY ep DESC LIMIT 1"
     )
     row = conn.execute(query, {"stn": stn, "from_at": from_at, "to_at": to_at}).one_or_none()
     return None if row is None else InputRange(row.ep, row.seq_first, row.seq_last)
 
 
+def find_covering(
+    conn: Connection, stn: str, from_at: datetime, upto: datetime
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return first and last (ep, seq) of the envelopes whose readings reach into [from_at, upto)."""
+    query = text(
+        "SELECT min(ARRAY[ep, seq]) AS first, max(ARRAY[ep, seq]) AS last FROM envelope"
+        " WHERE stn = :stn AND last_at >= :from_at AND first_at < :upto"
+    )
+    row = conn.execute(query, {"stn": stn, "from_at": from_at, "upto": upto}).one()
+    return None if row.first is None else ((row.first[0], row.first[1]), (row.last[0], row.last[1]))
+
+
+def came_since(conn: Connection, stn: str, head: tuple[int, int], from_at: datetime, upto: datetime) -> bool:
+    """Tell whether envelopes behind `head` brought readings of [from_at, upto)."""
+    query = (
+        "SELECT EXISTS (SELECT FROM envelope WHERE stn = :stn AND (ep, seq) > (:ep, :seq)"
+        " AND last_at >= :from_at AND first_at < :upto)"
+    )
+    given = {"stn": stn, "ep": head[0], "seq": head[1], "from_at": from_at, "upto": upto}
+    return bool(conn.scalar(text(query), given))
+
+
+def list_late(conn: Connection, stn: str, looked: tuple[int, int], cursor: datetime) -> list[Late]:
+    """Return the envelopes behind `looked` that brought readings before `cursor`, by epoch."""
+    query = text(
+        "SELECT ep, min(seq) AS seq, max(seq) AS seq_last, count(*) AS envelopes, min(first_at) AS first_at"
+        " FROM envelope WHERE stn = :stn AND (ep, seq) > (:ep, :seq) AND first_at < :cursor"
+        " GROUP BY ep ORDER BY ep"
+    )
+    rows = conn.execute(query, {"stn": stn, "ep": looked[0], "seq": looked[1], "cursor": cursor})
+    return [Late(row.ep, row.seq, row.seq_last, row.envelopes, row.first_at) for row in rows]
+
+
+def list_stations_with_late(conn: Connection) -> list[str]:
+    """Return the stations with late readings that no event names yet."""
+    query = (
+        "SELECT stn FROM detection_state d WHERE EXISTS (SELECT FROM envelope v WHERE v.stn = d.stn"
+        " AND (v.ep, v.seq) > (d.ep, d.seq) AND v.first_at < d.upto) ORDER BY stn"
+    )
+    return list(conn.scalars(text(query)))
+
+
+def note_looked(conn: Connection, stn: str, looked: tuple[int, int]) -> None:
+    """Remember the last envelope that was looked at for late readings."""
+    conn.execute(
+        text("UPDATE detection_state SET ep = :ep, seq = :seq WHERE stn = :stn"),
+        {"stn": stn, "ep": looked[0], "seq": looked[1]},
+    )
+
+
 def save_memory(
-    conn: Connection, stn: str, *, before: datetime | None, upto: datetime, state: bytes, state_hash: bytes
+    conn: Connection,
+    stn: str,
+    *,
+    before: datetime | None,
+    upto: datetime,
+    state: bytes,
+    state_hash: bytes,
+    looked: tuple[int, int],
 ) -> bool:
     """Move a station's memory on from `before` (None = none yet); False when another scan has done so."""
     given: dict[str, Any] = {
@@ -140,16 +220,19 @@ def save_memory(
         "upto": upto,
         "state": state,
         "state_hash": state_hash,
+        "ep": looked[0],
+        "seq": looked[1],
     }
     if before is None:
         query = (
-            "INSERT INTO detection_state (stn, upto, state, state_hash)"
-            " VALUES (:stn, :upto, :state, :state_hash)"
+            "INSERT INTO detection_state (stn, upto, state, state_hash, ep, seq)"
+            " VALUES (:stn, :upto, :state, :state_hash, :ep, :seq)"
             " ON CONFLICT (stn) DO NOTHING"
         )
     else:
         query = (
-            "UPDATE detection_state SET upto = :upto, state = :state, state_hash = :state_hash"
+            "UPDATE detection_state SET upto = :upto, state = :state, state_hash = :state_hash,"
+            " ep = :ep, seq = :seq"
             " WHERE stn = :stn AND upto = :before"
         )
     return conn.execute(text(query), given).rowcount == 1

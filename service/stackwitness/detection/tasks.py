@@ -40,7 +40,7 @@ def make_app(database_url: str) -> App:
     )
     connector = PsycopgConnector(
         conninfo=address.render_as_string(hide_password=False),
-        options=f"-c role={WORKER_ROLE}",
+        kwargs={"options": f"-c role={WORKER_ROLE}"},
         min_size=1,
         max_size=CONCURRENCY + 3,
     )
@@ -92,10 +92,11 @@ async def sweep(app: App, wiring: Wiring) -> list[str]:
 
 
 def list_lagging(wiring: Wiring) -> list[str]:
-    """List stations with full hours not yet judged; and keep next month's partition ready."""
+    """List stations with full hours not yet judged or late readings not yet logged; keep next month's partition."""
     with unit_of_work(wiring.engine, "sw_detect") as conn:
         maintain(conn, clock.now_utc())
-        return [p.stn for p in queries.list_progress(conn) if p.upto is None or p.upto < p.closed]
+        lagging = [p.stn for p in queries.list_progress(conn) if p.upto is None or p.upto < p.closed]
+        return [*lagging, *(stn for stn in queries.list_stations_with_late(conn) if stn not in lagging)]
 
 
 async def serve(wiring: Wiring, *, wait: bool = True, **options: Any) -> None:
