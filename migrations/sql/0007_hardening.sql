@@ -203,7 +203,7 @@ BEGIN
         ('event',                         'is',  'is',  'is',   'is',  'is',   's'),
         ('subject_head',                  'isu', 'isu', 'isu',  'isu', 'isu',  's'),
         ('account',                       's',   '-',   '-',    'is',  's',    's'),
-        ('access_token',                  '-',   '-',   '-',    'isu', '-',    's'),
+        ('access_token',                  '-',   '-',   '-',    'isu', 's',    's'),
         ('station',                       's',   's',   's',    'is',  's',    's'),
         ('channel',                       's',   's',   's',    'is',  's',    's'),
         ('station_key',                   's',   's',   's',    'is',  's',    's'),

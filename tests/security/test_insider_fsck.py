@@ -15,6 +15,7 @@ from stackwitness.db.engine import make_engine
 from stackwitness.log.fsck import Report, fsck
 from stackwitness.log.publisher import publish
 from stackwitness.log.sequencer import read_head
+from stackwitness.log.watching import watch_database
 from stackwitness.settings import Settings
 from tests.service.log_station import SmallStation
 from tests.service.log_support import SmallLog, make_log
@@ -32,6 +33,10 @@ EVIDENCE = (
     "station_key",
     "channel",
 )
+GUARDS = """
+SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relname = ANY (:tables) AND NOT t.tgisinternal AND t.tgenabled = 'A'
+"""
 
 
 @dataclass
@@ -46,16 +51,15 @@ class Victim:
     def run(self, *statements: str) -> None:
         """Run SQL as the owner, with triggers and foreign keys out of the way."""
         with self.log.engine.begin() as conn:
+            guards = conn.execute(sa.text(GUARDS), {"tables": list(EVIDENCE)}).all()
             for table in EVIDENCE:
                 conn.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
             conn.execute(sa.text("SET LOCAL session_replication_role = replica"))
             for statement in statements:
                 assert conn.execute(sa.text(statement)).rowcount > 0
             conn.execute(sa.text("SET LOCAL session_replication_role = origin"))
-            for table in EVIDENCE:
-                conn.execute(sa.text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
-                for guard in ("append_only_row", "append_only_table"):
-                    conn.execute(sa.text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {guard}"))
+            for table, guard in guards:  # every one of them fires always
+                conn.execute(sa.text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {guard}"))
 
     def value(self, query: str) -> object:
         with self.log.engine.begin() as conn:
@@ -91,6 +95,7 @@ def mould(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFact
     loop.sequence()
     flags = [station.raise_flag(), station.raise_flag()]
     station.review(flags[0])
+    watch_database(engine, log.service_key)
     loop.sequence()
     loop.publish()
     engine.dispose()
@@ -287,7 +292,7 @@ def replace_service_key(victim: Victim) -> None:
 
 
 def silence_detectors(victim: Victim) -> None:
-    victim.run("INSERT INTO detection_state VALUES ('S1', '2099-01-01', 'x', sha256('x'))")
+    victim.run("INSERT INTO detection_state VALUES ('S1', '2099-01-01', 'x', sha256('x'), 0, 0)")
 
 
 def queue_junk(victim: Victim) -> None:

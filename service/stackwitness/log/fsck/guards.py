@@ -57,7 +57,8 @@ def read_signed(conn: sa.Connection, revision: str) -> list[str]:
 
 def describe(kind: str, name: str, old: str | None, new: str | None) -> tuple[str, str]:
     """Return (code, text) of one difference."""
-    thing = f"the {WORDS.get(kind, kind)} {name.partition('.')[2] if kind == 'trigger' else name}"
+    short = name.partition(".")[2] if kind == "trigger" else name.partition("(")[0]
+    thing = f"the {WORDS.get(kind, kind)} {short}"
     if new is None:
         return f"{kind.replace(' ', '_')}.missing", f"{thing} is gone"
     if old is None:
