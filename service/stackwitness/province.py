@@ -117,14 +117,19 @@ def find_api(settings: Settings) -> str:
 def open_stations(
     settings: Settings, home: Path, url: str, start_ms: int, *, honest: bool, stop: threading.Event
 ) -> list[LivingStation]:
-    """Register every station with the operator's token and open its folder; repeated, nothing changes."""
-    token = (settings.home / "operator.token").read_text("utf-8").strip()
+    """Register every station with two operators' tokens and open its folder; repeated, nothing changes."""
+    tokens = [
+        (settings.home / f"{name}.token").read_text("utf-8").strip() for name in ("operator", "approver")
+    ]
     opened: list[LivingStation] = []
-    with closing(ServerLink(url, token=token)) as link:
+    with (
+        closing(ServerLink(url, token=tokens[0])) as link,
+        closing(ServerLink(url, token=tokens[1])) as other,
+    ):
         for described in PROVINCE:
             while not stop.is_set():
                 try:
-                    station = open_station(link, home / described.stn, described)
+                    station = open_station(link, other, home / described.stn, described)
                 except (ServerUnreachable, ServerBusy) as error:
                     say(f"province: waiting for the service ({error})")
                     stop.wait(2.0)
@@ -136,7 +141,7 @@ def open_stations(
     return opened
 
 
-def open_station(link: ServerLink, folder: Path, described: ProvinceStation) -> Station:
+def open_station(link: ServerLink, approver: ServerLink, folder: Path, described: ProvinceStation) -> Station:
     """Make the station's key and folder at the first start, register both, open the folder."""
     channels = described.plant().channels
     if not (folder / CONFIG).exists():
@@ -164,7 +169,7 @@ def open_station(link: ServerLink, folder: Path, described: ProvinceStation) -> 
             for c in channels
         ],
     }
-    register(link, form, LocalKey.load(folder / "key.pem", f"{described.stn}-1"))
+    register(link, form, LocalKey.load(folder / "key.pem", f"{described.stn}-1"), approver)
     return open_home(folder, server=link.url)
 
 

@@ -149,7 +149,7 @@ def test_giving_up_keeps_everything(tmp_path: Path) -> None:
 def test_a_refusal_keeps_the_stored_prefix_and_stops(server: SmallServer, station: Station) -> None:
     fill(station, 2)
     other = LocalKey.generate("Ed25519", "s1-2")
-    station._signer = other
+    station.signer = other
     fill(station, 1, first=2)
     with pytest.raises(ServerRefused) as refused:
         station.push()

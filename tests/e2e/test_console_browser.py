@@ -47,8 +47,9 @@ class Site:
 
     def visit(self, role: Role, **options: object) -> "playwright.Page":
         """Return a page signed in as this role; requests that leave this machine are complaints."""
-        with unit_of_work(self.service.wiring.engine) as conn:
-            token = accounts.issue_link(conn, role)
+        wiring = self.service.wiring
+        with unit_of_work(wiring.engine) as conn:
+            token = accounts.issue_link(conn, wiring.service_key, role)
         page = self.browser.new_context(locale="en-GB", **options).new_page()
         page.set_default_timeout(15_000)
         page.on("console", lambda message: self.complaints.append(message.text))

@@ -115,6 +115,9 @@ class Sender:
         assert answer.status_code == 201, answer.text
         path = f"/v1/stations/{self.stn}/keys"
         answer = service.client.post(path, json=key_form(self.key, self.stn), headers=operator)
+        assert answer.status_code == 202, answer.text
+        approver = service.headers("approver")
+        answer = service.client.post(f"{path}/{self.key.kid}/approve", headers=approver)
         assert answer.status_code == 201, answer.text
         self.seq, self.prev = 0, ZERO_HASH
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from stackwitness.accounts import flow as accounts
-from stackwitness.accounts.domain import Role
 from stackwitness.console.assets import UPLOT_SHA256, AssetMismatch, check_pinned, load_assets
 from stackwitness.console.failures import WORDS
 from stackwitness.console.flag_pages import neighbours
@@ -49,11 +48,11 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
     return Settings(mode="test", dev_links=True, home=home, database_url=database_url)
 
 
-def sign_in(service: Service, role: Role = "inspector") -> TestClient:
+def sign_in(service: Service, role: str = "inspector") -> TestClient:
     """Return a browser that followed the sign-in link of a role."""
     service.headers(role)
     with unit_of_work(service.wiring.engine) as conn:
-        token = accounts.issue_link(conn, role)
+        token = accounts.issue_link(conn, service.wiring.service_key, role)
     browser = TestClient(service.client.app, headers=HTML)
     answer = browser.get("/sign-in", params={"token": token}, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
@@ -77,7 +76,7 @@ def test_a_stranger_is_led_to_the_sign_in(service: Service) -> None:
 def test_the_session_cookie_is_strict_and_ends_at_sign_out(service: Service) -> None:
     service.headers("inspector")
     with unit_of_work(service.wiring.engine) as conn:
-        token = accounts.issue_link(conn, "inspector")
+        token = accounts.issue_link(conn, service.wiring.service_key, "inspector")
     browser = TestClient(service.client.app, headers=HTML)
     answer = browser.get(
         "/sign-in", params={"token": token, "next": "//evil.example"}, follow_redirects=False

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from starlette.testclient import TestClient
+
 from emdi.keys import LocalKey
 from emdi.policy import parse_policy
 from stackwitness_client.http import ServerLink
@@ -20,6 +22,20 @@ DAY_MS = 86_400_000
 START_MS = 1_767_571_200_000
 
 
+class SignedIn:
+    """The test client with an account's headers on every request."""
+
+    def __init__(self, client: TestClient, headers: dict[str, str]) -> None:
+        self._client, self._headers = client, headers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def request(self, method: str, url: str, *, headers: dict[str, str] | None = None, **given: Any) -> Any:
+        """Send a request in the account's name."""
+        return self._client.request(method, url, headers={**(headers or {}), **self._headers}, **given)
+
+
 class PushedPlant:
     """A plant and its station: `push(from_ms, to_ms)` sends what it reports."""
 
@@ -29,18 +45,17 @@ class PushedPlant:
         self.service, self.stn = service, stn
         self.reporting = ForgingPlant(plant, cheats)
         key = LocalKey.generate("Ed25519", f"{stn}-1")
-        operator = self._link()
-        operator._client.headers.update(service.headers("operator"))  # type: ignore[attr-defined]
-        register(operator, station_form(stn, plant), key)
-        del operator._client.headers["authorization"]
+        operator, approver = (self._link(account) for account in ("operator", "approver"))
+        register(operator, station_form(stn, plant), key, approver)
         policy = parse_policy(service.client.get("/log/policy").text)
         self.station = Station(folder / stn, stn, key, "http://127.0.0.1:9", policy, link=self._link())
 
-    def _link(self) -> ServerLink:
+    def _link(self, account: str | None = None) -> ServerLink:
         link = ServerLink("http://127.0.0.1:9")
         link.close()
+        headers = self.service.headers(account) if account else {}
         # The service runs in this process: same requests, no socket.
-        link._client = cast(Any, self.service.client)
+        link._client = cast(Any, SignedIn(self.service.client, headers))
         return link
 
     def push(self, from_ms: int, to_ms: int, step_s: int = 300) -> int:

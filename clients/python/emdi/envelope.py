@@ -31,7 +31,7 @@ STN = KID
 ZERO_HASH = bytes(32)
 _REQUIRED = frozenset({"v", "stn", "ep", "seq", "prev", "iat", "cp", "p"})
 _WITH_SKIP = _REQUIRED | {"skip"}
-_WHY = re.compile(r"[A-Za-z0-9 ._-]{1,64}")
+SKIP_WHY = re.compile(r"[A-Za-z0-9 ._-]{1,64}")
 
 
 class Skip(NamedTuple):
@@ -192,6 +192,6 @@ def _take_skip(value: object, seq: int) -> Skip:
     first, last, why = take_uint(value, "from"), take_uint(value, "to"), value["why"]
     if not first <= last or seq != last + 1:
         raise EnvelopeError("envelope.skip", "seq is the one after skip.to, and from <= to")
-    if type(why) is not str or _WHY.fullmatch(why) is None:
+    if type(why) is not str or SKIP_WHY.fullmatch(why) is None:
         raise EnvelopeError("envelope.skip", "why is 1 to 64 plain characters")
     return Skip(first, last, why)

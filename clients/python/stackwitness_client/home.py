@@ -1,7 +1,7 @@
 """A station's folder: its configuration, key, pinned policy and spool.
 
-station.json    stn, kid, server URL, unit of each channel
-key.pem         private key (PKCS8, mode 0600)
+station.json    stn, kid, server URL, unit of each channel, file of the key
+key.pem         private key (PKCS8, mode 0600); after a rotation key-<kid>.pem
 policy.txt      the log's key and witnesses, pinned
 spool.db        see stackwitness_client.spool
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from emdi.errors import EmdiError
@@ -25,12 +25,13 @@ CONFIG, KEY, POLICY = "station.json", "key.pem", "policy.txt"
 
 @dataclass(frozen=True)
 class StationConfig:
-    """Say who the station is and where it sends; `units` maps channel names to units."""
+    """Say who the station is and where it sends; `units` maps channel names to units, `key` names a file."""
 
     stn: str
     kid: str
     server: str
     units: Mapping[str, str]
+    key: str = KEY
 
 
 def make_home(home: Path, config: StationConfig, *, alg: Alg, policy_text: str) -> LocalKey:
@@ -54,7 +55,8 @@ def load_config(home: Path) -> StationConfig:
     """Read station.json; raises KeyFileError."""
     try:
         found = json.loads((home / CONFIG).read_text("utf-8"))
-        return StationConfig(found["stn"], found["kid"], found["server"], dict(found["units"]))
+        units, key = dict(found["units"]), Path(found.get("key", KEY)).name
+        return StationConfig(found["stn"], found["kid"], found["server"], units, key)
     except FileNotFoundError as error:
         raise KeyFileError(
             "home.missing", f"{home} is no station's folder; run: stackwitness-station init"
@@ -67,13 +69,32 @@ def open_home(home: Path, *, server: str | None = None) -> Station:
     """Open the station of a folder; `server` overrides its URL. Raises KeyFileError or SpoolError."""
     config = load_config(home)
     try:
-        signer = LocalKey.load(home / KEY, config.kid)
+        signer = LocalKey.load(home / config.key, config.kid)
         policy = parse_policy((home / POLICY).read_text("utf-8"))
     except OSError as error:
         raise KeyFileError("home.incomplete", f"{error.filename}: {error.strerror}") from error
     except EmdiError as error:
         raise KeyFileError(error.code, str(error)) from error
     return Station(home, config.stn, signer, server or config.server, policy, units=config.units)
+
+
+def make_successor(home: Path, kid: str, alg: Alg) -> LocalKey:
+    """Make the key that is to follow, beside the one in use, or return it when it was made before."""
+    path = home / f"key-{kid}.pem"
+    try:
+        if path.exists():
+            return LocalKey.load(path, kid)
+        key = LocalKey.generate(alg, kid)
+        key.save(path)
+    except (OSError, EmdiError) as error:
+        raise KeyFileError("home.key", f"{path}: {error}") from error
+    return key
+
+
+def adopt_successor(home: Path, kid: str) -> None:
+    """Sign with the new key from now on: one file is replaced, whole or not at all. The old key stays beside."""
+    config = replace(load_config(home), kid=kid, key=f"key-{kid}.pem")
+    write_private(home / CONFIG, json.dumps(asdict(config), indent=2) + "\n")
 
 
 def write_private(path: Path, text: str) -> None:

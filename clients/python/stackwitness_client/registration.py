@@ -1,4 +1,4 @@
-"""What an operator needs to pin a station's key, and the operator's requests that do it."""
+"""What operators need to pin a station's key, or its successor, and their requests that do it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from emdi.encoding import b64u_encode
-from emdi.event import seal_key_proof
+from emdi.event import seal_key_proof, seal_succession
 from emdi.keys import Signer
 from stackwitness_client.errors import ServerRefused
 from stackwitness_client.http import ServerLink
@@ -22,11 +22,20 @@ def key_form(signer: Signer, stn: str) -> dict[str, Any]:
     }
 
 
-def register(link: ServerLink, station: dict[str, Any], signer: Signer) -> bool:
+def succession_form(old: Signer, new: Signer, stn: str) -> dict[str, Any]:
+    """Return the body of POST /v1/stations/{stn}/keys/{old}/rotate: the new key, and the old one's word for it."""
+    old_proof = seal_succession(old, stn, new.kid, new.public)
+    return {"new": key_form(new, stn), "old_proof": old_proof}
+
+
+def register(
+    link: ServerLink, station: dict[str, Any], signer: Signer, approver: ServerLink | None = None
+) -> bool:
     """Register station, channels and key with an operator's link; what is there already is left as it is.
 
+    The key is approved with the link of another operator; without one it waits for somebody to approve it.
     Returns whether the station is new. Raises ServerRefused: channel.fixed when the station exists with other
-    channels, key.taken when the key id belongs to another key.
+    channels, key.taken when the key id belongs to another key, key.same_officer.
     """
     stn = str(station["stn"])
     place = f"/v1/stations/{quote(stn, safe='')}"
@@ -40,16 +49,30 @@ def register(link: ServerLink, station: dict[str, Any], signer: Signer) -> bool:
         link.ask("PUT", f"{place}/channels", data={"channels": station["channels"]})
     form = key_form(signer, stn)
     try:
-        link.ask("POST", f"{place}/keys", data=form)
+        asked = link.ask("POST", f"{place}/keys", data=form)
+        if asked.status == 202 and approver is not None:
+            approver.ask("POST", f"{place}/keys/{quote(signer.kid, safe='')}/approve")
     except ServerRefused as refusal:
-        if refusal.code != "key.taken" or not _is_pinned(link, place, form):
+        if refusal.code != "key.taken" or not is_pinned(link, stn, signer):
             raise
     return new
 
 
-def _is_pinned(link: ServerLink, place: str, form: dict[str, Any]) -> bool:
-    keys = link.ask("GET", f"{place}/keys").json()["keys"]
-    return any(
-        key["kid"] == form["kid"] and key["public_b64u"] == form["public_b64u"] and not key["revoked"]
-        for key in keys
-    )
+def rotate(link: ServerLink, stn: str, old: Signer, new: Signer) -> None:
+    """Replace a station's key with an operator's link; nothing happens when the new key is pinned already.
+
+    Raises ServerRefused: key.revoked when the old key ended otherwise, key.taken, key.proof, key.old_proof.
+    """
+    place = f"/v1/stations/{quote(stn, safe='')}/keys/{quote(old.kid, safe='')}/rotate"
+    try:
+        link.ask("POST", place, data=succession_form(old, new, stn))
+    except ServerRefused as refusal:
+        if refusal.code not in ("key.revoked", "key.taken") or not is_pinned(link, stn, new):
+            raise
+
+
+def is_pinned(link: ServerLink, stn: str, signer: Signer) -> bool:
+    """Tell whether this very key is registered for the station and signs."""
+    raw = b64u_encode(signer.public.raw)
+    keys = link.ask("GET", f"/v1/stations/{quote(stn, safe='')}/keys").json()["keys"]
+    return any(key["kid"] == signer.kid and key["public_b64u"] == raw and not key["revoked"] for key in keys)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from emdi.envelope import Envelope
+from emdi.envelope import Envelope, Skip
 from stackwitness_client.errors import ChainLost, SpoolError
 
 ZERO_ID = bytes(32)
@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS receipt (
     env_id BLOB PRIMARY KEY, ep INTEGER NOT NULL, seq INTEGER NOT NULL, readings INTEGER NOT NULL,
     log_index INTEGER NOT NULL, recv_ms INTEGER NOT NULL, extra BLOB NOT NULL, path BLOB NOT NULL,
     checkpoint_no INTEGER NOT NULL REFERENCES checkpoint, verified_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS skip (
+    one INTEGER PRIMARY KEY CHECK (one = 1), first INTEGER NOT NULL, last INTEGER NOT NULL, why TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS seen (
     one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, root BLOB NOT NULL);
 """
@@ -42,13 +44,14 @@ CREATE TABLE IF NOT EXISTS seen (
 
 @dataclass(frozen=True)
 class Link:
-    """Tell what the next envelope must carry: its place in the chain and the last verified checkpoint."""
+    """Tell what the next envelope must carry: its place in the chain, the last verified checkpoint, a loss."""
 
     stn: str
     ep: int
     seq: int
     prev: bytes
     cp: tuple[int, bytes] | None
+    skip: Skip | None = None
 
 
 @dataclass(frozen=True)
@@ -166,15 +169,12 @@ class Spool:
             cp = self.seen()
             ep, seq, env_id = head.ep, head.seq, head.env_id
             last_at_ms, readings = head.last_at_ms, 0
+            skip = self.skip()
             for seal in seals:
-                link = Link(self.stn, ep, seq + 1, env_id, cp)
+                link = Link(self.stn, ep, seq + 1, env_id, cp, None if kept else skip)
                 envelope = seal(link)
-                if (envelope.stn, envelope.ep, envelope.seq, envelope.prev) != (
-                    link.stn,
-                    ep,
-                    link.seq,
-                    env_id,
-                ):
+                place = (envelope.stn, envelope.ep, envelope.seq, envelope.prev, envelope.skip)
+                if place != (link.stn, ep, link.seq, env_id, link.skip):
                     raise SpoolError("spool.link", "the sealed envelope does not continue the chain")
                 latest = max(record.at_ms for record in envelope.records)
                 db.execute(
@@ -191,22 +191,50 @@ class Spool:
                 " readings = readings + ?",
                 (seq, env_id, last_at_ms, len(kept), readings),
             )
+            if kept:
+                db.execute("DELETE FROM skip")
         return kept
+
+    def skip(self) -> Skip | None:
+        """Return the loss that the next envelope is going to admit."""
+        with self._lock:
+            row = self._db.execute("SELECT first, last, why FROM skip").fetchone()
+        return Skip(*row) if row else None
+
+    def skip_to(
+        self, server: tuple[int, int, bytes], last: int, why: str, *, last_at_ms: int | None = None
+    ) -> Skip:
+        """Go on behind the server's head (ep, seq, env_id), admitting that seq+1..last of that epoch are lost.
+
+        The next envelope sealed carries the claim. Raises SpoolError: spool.not_empty, spool.skip.
+        """
+        ep, seq, env_id = server
+        skip = Skip(seq + 1, last, why)
+        with self._transaction() as db:
+            head = self.head()
+            _refuse_waiting(db)
+            signed = head.seq if head.ep == ep else -1
+            if last <= seq or head.ep > ep or last < signed:
+                raise SpoolError("spool.skip", f"{last} does not lead on from epoch {ep}, seq {seq}")
+            db.execute("INSERT OR REPLACE INTO skip VALUES (1, ?, ?, ?)", skip)
+            db.execute(
+                "UPDATE head SET ep = ?, seq = ?, env_id = ?, last_at_ms = max(coalesce(last_at_ms, ?), ?)",
+                (ep, last, env_id, last_at_ms, last_at_ms),
+            )
+        return skip
 
     def open_epoch(self, ep: int, *, last_at_ms: int | None = None) -> None:
         """Start epoch `ep` at seq 0; refused while envelopes still wait, or going backwards."""
         with self._transaction() as db:
             head = self.head()
-            if db.execute("SELECT count(*) FROM envelope").fetchone()[0]:
-                raise SpoolError(
-                    "spool.not_empty", "envelopes still wait for their receipts: no new epoch now"
-                )
+            _refuse_waiting(db)
             if ep < head.ep or (ep == head.ep and head.seq >= 0):
                 raise SpoolError("spool.epoch", f"epoch {ep} does not follow epoch {head.ep}")
             db.execute(
                 "UPDATE head SET ep = ?, seq = -1, env_id = ?, last_at_ms = max(coalesce(last_at_ms, ?), ?)",
                 (ep, ZERO_ID, last_at_ms, last_at_ms),
             )
+            db.execute("DELETE FROM skip")
 
     # To the server ----------------------------------------------------------------------------------------
     def waiting(self, limit: int = 256, limit_bytes: int = 4 << 20) -> list[Spooled]:
@@ -364,3 +392,8 @@ class Spool:
                 "SELECT count(*), coalesce(sum(readings), 0) FROM receipt"
             ).fetchone()
         return SpoolCount(waiting, stored, receipts, readings)
+
+
+def _refuse_waiting(db: sqlite3.Connection) -> None:
+    if db.execute("SELECT count(*) FROM envelope").fetchone()[0]:
+        raise SpoolError("spool.not_empty", "envelopes still wait for their receipts: push them first")

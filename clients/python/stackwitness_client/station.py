@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
 
-from emdi.envelope import Envelope, seal_envelope
+from emdi.envelope import Envelope, Skip, seal_envelope
 from emdi.errors import EmdiError
 from emdi.keys import Signer
 from emdi.pack import Record
@@ -68,7 +68,7 @@ class Station:
         self.spool = Spool(home / "spool.db", stn)
         self.link = link or ServerLink(server_url)
         self.pusher = Pusher(self.spool, self.link, policy)
-        self._signer = signer
+        self.signer = signer
         self._units = dict(units or {})
         self._now_ms = now_ms
 
@@ -102,9 +102,22 @@ class Station:
         """Send what waits and free what has a verified receipt by now."""
         return self.pusher.push(give_up_s=give_up_s) + self.pusher.collect(give_up_s=give_up_s)
 
+    def skip(self, lost: int, why: str) -> Skip:
+        """Go on behind the server's head after a loss: the next envelope admits that `lost` envelopes are gone.
+
+        `lost` must cover every number that may have been signed after the server's head: a number is never
+        signed twice. Raises SpoolError, ServerError; RecordError("record.skip") when the server knows nothing.
+        """
+        head = self.link.station_head(self.stn)
+        if head is None:
+            raise RecordError(
+                "record.skip", "the server holds no envelope of this station: nothing to skip from"
+            )
+        return self.spool.skip_to(head, head[1] + lost, why)
+
     def _seal(self, records: Sequence[Record], link: Link) -> Envelope:
         return seal_envelope(
-            self._signer,
+            self.signer,
             stn=link.stn,
             ep=link.ep,
             seq=link.seq,
@@ -112,6 +125,7 @@ class Station:
             iat_ms=self._now_ms(),
             cp=link.cp,
             records=tuple(records),
+            skip=link.skip,
         )
 
     def _record(self, name: str, at_ms: int, given: Value | Reading, status: str) -> Record:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from emdi.envelope import SKIP_WHY
 from stackwitness_client.errors import (
     ClientError,
     KeyFileError,
@@ -24,9 +25,16 @@ from stackwitness_client.errors import (
     ServerUnreachable,
     SpoolError,
 )
-from stackwitness_client.home import StationConfig, load_config, make_home, open_home
+from stackwitness_client.home import (
+    StationConfig,
+    adopt_successor,
+    load_config,
+    make_home,
+    make_successor,
+    open_home,
+)
 from stackwitness_client.http import ServerLink
-from stackwitness_client.registration import key_form
+from stackwitness_client.registration import is_pinned, key_form, rotate
 from stackwitness_client.station import Reading, Station
 
 EXIT_CODES = """exit codes:
@@ -107,9 +115,33 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="print head, spool and last verified checkpoint as JSON")
     status.set_defaults(run=_status)
 
+    rotate = commands.add_parser(
+        "rotate-key", help="replace the key by a new one, which the old one vouches for"
+    )
+    rotate.add_argument(
+        "--kid", metavar="KID", help="id of the new key (default: the number of the old one + 1)"
+    )
+    rotate.add_argument("--alg", choices=("Ed25519", "ES256"), help="default: as the old key")
+    rotate.add_argument(
+        "--token-file", required=True, type=Path, metavar="FILE", help="an operator's bearer token"
+    )
+    rotate.add_argument("--give-up", type=float, default=60.0, metavar="SECONDS", help="without success")
+    rotate.set_defaults(run=_rotate_key)
+
+    skip = commands.add_parser("skip", help="go on after a lost spool, in the same epoch, admitting the loss")
+    skip.add_argument(
+        "--lost",
+        required=True,
+        type=int,
+        metavar="N",
+        help="how many may have been signed after the server's head",
+    )
+    skip.add_argument("--why", required=True, help="1 to 64 letters, digits, spaces, . _ -")
+    skip.set_defaults(run=_skip)
+
     epoch = commands.add_parser("new-epoch", help="go on after a lost spool, in the epoch after the server's")
     epoch.set_defaults(run=_new_epoch)
-    for command in (init, record, push, status, epoch):
+    for command in (init, record, push, status, rotate, skip, epoch):
         command.add_argument("--home", required=True, type=Path, metavar="DIR", help="the station's folder")
     return parser
 
@@ -140,6 +172,40 @@ def _init(arguments: argparse.Namespace) -> None:
             station.spool.open_epoch(arguments.epoch)
     request = {"method": "POST", "path": f"/v1/stations/{config.stn}/keys", "body": key_form(key, config.stn)}
     print(json.dumps(request, indent=2))
+
+
+def _rotate_key(arguments: argparse.Namespace) -> None:
+    """Send everything first: what the old key signed and the server lacks would be refused afterwards."""
+    home, config = arguments.home, load_config(arguments.home)
+    kid = arguments.kid or next_kid(config.kid)
+    try:
+        token = arguments.token_file.read_text("utf-8").strip()
+    except OSError as error:
+        raise KeyFileError("home.token", f"{arguments.token_file}: {error.strerror}") from error
+    with closing(open_home(home)) as station, closing(ServerLink(config.server, token=token)) as operator:
+        new = make_successor(home, kid, arguments.alg or station.signer.public.alg)
+        if not is_pinned(operator, config.stn, new):
+            _push_once(station, arguments.give_up)
+            rotate(operator, config.stn, station.signer, new)
+    adopt_successor(home, kid)
+    print(f"key {kid} signs from now on; {config.kid} signs nothing any more")
+
+
+def next_kid(kid: str) -> str:
+    """Return a key id with its number raised: mill-1 -> mill-2, mill -> mill-2."""
+    name, dash, number = kid.rpartition("-")
+    return f"{name}-{int(number) + 1}" if dash and number.isdecimal() and number.isascii() else f"{kid}-2"
+
+
+def _skip(arguments: argparse.Namespace) -> None:
+    if arguments.lost < 1:
+        raise RecordError("record.skip", "--lost takes a number from 1")
+    if SKIP_WHY.fullmatch(arguments.why) is None:
+        raise RecordError("record.skip", "--why takes 1 to 64 letters, digits, spaces and . _ -")
+    with closing(open_home(arguments.home)) as station:
+        lost = station.skip(arguments.lost, arguments.why)
+        ep = station.spool.head().ep
+        print(f"the next envelope admits the loss of epoch {ep}, seq {lost.first} to {lost.last}")
 
 
 def _new_epoch(arguments: argparse.Namespace) -> None:

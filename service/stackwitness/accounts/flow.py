@@ -16,7 +16,7 @@ from emdi.keys import PublicKey, Signer
 from stackwitness import clock
 from stackwitness.accounts import queries
 from stackwitness.accounts.backing import is_backed
-from stackwitness.accounts.domain import Account, Role, Session, TokenKind, subject_of
+from stackwitness.accounts.domain import Account, Session, TokenKind, subject_of
 from stackwitness.errors import Conflict, Forbidden, NotFound, Unauthorized
 from stackwitness.log.events import append_event, lock_subject
 
@@ -81,12 +81,12 @@ def issue_token(conn: Connection, signer: Signer, account_id: str, *, act: str) 
     return _issue(conn, signer, account_id, "bearer", BEARER_LIFE, act)
 
 
-def issue_link(conn: Connection, signer: Signer, role: Role) -> str:
-    """Return a sign-in link token of the development account of this role.
+def issue_link(conn: Connection, signer: Signer, account_id: str) -> str:
+    """Return a sign-in link token of a development account.
 
     It may be used again until it expires: it is printed for a developer's browsers, never in production.
     """
-    return _issue(conn, signer, role, "link", LINK_LIFE, DEVELOPMENT)
+    return _issue(conn, signer, account_id, "link", LINK_LIFE, DEVELOPMENT)
 
 
 def redeem_link(conn: Connection, signer: Signer, token: str) -> Session:

@@ -18,7 +18,7 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.ingest import queries
 from stackwitness.ingest.domain import Checked, PinnedChannel
 from stackwitness.ingest.rows import copy_file, joined, pack_envelope, pack_readings
-from stackwitness.stations import flow
+from stackwitness.stations import flow, keys
 from stackwitness.stations.domain import NewKey, Station
 from stackwitness.stations.queries import list_channels
 from stackwitness.wiring import Wiring
@@ -71,7 +71,8 @@ def _register(wiring: Wiring, stn: str, seed: bytes) -> dict[str, PinnedChannel]
         station = Station(stn, stn, "bench", "bench")
         flow.register_station(conn, wiring.service_key, station, CHANNELS, act="bench")
         new = NewKey(key.kid, "Ed25519", key.public.raw, seal_key_proof(key, stn))
-        flow.register_key(conn, wiring.service_key, stn, new, act="bench")
+        keys.request_key(conn, wiring.service_key, stn, new, act="bench")
+        keys.approve_key(conn, wiring.service_key, stn, new.kid, act="bench-2")
         return {c.name: PinnedChannel(c.channel_no, c.unit) for c in list_channels(conn, stn)}
 
 

@@ -37,6 +37,12 @@ def replay(
     token: Annotated[
         str | None, typer.Option(envvar="STACKWITNESS_OPERATOR_TOKEN", help="default: HOME/operator.token")
     ] = None,
+    approver_token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="STACKWITNESS_APPROVER_TOKEN", help="another operator's; default: HOME/approver.token"
+        ),
+    ] = None,
     wait_detection: Annotated[bool, typer.Option(help="wait until the readings are judged")] = True,
     detection_within: Annotated[float, typer.Option(help="seconds to wait for that")] = 600.0,
     patience: Annotated[float, typer.Option(help="seconds without an answer before giving up")] = 300.0,
@@ -52,6 +58,7 @@ def replay(
         home=settings.home,
         server=server,
         token=token,
+        approver_token=approver_token,
         speed=speed,
         forgeries=forge or [],
         stations=stations,

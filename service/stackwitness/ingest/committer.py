@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
+from emdi.envelope import Envelope, Skip
 from stackwitness import clock
 from stackwitness.db.timescale import ensure_months
 from stackwitness.db.unit import unit_of_work
@@ -197,27 +198,27 @@ class Committer:
                         "kept": here.env_id.hex(),
                     },
                 )
-        for checked in plan.accepted:
-            skip = checked.envelope.skip
-            if skip is not None:
-                self._append(
-                    conn,
-                    checked.envelope.stn,
-                    "gap.opened",
-                    {
-                        "stn": checked.envelope.stn,
-                        "ep": checked.envelope.ep,
-                        "seq_first": skip.first,
-                        "seq_last": skip.last,
-                        "why": skip.why,
-                        "env_id": checked.envelope.env_id.hex(),
-                    },
+        for envelope, prev_ep in plan.epochs:
+            queries.insert_epoch(raw, envelope, prev_ep, self._append_epoch(conn, envelope, prev_ep))
+        for envelope in (checked.envelope for checked in plan.accepted):
+            if envelope.skip is not None:
+                queries.insert_gap(
+                    raw, envelope, envelope.skip, self._append_gap(conn, envelope, envelope.skip)
                 )
         if plan.closed:
             queries.defer_scans(raw, list(plan.closed))
 
-    def _append(self, conn: Connection, stn: str, typ: str, data: dict[str, object]) -> None:
-        append_event(conn, self._signer, typ=typ, subj=subject_of(stn), act=self._signer.kid, data=data)
+    def _append_epoch(self, conn: Connection, envelope: Envelope, prev_ep: int) -> bytes:
+        data = {"ep": envelope.ep, "prev_ep": prev_ep, "env_id": envelope.env_id.hex()}
+        return self._append(conn, envelope.stn, "epoch.open", data)
+
+    def _append_gap(self, conn: Connection, envelope: Envelope, skip: Skip) -> bytes:
+        data = {"ep": envelope.ep, "from": skip.first, "to": skip.last, "why": skip.why}
+        return self._append(conn, envelope.stn, "gap.opened", {**data, "env_id": envelope.env_id.hex()})
+
+    def _append(self, conn: Connection, stn: str, typ: str, data: dict[str, object]) -> bytes:
+        subj, act = subject_of(stn), self._signer.kid
+        return append_event(conn, self._signer, typ=typ, subj=subj, act=act, data=data).event_id
 
     def _make_months(self, group: list[Submission]) -> None:
         """Make partitions before the transaction: it must not hold the stations meanwhile."""

@@ -20,7 +20,10 @@ class Plan:
     accepted: list[Checked] = field(default_factory=list)
     equivocations: list[tuple[Envelope, Kept]] = field(default_factory=list)
     heads: dict[str, tuple[StationHead, int]] = field(default_factory=dict)
-    closed: set[str] = field(default_factory=set)  # stations whose clock passed a full hour
+    closed: set[str] = field(
+        default_factory=set
+    )  # stations whose clock passed a full hour, or that admit a gap
+    epochs: list[tuple[Envelope, int]] = field(default_factory=list)  # first of a new epoch, the epoch before
 
 
 class Judge:
@@ -90,6 +93,11 @@ class Judge:
         stn = envelope.stn
         kept = Kept(envelope.env_id, envelope.ep, envelope.seq, len(checked.rows))
         head = StationHead(envelope.ep, envelope.seq, envelope.env_id)
+        before = self._heads[stn]
+        if before is not None and before.ep != envelope.ep:
+            plan.epochs.append((envelope, before.ep))
+        if envelope.skip is not None:
+            plan.closed.add(stn)
         before_ms = self._last_ms[stn]
         last_ms = checked.last_ms if before_ms is None else max(before_ms, checked.last_ms)
         if last_ms // HOUR_MS > (checked.first_ms if before_ms is None else before_ms) // HOUR_MS:

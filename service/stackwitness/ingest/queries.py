@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, text
 
 from emdi.chain import StationHead
-from emdi.envelope import Envelope
+from emdi.envelope import Envelope, Skip
 from stackwitness.ingest.domain import Kept, PinnedChannel, PinnedKey, Roster, Standing
 from stackwitness.ingest.rows import ENVELOPE_COLUMNS, READING_COLUMNS
 from stackwitness.stations.domain import subject_of
@@ -151,6 +151,22 @@ def insert_quarantine(raw: Raw, envelope: Envelope, why: str, recv_ms: int) -> b
         ),
     )
     return cursor.rowcount == 1
+
+
+def insert_epoch(raw: Raw, envelope: Envelope, prev_ep: int, event_id: bytes) -> None:
+    """Store that this envelope opened an epoch behind another one."""
+    raw.execute(
+        "INSERT INTO epoch (event_id, stn, ep, prev_ep, env_id) VALUES (%s, %s, %s, %s, %s)",
+        (event_id, envelope.stn, envelope.ep, prev_ep, envelope.env_id),
+    )
+
+
+def insert_gap(raw: Raw, envelope: Envelope, skip: Skip, event_id: bytes) -> None:
+    """Store that this envelope admits a loss."""
+    raw.execute(
+        "INSERT INTO gap (event_id, stn, ep, seq_first, seq_last, why, env_id) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        (event_id, envelope.stn, envelope.ep, skip.first, skip.last, skip.why, envelope.env_id),
+    )
 
 
 def count_pending(conn: Connection, ceiling: int) -> int:

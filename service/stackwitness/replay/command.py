@@ -18,7 +18,7 @@ from rich.console import Console
 from stackwitness.replay.options import ReplayError, ReplayOptions, parse_forgery, parse_speed, parse_time
 from stackwitness.replay.progress import ReplayProgress
 from stackwitness.replay.sender import Sender, StationAccount
-from stackwitness.replay.served import Served, find_server, find_token, iso
+from stackwitness.replay.served import Served, find_approver, find_server, find_token, iso
 from stackwitness_client.dataset import find_files
 from stackwitness_client.errors import (
     ClientError,
@@ -116,11 +116,15 @@ def replay(options: ReplayOptions) -> dict[str, Any]:
     for source in sources:
         find_files(source, options.data, options.files)
     # 2 Where to
-    server, token = find_server(options), find_token(options)
+    server, token, approver_token = find_server(options), find_token(options), find_approver(options)
     stop = threading.Event()
     began = time.monotonic()
-    with closing(ServerLink(server, token=token)) as link:
-        served = Served(link, options.patience_s, lambda seconds: _wait(stop, seconds))
+    with (
+        closing(ServerLink(server, token=token)) as link,
+        closing(ServerLink(server, token=approver_token)) as other,
+    ):
+        approver = other if approver_token else None
+        served = Served(link, options.patience_s, lambda seconds: _wait(stop, seconds), approver)
         policy_text = served.patiently(link.policy)
         # 3 Every station through the SDK
         with ReplayProgress(manifest.title, len(sources)) as progress:

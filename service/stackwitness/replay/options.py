@@ -42,6 +42,7 @@ class ReplayOptions:
     home: Path
     server: str | None = None
     token: str | None = None
+    approver_token: str | None = None
     speed: float | None = None
     forgeries: tuple[Forgery, ...] = ()
     stations: tuple[str, ...] = ()

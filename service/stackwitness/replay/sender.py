@@ -153,7 +153,7 @@ class Sender:
             try:
                 self._served.patiently(
                     lambda signer=signer: register(  # type: ignore[misc]
-                        self._served.link, self._source.registration(), signer
+                        self._served.link, self._source.registration(), signer, self._served.approver
                     )
                 )
             except ServerRefused as refusal:

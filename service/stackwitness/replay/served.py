@@ -48,13 +48,26 @@ def find_token(options: ReplayOptions) -> str:
         ) from error
 
 
+def find_approver(options: ReplayOptions) -> str | None:
+    """Return the second operator's token, given or left in the home folder; None when there is none."""
+    path = options.home / "approver.token"
+    if options.approver_token or not path.exists():
+        return options.approver_token
+    return path.read_text("ascii").strip()
+
+
 class Served:
-    """Ask one server as an operator, again and again while it is away."""
+    """Ask one server as an operator, again and again while it is away; `approver` is another operator's link."""
 
     def __init__(
-        self, link: ServerLink, patience_s: float, sleep: Callable[[float], None] = time.sleep
+        self,
+        link: ServerLink,
+        patience_s: float,
+        sleep: Callable[[float], None] = time.sleep,
+        approver: ServerLink | None = None,
     ) -> None:
         self.link = link
+        self.approver = approver
         self._patience_s = patience_s
         self.sleep = sleep
 

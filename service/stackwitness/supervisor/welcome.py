@@ -39,7 +39,9 @@ def prepare_welcome(settings: Settings, database_url: str) -> Welcome | None:
     try:
         with unit_of_work(engine, "sw_review") as conn:
             flow.ensure_development_accounts(conn, signer, settings.mode)
-            links = {role: flow.issue_link(conn, signer, role) for role in ("inspector", "regulator")}
+            links = {
+                role: flow.issue_link(conn, signer, role) for role in ("inspector", "regulator", *OFFICERS)
+            }
             tokens = {name: flow.issue_token(conn, signer, name, act=flow.DEVELOPMENT) for name in OFFICERS}
     finally:
         engine.dispose()
