@@ -2,6 +2,7 @@
 
 import os
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,12 +18,16 @@ def up(
     port: Port = None,
     demo: Annotated[bool, typer.Option("--demo", help="add a simulated province of stations")] = False,
     honest: Annotated[bool, typer.Option("--honest", help="nobody in the province cheats")] = False,
+    witnesses: Annotated[
+        int | None,
+        typer.Option(help="witnesses on this machine, to rehearse with; 3 with --demo", min=0, max=16),
+    ] = None,
 ) -> None:
-    """Run everything on this machine: database, signer, log, API, worker."""
+    """Run everything on this machine: database, signer, log, API, worker, with --demo also witnesses."""
     from stackwitness.supervisor import StartFailed, run_up
 
     try:
-        run_up(load_settings(home, port), os.environ, demo=demo or honest, honest=honest)
+        run_up(load_settings(home, port), os.environ, demo=demo or honest, honest=honest, witnesses=witnesses)
     except StartFailed as error:
         typer.echo(f"stackwitness up: {error}", err=True)
         raise typer.Exit(1) from None
@@ -68,6 +73,28 @@ def signer(
     os.execve(command[0], command, passed_on(os.environ))
 
 
+@app.command("log-key")
+def log_key(
+    step: Annotated[str, typer.Argument(help="next: sign with a second key too; retire: give up the first")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="the new policy file (next)")] = None,
+    account: Annotated[str, typer.Option(help="who does it; an account's id")] = "operator",
+    home: Home = None,
+) -> None:
+    """Change the log's key with an overlap; see docs/runbooks/signer.md."""
+    from stackwitness.log.rotation import add_key, retire_key
+
+    if step == "retire":
+        typer.echo(retire_key(load_settings(home), os.environ))
+        return
+    if step != "next":
+        raise typer.BadParameter("next or retire")
+    with opened(home) as wiring:
+        policy = add_key(wiring.engine, wiring.settings, wiring.service_key, os.environ, account)
+    if output is not None:
+        output.write_text(policy, encoding="utf-8")
+    typer.echo(policy, nl=False)
+
+
 @app.command()
 def worker(home: Home = None) -> None:
     """Work off jobs: detection and exports."""
@@ -83,5 +110,15 @@ def worker(home: Home = None) -> None:
 def witness(context: typer.Context) -> None:
     """Cosign the checkpoints of other logs (the program stackwitness-witness, with its options)."""
     from stackwitness_client.witness_cli import main
+
+    raise typer.Exit(main(context.args))
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+)
+def monitor(context: typer.Context) -> None:
+    """Watch a log from outside: own disk, own policy, no database (stackwitness-monitor)."""
+    from stackwitness_client.monitor_cli import main
 
     raise typer.Exit(main(context.args))

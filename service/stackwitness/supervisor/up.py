@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -15,20 +14,24 @@ from typing import IO
 
 from stackwitness import clock
 from stackwitness.db.embedded import Cluster, ClusterError, migrate_database
+from stackwitness.log.errors import SignerUnavailable
 from stackwitness.log.signer.options import passed_on, signer_command
 from stackwitness.log.signer.user import default_user
 from stackwitness.private_file import write_private
 from stackwitness.settings import Settings
 from stackwitness.supervisor.child import Child
+from stackwitness.supervisor.ports import free_port
 from stackwitness.supervisor.welcome import Welcome, prepare_welcome
+from stackwitness.supervisor.witnesses import await_vkey, count_witnesses, prepare_witnesses, write_policy
 
 READY_WITHIN_S = 120.0
 GIVE_UP_AFTER_DEATHS = 5
 POLL_S = 0.2
+DEMO_WITNESSES = 3
 # glibc keeps a heap per thread and what large requests once needed: for the API that only costs memory.
 LEAN_HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "262144", "MALLOC_MMAP_THRESHOLD_": "262144"}
 # Producers stop before the log they write to, the signer last; the database after all of them.
-STOP_ORDER = (("province",), ("serve", "worker"), ("log",), ("signer",))
+STOP_ORDER = (("province",), ("serve", "worker"), ("log",), ("witness", "signer"))
 
 
 class StartFailed(Exception):
@@ -36,13 +39,18 @@ class StartFailed(Exception):
 
 
 def run_up(
-    settings: Settings, environment: Mapping[str, str], *, demo: bool = False, honest: bool = False
+    settings: Settings,
+    environment: Mapping[str, str],
+    *,
+    demo: bool = False,
+    honest: bool = False,
+    witnesses: int | None = None,
 ) -> None:
     """Run every process until SIGINT or SIGTERM; children inherit `environment`. Raises StartFailed."""
     settings.home.mkdir(parents=True, exist_ok=True)
     with (settings.home / "up.lock").open("w") as lock:
         take_home(lock, settings)
-        Supervisor(settings, environment, demo=demo, honest=honest).run()
+        Supervisor(settings, environment, demo=demo, honest=honest, witnesses=witnesses).run()
 
 
 def take_home(lock: IO[str], settings: Settings) -> None:
@@ -60,22 +68,22 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def free_port(host: str) -> int:
-    """Return a TCP port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 class Supervisor:
     """Hold the children of one run."""
 
     def __init__(
-        self, settings: Settings, environment: Mapping[str, str], *, demo: bool, honest: bool
+        self,
+        settings: Settings,
+        environment: Mapping[str, str],
+        *,
+        demo: bool,
+        honest: bool,
+        witnesses: int | None = None,
     ) -> None:
         self.settings = settings
         self.demo, self.honest = demo, honest
+        kept = count_witnesses(settings)
+        self.witnesses = witnesses if witnesses is not None else kept or (DEMO_WITNESSES if demo else 0)
         self.port = settings.port or free_port(settings.host)
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
         self.api_url = f"http://{host}:{self.port}"
@@ -92,7 +100,10 @@ class Supervisor:
         try:
             self._open_database()
             welcome = prepare_welcome(self.settings, self.database_url)
-            self._start("signer", "log", "serve", "worker")
+            self._start("signer")
+            if self.witnesses:
+                self._start_witnesses()
+            self._start("log", "serve", "worker")
             say("starting: signer, log, api, worker")
             self._wait_ready()
             if self.demo:
@@ -102,7 +113,7 @@ class Supervisor:
                 self._greet(welcome)
             while not self.stopping.wait(POLL_S):
                 self._keep_alive()
-        except ClusterError as error:
+        except (ClusterError, SignerUnavailable) as error:
             raise StartFailed(str(error)) from error
         finally:
             self._stop()
@@ -144,6 +155,21 @@ class Supervisor:
         """Return the one child that gets neither the database's address nor anything else of ours."""
         command = signer_command(self.settings, default_user=default_user())
         return Child("signer", command, passed_on(self.environment), self.settings.logs_dir / "signer.log")
+
+    def _start_witnesses(self) -> None:
+        """Start witnesses of our own, unless a policy already names others."""
+        if self.settings.policy_file is not None:
+            raise StartFailed("--witnesses and the setting policy_file exclude each other")
+        vkey = await_vkey(self.settings, READY_WITHIN_S)
+        local = prepare_witnesses(self.settings, vkey, self.witnesses)
+        for item in local:
+            name = f"witness-{item.name}"
+            log_file = self.settings.logs_dir / f"{name}.log"
+            child = Child(name, item.command, passed_on(self.environment), log_file)
+            child.start()
+            self.children.append(child)
+        self.environment["STACKWITNESS_POLICY_FILE"] = str(write_policy(self.settings, vkey, local))
+        say(f"starting: {len(local)} witnesses on this machine, a rehearsal: real ones run elsewhere")
 
     def _start_province(self) -> None:
         child = self._child("province", "stackwitness.province", *(["--honest"] if self.honest else []))
@@ -211,7 +237,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         for names in STOP_ORDER:
-            group = [child for child in self.children if child.name in names]
+            group = [child for child in self.children if child.name.partition("-")[0] in names]
             for child in group:
                 child.ask_to_stop()
             for child in group:
