@@ -14,15 +14,18 @@ from emdi import bundle, merkle
 from emdi.chain import StationHead
 from emdi.checkpoint import Checkpoint
 from emdi.encoding import b64_encode, b64u_encode, dump_json
-from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_READING, PREFIX_BYTES, encode_entry
-from emdi.envelope import ZERO_HASH, Envelope, seal_envelope
+from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_READING, PREFIX_BYTES, encode_entry, parse_entry
+from emdi.envelope import ZERO_HASH, Envelope, parse_envelope, seal_envelope
 from emdi.errors import EmdiError
-from emdi.event import Event, seal_event, seal_key_proof, seal_succession
+from emdi.event import Event, parse_event, seal_event, seal_key_proof, seal_succession
+from emdi.head import HeadsBuilder, head_root
 from emdi.keys import LocalKey
+from emdi.layout import head_names
 from emdi.note import NoteSigner, format_note, sign_note
 from emdi.pack import Record
+from emdi.paths import prove_lines
 from emdi.receipt import Receipt, format_receipt
-from emdi.scope import Scope, format_scope
+from emdi.scope import Run, Scope, StationScope, bounds_of, format_scope, head_to_json
 
 ORIGIN = "log.example/2026"
 STN = "mill-1"
@@ -44,6 +47,8 @@ class Log:
     export_key: NoteSigner = field(default_factory=lambda: NoteSigner(f"{ORIGIN}/export", seed("export")))
     entries: list[bytes] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    log_events: list[Event] = field(default_factory=list)
+    heads: dict[int, list[str]] = field(default_factory=dict)
     envelopes: list[Envelope] = field(default_factory=list)
     rows: dict[str, list[str]] = field(default_factory=lambda: {"readings": [], "flags": [], "reviews": []})
 
@@ -151,6 +156,42 @@ class Log:
             bundle.reviews_csv_row(idx, review_id, flag_id, "needs_visit", "inspector-1")
         )
 
+    def head(self) -> None:
+        """Append the head of all entries so far, as an event on the log itself."""
+        as_of = len(self.entries)
+        lines = self.head_lines(as_of)
+        data = {
+            "as_of": as_of,
+            "date": "2026-09-21",
+            "lines": len(lines),
+            "root_b64u": b64u_encode(head_root(lines)),
+            "occasion": "demand",
+        }
+        last = self.log_events[-1] if self.log_events else None
+        sseq, sprev = (last.sseq + 1, last.event_id) if last else (0, ZERO_HASH)
+        event = seal_event(
+            self.service,
+            typ="head.daily",
+            subj="log",
+            sseq=sseq,
+            sprev=sprev,
+            act="service:log",
+            ts_ms=START_MS,
+            data=data,
+        )
+        self.log_events.append(event)
+        self.append(KIND_EVENT, event.jws)
+        self.heads[as_of] = lines
+
+    def head_lines(self, as_of: int) -> list[str]:
+        builder = HeadsBuilder()
+        for idx, entry in enumerate(map(parse_entry, self.entries[:as_of])):
+            if entry.kind == KIND_READING:
+                builder.take(parse_envelope(entry.body), idx)
+            elif entry.kind == KIND_EVENT:
+                builder.take(parse_event(entry.body), idx)
+        return builder.lines()
+
     def leaves(self) -> list[bytes]:
         return [merkle.leaf_hash(entry) for entry in self.entries]
 
@@ -178,30 +219,56 @@ def honest_log() -> Log:
     return log
 
 
-def members_of(log: Log) -> dict[str, bytes]:
-    """Return the members of the export bundle of the whole log, and append its export.made event."""
-    size, leaves, note = len(log.entries), log.leaves(), log.checkpoint()
-    bounds: dict[str, int | None] = dict.fromkeys(("ep_first", "seq_first", "ep_last", "seq_last"))
-    head = None
+def scope_of(log: Log) -> Scope:
+    """Return the scope of an export of the whole log; its last head is the one that counts."""
+    head, runs = None, ()
     if log.envelopes:
         first, last = log.envelopes[0], log.envelopes[-1]
         head = StationHead(last.ep, last.seq, last.env_id)
-        bounds = {"ep_first": first.ep, "seq_first": first.seq, "ep_last": last.ep, "seq_last": last.seq}
-    scope = Scope(
+        runs = (Run(first.ep, first.seq, last.ep, last.seq),)
+    return Scope(
         export_id="export-1",
-        stn=STN,
+        stations=(StationScope(STN, runs, head),),
         from_ms=START_MS,
         to_ms=START_MS + 3_600_000,
+        entries=None,
         requester="regulator-1",
         purpose="inspection",
-        size=size,
+        redacted=False,
+        size=len(log.entries),
+        heads=tuple(log.heads),
+        head_as_of=max(log.heads),
         readings=len(log.rows["readings"]),
         envelopes=len(log.envelopes),
         flags=len(log.rows["flags"]),
         reviews=len(log.rows["reviews"]),
-        head=head,
-        **bounds,
     )
+
+
+def head_members(log: Log) -> dict[str, bytes]:
+    """Return the lines of the heads with their proofs."""
+    names = [
+        ("station", STN),
+        *(("subject", subj) for subj in (f"station:{STN}", "database", "detector", "log")),
+    ]
+    names += [
+        ("subject", f"account:{who}") for who in sorted({event.act for event in log.events} - {"system"})
+    ]
+    members = {}
+    for as_of, lines in log.heads.items():
+        proven = prove_lines(lines, names)
+        file, proofs = head_names(as_of)
+        members[file] = "".join(f"{line}\n" for line, _, _ in proven).encode()
+        members[proofs] = "".join(bundle.format_proof(index, path) for _, index, path in proven).encode()
+    return members
+
+
+def members_of(log: Log) -> dict[str, bytes]:
+    """Return the members of the export bundle of the whole log, which gets a head as its last entry."""
+    if len(log.entries) - 1 not in log.heads:
+        log.head()
+    scope = scope_of(log)
+    size, leaves, note = len(log.entries), log.leaves(), log.checkpoint()
     decisions = [event for event in log.events if event.typ == "review.decision"]
     texts = [bundle.Disclosure(event.event_id, SALT, "Send someone.") for event in decisions]
     members = {
@@ -216,7 +283,9 @@ def members_of(log: Log) -> dict[str, bytes]:
         "readings.csv": (bundle.READINGS_HEADER + "".join(log.rows["readings"])).encode(),
         "flags.csv": (bundle.FLAGS_HEADER + "".join(log.rows["flags"])).encode(),
         "reviews.csv": (bundle.REVIEWS_HEADER + "".join(log.rows["reviews"])).encode(),
+        "custody.csv": bundle.CUSTODY_HEADER.encode(),
         "disclosures.jsonl": "".join(map(bundle.format_disclosure, texts)).encode(),
+        **head_members(log),
     }
     seal(log, members, scope)
     return members
@@ -225,16 +294,19 @@ def members_of(log: Log) -> dict[str, bytes]:
 def seal(log: Log, members: dict[str, bytes], scope: Scope) -> None:
     """Add MANIFEST, export.made with its receipt, consistency proof and bundle.note, as the service would."""
     manifest = bundle.make_manifest(members.items())
-    bounds = {name: getattr(scope, name) for name in ("ep_first", "seq_first", "ep_last", "seq_last")}
-    head = None if scope.head is None else {**scope.head._asdict(), "env_id": scope.head.env_id.hex()}
+    station = scope.stations[0]
     data = {
         "export_id": scope.export_id,
         "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
         "from_ms": scope.from_ms,
         "to_ms": scope.to_ms,
-        **bounds,
-        "head": head,
+        **bounds_of(station),
+        "head": head_to_json(station.head),
         "size": scope.size,
+        "stns": list(scope.stns),
+        "entries": scope.entries,
+        "head_as_of": scope.head_as_of,
+        "redacted": scope.redacted,
     }
     event = log.make_event("export.made", data, act=scope.requester)
     other = seal_envelope(

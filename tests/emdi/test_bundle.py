@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -88,6 +89,7 @@ def test_a_damaged_member_is_found_while_reading() -> None:
 def test_the_writer_is_byte_reproducible_from_bytes_and_from_files(tmp_path: Path) -> None:
     parts = []
     for name, data in MEMBERS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
         parts.append((name, tmp_path / name))
     bundle.write_bundle(tmp_path / "out.zip", parts)
@@ -161,9 +163,15 @@ def test_digests(text: object) -> None:
 
 SCOPE = MEMBERS["scope.json"]
 SCOPES = [
-    b"[]", b"{}", SCOPE.replace(b'"v":1', b'"v":2'), SCOPE.replace(b'"size":15', b'"size":"15"'), SCOPE.replace(b'"stn":"mill-1"', b'"stn":1'),
+    b"[]", b"{}", SCOPE.replace(b'"v":2', b'"v":1'), SCOPE.replace(b'"size":16', b'"size":"17"'), SCOPE.replace(b'"stn":"mill-1"', b'"stn":1'),
     SCOPE.replace(b".000Z", b"Z", 1), SCOPE.replace(b"2026-", b"2026-13", 1), SCOPE.replace(b'"head":{', b'"head":[{').replace(b"}}", b"}]}"),
-    SCOPE.replace(b'"ep_first":0', b'"ep_first":-1'), SCOPE.replace(b'"requester":', b'"purpose":'),
+    SCOPE.replace(b'"runs":[[0,0,1,1]]', b'"runs":[[0,-1,1,1]]'), SCOPE.replace(b'"requester":', b'"purpose":'),
+    SCOPE.replace(b'"runs":[[0,0,1,1]]', b'"runs":[[1,1,0,0]]'), SCOPE.replace(b'"runs":[[0,0,1,1]]', b'"runs":[[0,0,1,1],[1,1,1,2]]'),
+    SCOPE.replace(b'"runs":[[0,0,1,1]]', b'"runs":[[0,0,1]]'), SCOPE.replace(b'"heads":[15]', b'"heads":[]'),
+    SCOPE.replace(b'"heads":[15]', b'"heads":[15,15]'), SCOPE.replace(b'"heads":[15]', b'"heads":[16]'),
+    SCOPE.replace(b'"redacted":false', b'"redacted":0'), SCOPE.replace(b'"entries":null', b'"entries":[1]'),
+    SCOPE.replace(b'"entries":null,', b''), SCOPE.replace(b'"stations":[{', b'"stations":[{"more":1,'),
+    re.sub(rb'"stations":.*\]', b'"stations":[]', SCOPE), re.sub(rb'"stations":\[(.*)\]', rb'"stations":[\1,\1]', SCOPE),
 ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from emdi.note import NoteSigner, format_note, parse_note, verify_note
 from emdi.pack import Record, format_pack, parse_pack
 from emdi.policy import NO_QUORUM, Policy, PolicyGroup, PolicyLog, PolicyWitness, format_policy, parse_policy
 from emdi.receipt import Receipt, format_receipt, parse_receipt
-from emdi.scope import Scope, format_scope, parse_scope
+from emdi.scope import Run, Scope, StationScope, format_scope, parse_scope
 from emdi.units import UNITS, format_at, format_value
 from tests.emdi.making import seed
 
@@ -348,7 +348,10 @@ def test_disclosures_round_trip(event_id: bytes, salt: bytes, text: str) -> None
 @given(st.integers(0, 253_402_300_799_999), st.none() | st.integers(0, 9))
 def test_scopes_round_trip(at_ms: int, number: int | None) -> None:
     head = None if number is None else StationHead(number, 2, bytes(32))
-    scope = Scope("e-1", "s", 0, at_ms, "r", "why", *([number] * 4), 5, 4, 3, 2, 1, head)  # type: ignore[arg-type]
+    runs = () if number is None else (Run(0, 1, 0, 2), Run(0, 9, number, 9))
+    stations = (StationScope("a", (), None), StationScope("s", runs, head))
+    entries = None if number is None else (number, 17)
+    scope = Scope("e-1", stations, 0, at_ms, entries, "r", "why", number == 1, 5, (2, 4), 4, 4, 3, 2, 1)
     assert parse_scope(format_scope(scope)) == scope
 
 

@@ -11,12 +11,15 @@ from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple
 
 from emdi.encoding import b64_decode, b64_encode, parse_uint
 from emdi.errors import BundleError, EncodingError
+from emdi.layout import MEMBERS, UNLISTED, is_member
 from emdi.merkle import HASH_BYTES
 from emdi.tables import (
+    CUSTODY_HEADER,
     FLAGS_HEADER,
     READINGS_HEADER,
     REVIEWS_HEADER,
     Disclosure,
+    custody_csv_row,
     flag_text_sha256,
     flags_csv_row,
     format_disclosure,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 __all__ = [
+    "CUSTODY_HEADER",
     "FLAGS_HEADER",
     "MEMBERS",
     "READINGS_HEADER",
@@ -40,6 +44,7 @@ __all__ = [
     "Disclosure",
     "ManifestLine",
     "bundle_note_text",
+    "custody_csv_row",
     "flag_text_sha256",
     "flags_csv_row",
     "format_disclosure",
@@ -60,27 +65,6 @@ __all__ = [
     "write_bundle",
 ]
 
-MEMBERS = frozenset(
-    {
-        "MANIFEST",
-        "README.txt",
-        "bundle.note",
-        "checkpoint",
-        "consistency.txt",
-        "disclosures.jsonl",
-        "entries.bin",
-        "export.jws",
-        "export.tlog-proof",
-        "flags.csv",
-        "policy.txt",
-        "proofs.txt",
-        "readings.csv",
-        "reviews.csv",
-        "scope.json",
-    }
-)
-# What seals the manifest, or proves the sealing, cannot stand in it.
-UNLISTED = frozenset({"MANIFEST", "bundle.note", "consistency.txt", "export.jws", "export.tlog-proof"})
 MAX_MEMBER_BYTES = 1 << 36
 MAX_TEXT_BYTES = 1 << 24
 MAX_LINE_BYTES = 1 << 16
@@ -96,7 +80,7 @@ _BROKEN = (
     struct.error,
     OverflowError,
 )
-_LINE = re.compile(r"([0-9a-f]{64})  (0|[1-9][0-9]{0,18})  ([A-Za-z0-9._-]{1,100})")
+_LINE = re.compile(r"([0-9a-f]{64})  (0|[1-9][0-9]{0,18})  ([A-Za-z0-9._/-]{1,100})")
 
 
 class ManifestLine(NamedTuple):
@@ -114,7 +98,7 @@ def write_bundle(target: Path | BinaryIO, members: Iterable[tuple[str, bytes | P
     """
     content = sorted(members, key=lambda member: member[0])
     names = [name for name, _ in content]
-    if len(set(names)) != len(names) or not set(names) <= MEMBERS:
+    if len(set(names)) != len(names) or not all(map(is_member, names)):
         raise BundleError("bundle.member", "a member is named twice, or is not part of the format")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, data in content:
@@ -203,7 +187,9 @@ def parse_manifest(data: bytes) -> tuple[ManifestLine, ...]:
     text = data.decode("ascii", "replace")
     matches = [_LINE.fullmatch(line) for line in text.split("\n")[:-1]]
     lines = tuple(ManifestLine(match[1], int(match[2]), match[3]) for match in matches if match is not None)
-    if len(lines) != len(matches) or format_manifest(lines) != data:
+    if len(lines) != len(matches) or format_manifest(lines) != data or not all(
+        is_member(line.name) for line in lines
+    ):
         raise BundleError("bundle.manifest", "MANIFEST is not sorted lines of hash, size and name")
     if len({line.name for line in lines}) != len(lines):
         raise BundleError("bundle.manifest", "a member is listed twice")
@@ -301,7 +287,7 @@ class _Member(io.RawIOBase):
 def _check_members(infos: list[zipfile.ZipInfo]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for info in infos:
-        if info.orig_filename not in MEMBERS:
+        if not is_member(info.orig_filename):
             raise BundleError("bundle.member", f"undeclared member {info.orig_filename!r}")
         if info.filename in sizes:
             raise BundleError("bundle.member", f"member {info.filename} twice")

@@ -1,9 +1,10 @@
 """scope.json of an export bundle: what was asked for, and what the exporter says is inside."""
 
+import itertools
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from emdi.chain import StationHead
 from emdi.encoding import dump_json, load_json
@@ -12,56 +13,97 @@ from emdi.tables import take_sha256
 from emdi.units import format_at
 
 _AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
-_COUNTS = ("size", "readings", "envelopes", "flags", "reviews")
-_BOUNDS = ("ep_first", "seq_first", "ep_last", "seq_last")
-_NAMES = ("export_id", "stn", "requester", "purpose")
+_COUNTS = ("size", "head_as_of", "readings", "envelopes", "flags", "reviews")
+_NAMES = ("export_id", "requester", "purpose")
+_MEMBERS = {"v", "from", "to", "entries", "redacted", "heads", "stations", *_COUNTS, *_NAMES}
+MAX_STATIONS = 10_000
+
+
+class Run(NamedTuple):
+    """Envelopes of one station without a hole: the first and the last by (ep, seq)."""
+
+    ep_first: int
+    seq_first: int
+    ep_last: int
+    seq_last: int
+
+
+@dataclass(frozen=True, slots=True)
+class StationScope:
+    """One station: its runs of envelopes in the order of the chain, and its last envelope below head_as_of."""
+
+    stn: str
+    runs: tuple[Run, ...]
+    head: StationHead | None
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The query and the counts; the four bounds and `head` are None for a station without envelopes in it.
+    """The query and the counts.
 
-    `from_ms` and `to_ms` are Unix milliseconds (half-open), `requester` an account id, `size` that of
-    `checkpoint`.
+    `from_ms` and `to_ms` are Unix milliseconds (half-open), `entries` log indexes (half-open) when only a part
+    of the log was asked for, `requester` an account id, `size` that of `checkpoint`. `heads` are the log sizes
+    of the heads in the bundle, ascending; the last, `head_as_of`, is where the exported part of the log ends.
     """
 
     export_id: str
-    stn: str
+    stations: tuple[StationScope, ...]
     from_ms: int
     to_ms: int
+    entries: tuple[int, int] | None
     requester: str
     purpose: str
-    ep_first: int | None
-    seq_first: int | None
-    ep_last: int | None
-    seq_last: int | None
+    redacted: bool
     size: int
+    heads: tuple[int, ...]
+    head_as_of: int
     readings: int
     envelopes: int
     flags: int
     reviews: int
-    head: StationHead | None
+
+    @property
+    def stns(self) -> tuple[str, ...]:
+        """Return the stations' ids in their order."""
+        return tuple(station.stn for station in self.stations)
+
+
+def bounds_of(station: StationScope) -> dict[str, int | None]:
+    """Return ep_first, seq_first, ep_last, seq_last over all runs; None without envelopes."""
+    names = ("ep_first", "seq_first", "ep_last", "seq_last")
+    if not station.runs:
+        return dict.fromkeys(names)
+    first, last = station.runs[0], station.runs[-1]
+    return dict(zip(names, (*first[:2], *last[2:]), strict=True))
 
 
 def format_scope(scope: Scope) -> bytes:
     """Return scope.json; times as UTC text, env_id in hex."""
-    members = asdict(scope)
-    head = members.pop("head")
-    lead = {"v": 1, "export_id": members.pop("export_id"), "stn": members.pop("stn")}
-    lead |= {"from": format_at(members.pop("from_ms")), "to": format_at(members.pop("to_ms"))}
-    tail = None if head is None else {"ep": head[0], "seq": head[1], "env_id": head[2].hex()}
-    return dump_json({**lead, **members, "head": tail}) + b"\n"
+    members: dict[str, Any] = {"v": 2, "export_id": scope.export_id}
+    members |= {"from": format_at(scope.from_ms), "to": format_at(scope.to_ms)}
+    members |= {"entries": scope.entries, "requester": scope.requester, "purpose": scope.purpose}
+    members |= {"redacted": scope.redacted, "heads": list(scope.heads)}
+    members |= {name: getattr(scope, name) for name in _COUNTS}
+    members["stations"] = [
+        {"stn": station.stn, "runs": [list(run) for run in station.runs], "head": head_to_json(station.head)}
+        for station in scope.stations
+    ]
+    return dump_json(members) + b"\n"
 
 
 def parse_scope(data: bytes) -> Scope:
     """Read scope.json; raise BundleError("bundle.scope")."""
     try:
-        members = load_json(data)
-        return _take_scope(members)
+        return _take_scope(load_json(data))
     except EncodingError as error:
         raise BundleError("bundle.scope", error.message) from None
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise BundleError("bundle.scope", "a member of scope.json is missing or of another type") from None
+
+
+def head_to_json(head: StationHead | None) -> dict[str, Any] | None:
+    """Return {ep, seq, env_id}, the id in hex."""
+    return None if head is None else {"ep": head.ep, "seq": head.seq, "env_id": head.env_id.hex()}
 
 
 def parse_head(members: dict[str, Any] | None) -> StationHead | None:
@@ -74,16 +116,47 @@ def parse_head(members: dict[str, Any] | None) -> StationHead | None:
 
 
 def _take_scope(members: dict[str, Any]) -> Scope:
-    if members["v"] != 1:
-        raise BundleError("bundle.scope", "v is 1")
+    if members["v"] != 2 or members.keys() != _MEMBERS:
+        raise BundleError("bundle.scope", f"v is 2, and the members are {' '.join(sorted(_MEMBERS))}")
     names = {name: members[name] for name in _NAMES}
-    if any(type(value) is not str for value in names.values()):
-        raise BundleError("bundle.scope", "a name is not a string")
-    fields: dict[str, Any] = dict(names)
-    fields |= {name: None if members[name] is None else _take_count(members[name]) for name in _BOUNDS}
+    if any(type(value) is not str for value in names.values()) or type(members["redacted"]) is not bool:
+        raise BundleError("bundle.scope", "a name is not a string, or redacted not true or false")
+    stations = tuple(map(_take_station, _take_list(members["stations"])))
+    heads = tuple(map(_take_count, _take_list(members["heads"])))
+    stns = [station.stn for station in stations]
+    if not 0 < len(stns) <= MAX_STATIONS or stns != sorted(set(stns)):
+        raise BundleError("bundle.scope", "stations are sorted, each once, at least one")
+    if not heads or list(heads) != sorted(set(heads)) or heads[-1] != members["head_as_of"]:
+        raise BundleError("bundle.scope", "heads ascend, and the last is head_as_of")
+    fields: dict[str, Any] = {**names, "redacted": members["redacted"], "stations": stations, "heads": heads}
     fields |= {name: _take_count(members[name]) for name in _COUNTS}
     fields |= {"from_ms": _take_at(members["from"]), "to_ms": _take_at(members["to"])}
-    return Scope(**fields, head=parse_head(members["head"]))
+    return Scope(**fields, entries=_take_entries(members["entries"]))
+
+
+def _take_station(members: dict[str, Any]) -> StationScope:
+    if type(members["stn"]) is not str or members.keys() != {"stn", "runs", "head"}:
+        raise BundleError("bundle.scope", "a station has exactly stn, runs and head")
+    runs = [Run(*map(_take_count, _take_list(run))) for run in _take_list(members["runs"])]
+    for run in runs:
+        if run[:2] > run[2:]:
+            raise BundleError("bundle.scope", "a run ends before it starts")
+    if any(one[2:] >= two[:2] for one, two in itertools.pairwise(runs)):
+        raise BundleError("bundle.scope", "runs follow each other")
+    return StationScope(members["stn"], tuple(runs), parse_head(members["head"]))
+
+
+def _take_entries(value: object) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    first, end = map(_take_count, _take_list(value))
+    return first, end
+
+
+def _take_list(value: object) -> list[Any]:
+    if type(value) is not list:
+        raise BundleError("bundle.scope", "not an array")
+    return value
 
 
 def _take_count(value: object) -> int:
@@ -93,8 +166,6 @@ def _take_count(value: object) -> int:
 
 
 def _take_at(value: object) -> int:
-    if type(value) is int and value >= 0:
-        return value
     if type(value) is not str or _AT.fullmatch(value) is None:
         raise BundleError("bundle.scope", f"{value!r} is not a time like 2026-01-02T03:04:05.678Z")
     try:

@@ -1,8 +1,8 @@
 """The human tables of an export bundle, spelled so that writer and verifier get the same bytes."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from emdi.encoding import b64u_decode, b64u_encode, dump_json, load_json
 from emdi.errors import BundleError, EncodingError
@@ -12,6 +12,10 @@ from emdi.units import format_at, format_value
 READINGS_HEADER = "idx,stn,ep,seq,at,channel,unit,value,status\n"
 FLAGS_HEADER = "idx,flag_id,detector,kind,verdict,from,to,channels,text_sha256\n"
 REVIEWS_HEADER = "idx,review_id,flag_id,decision,act\n"
+CUSTODY_HEADER = "idx,at,station,act,what,id,by\n"
+CUSTODY = frozenset({"evidence.viewed", "evidence.downloaded", "export.made", "export.covers"})
+# Members of events that are SHA-256(salt[32] || text): the text itself is disclosed, or withheld.
+SALTED = ("reason_sha256", "why_sha256", "display_sha256")
 _FORBIDDEN = frozenset(',"\r\n')
 
 
@@ -66,13 +70,24 @@ def reviews_csv_row(idx: int, review_id: str, flag_id: str, decision: str, act: 
     return _row(str(idx), review_id, flag_id, decision, act)
 
 
+def custody_csv_row(idx: int, subj: str, typ: str, ts_ms: int, act: str, data: Mapping[str, Any]) -> str:
+    """Return one line of custody.csv, one per event of CUSTODY by idx: who saw, fetched or exported what, when.
+
+    `data` is the event's; raises KeyError or BundleError("bundle.csv") when it does not give a row.
+    """
+    what = data["what"] if typ == "evidence.viewed" else "export"
+    name = data["id"] if typ == "evidence.viewed" else data["export_id"]
+    fields = (str(idx), format_at(ts_ms), subj.partition(":")[2], typ, str(what), str(name), act)
+    return _row(*fields)
+
+
 def flag_text_sha256(text_en: str, text_zh: str) -> str:
     """Return the lowercase hex SHA-256 of text_en, a newline and text_zh."""
     return hashlib.sha256(f"{text_en}\n{text_zh}".encode()).hexdigest()
 
 
 class Disclosure(NamedTuple):
-    """A text whose digest stands in an event: SHA-256(salt || UTF-8 text)."""
+    """A text whose digest stands in an event (a member of SALTED): SHA-256(salt || UTF-8 text)."""
 
     event_id: bytes
     salt: bytes

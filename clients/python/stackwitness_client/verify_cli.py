@@ -18,8 +18,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         policy = arguments.policy.read_text("utf-8") if arguments.policy else None
         known = arguments.known.read_bytes() if arguments.known else None
+        proof = arguments.known_proof.read_text("ascii") if arguments.known_proof else None
         report = verify_bundle(
-            arguments.bundle, policy, known, trust_bundle_policy=arguments.trust_bundle_policy
+            arguments.bundle,
+            policy,
+            known,
+            trust_bundle_policy=arguments.trust_bundle_policy,
+            known_proof=proof,
         )
         if arguments.json:
             text = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
@@ -42,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("bundle", type=Path, help="the .zip to check")
     parser.add_argument("--policy", type=Path, help="your own policy file, got independently of the bundle")
     parser.add_argument("--known", type=Path, help="a signed checkpoint of the log you kept from earlier")
+    parser.add_argument(
+        "--known-proof", type=Path, help="consistency proof from it to this bundle, a b64 hash per line"
+    )
     parser.add_argument("--json", type=Path, help="write the report as JSON to this file")
     parser.add_argument(
         "--trust-bundle-policy", action="store_true", help="accept the log key that the bundle itself brings"

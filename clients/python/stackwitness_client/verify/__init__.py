@@ -6,10 +6,14 @@ from emdi.bundle import BundleReader
 from emdi.errors import BundleError, EmdiError
 from emdi.event import parse_event
 from emdi.scope import Scope, parse_scope
+from stackwitness_client.verify.completeness import CompletenessCheck
 from stackwitness_client.verify.container import check_container
+from stackwitness_client.verify.contents import Contents
 from stackwitness_client.verify.entries import EntryWalk
+from stackwitness_client.verify.parquet import check_parquet
 from stackwitness_client.verify.report import Finding, Report, Step, Verdict
 from stackwitness_client.verify.seal import SealCheck
+from stackwitness_client.verify.texts import check_texts
 from stackwitness_client.verify.trust import establish_trust
 
 __all__ = ["Finding", "Report", "Step", "Verdict", "verify_bundle"]
@@ -21,10 +25,12 @@ def verify_bundle(
     known_checkpoint: bytes | None = None,
     *,
     trust_bundle_policy: bool = False,
+    known_proof: str | None = None,
 ) -> Report:
     """Check a bundle against the verifier's own policy and return the account; never raises for a bad bundle.
 
-    `known_checkpoint` is a signed checkpoint of the same log kept from earlier. Without a policy the bundle's
+    `known_checkpoint` is a signed checkpoint of the same log kept from earlier, `known_proof` the lines of a
+    consistency proof from it to the bundle's, for when the bundle itself lacks the hashes. Without a policy the bundle's
     own is used, which counts as "policy not met" unless `trust_bundle_policy`. Memory use does not grow with
     the bundle. Raises OSError when the file itself cannot be read.
     """
@@ -37,13 +43,17 @@ def verify_bundle(
     with reader:
         if not check_container(reader, report):
             return report
-        trust = establish_trust(reader, policy_text, known_checkpoint, trust_bundle_policy, report)
+        trust = establish_trust(
+            reader, policy_text, known_checkpoint, trust_bundle_policy, report, known_proof
+        )
         if trust is None:
             return report
         scope = _read_scope(reader, report)
-        stn = scope.stn if scope is not None else _station_of_export(reader)
-        contents = EntryWalk(reader, trust, stn, report).run()
+        contents = EntryWalk(reader, trust, Contents.of(scope, _stations_of_export(reader)), report).run()
         SealCheck(reader, trust, contents, report).run(scope)
+        CompletenessCheck(reader, contents, report).run(scope)
+        check_texts(reader, contents, report)
+        check_parquet(reader, report)
     return report
 
 
@@ -57,17 +67,22 @@ def _read_scope(reader: BundleReader, report: Report) -> Scope | None:
         return None
     report.scope = {
         "export_id": scope.export_id,
-        "stn": scope.stn,
+        "stns": list(scope.stns),
         "from_ms": scope.from_ms,
         "to_ms": scope.to_ms,
+        "entries": scope.entries,
         "requester": scope.requester,
         "purpose": scope.purpose,
+        "redacted": scope.redacted,
+        "head_as_of": scope.head_as_of,
     }
     return scope
 
 
-def _station_of_export(reader: BundleReader) -> str:
+def _stations_of_export(reader: BundleReader) -> tuple[str, ...]:
+    """Return the stations that the seal names, for a bundle whose scope.json is gone."""
     try:
-        return parse_event(reader.read("export.jws").removesuffix(b"\n")).subj.partition(":")[2]
-    except (EmdiError, KeyError):
-        return ""
+        stns = parse_event(reader.read("export.jws").removesuffix(b"\n")).data["stns"]
+        return tuple(str(stn) for stn in stns)
+    except (EmdiError, KeyError, TypeError):
+        return ()

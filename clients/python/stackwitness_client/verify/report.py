@@ -91,6 +91,20 @@ class Step:
     found: int = 0
     verdicts: set[Verdict] = field(default_factory=set)
     ran: bool = False
+    skipped: str = ""
+
+    def skip(self, why: str) -> None:
+        """Say why an optional step was not taken."""
+        self.skipped = why
+
+    @property
+    def state(self) -> str:
+        """Return failed, ok, not checked or not reached."""
+        if self.findings:
+            return "failed"
+        if self.skipped and not self.done:
+            return "not checked"
+        return "ok" if self.ran else "not reached"
 
     def add(self, verdict: Verdict, code: str, message: str, **place: Any) -> None:
         """Record a finding; past the first 200 of a step they are only counted."""
@@ -113,14 +127,33 @@ STEPS = (
     "Merkle proofs of every entry",
     "signatures, with keys from the log",
     "chains: envelopes and events without a hole",
-    "seal: export.made in the log, heads, bundle.note",
+    "seal: export.made in the log, bundle.note",
     "tables regenerated from the signed entries",
+    "completeness: nothing of the period left out, by the heads of the log",
+    "texts: disclosed, or withheld under a hash that a signed event binds",
+    "Parquet tables written again from the signed entries",
+    "time stamps (RFC 3161) on checkpoints of this log",
+    "findings computed again from the same readings",
+    "printed report: every number from this bundle",
 )
+OPTIONAL = {
+    11: "the bundle has no Parquet tables",
+    12: "the bundle has no time stamps",
+    13: "not asked for",
+    14: "the bundle has no printed report",
+}
 LIMITS = (
-    "The chain proves what the station signed, not that its analyser measured truly.",
-    "It cannot show what a station never sent, nor readings outside the exported envelopes;"
-    " that these envelopes are all of the period rests on the exporter's statement.",
-    "Without witnesses in your policy, the log's operator could show someone else another history.",
+    "That the probe measured the gas of this stack, and measured it truly: the proof begins at the station's key.",
+    "That the station sent everything it measured: what was never sent is in no log.",
+    "That a text is true: a reason, a name or an explanation is bound to its author and time, not to the facts.",
+    "That the time of receipt is true before the first cosignature or time stamp over it: until then it is the"
+    " server's word.",
+    "That envelopes received outside the exported runs hold no reading of the period: the log says late ones by"
+    " late.arrival events, which are the service's word and which whoever reads the whole log can check.",
+    "That the heads are those of the whole log: the service signed them, and monitors that read every entry"
+    " recompute them; so does `stackwitness fsck`.",
+    "That witnesses are independent of the operator: their names stand in your policy, their owners do not. Without"
+    " witnesses in it, the log's operator could show someone else another history.",
 )
 
 
@@ -128,8 +161,18 @@ class Report:
     """The account of one verification."""
 
     def __init__(self) -> None:
-        self.steps = [Step(number, name) for number, name in enumerate(STEPS, 1)]
-        self.counts = {"envelopes": 0, "readings": 0, "flags": 0, "reviews": 0, "events": 0, "quarantined": 0}
+        self.steps = [
+            Step(number, name, skipped=OPTIONAL.get(number, "")) for number, name in enumerate(STEPS, 1)
+        ]
+        self.counts = {
+            "envelopes": 0,
+            "readings": 0,
+            "flags": 0,
+            "reviews": 0,
+            "events": 0,
+            "quarantined": 0,
+            "custody": 0,
+        }
         self.notes: list[str] = []
         self.scope: dict[str, Any] = {}
         self.checkpoint: dict[str, Any] = {}
@@ -155,7 +198,7 @@ class Report:
         for verdict, code in EXIT_CODES.items():
             if verdict in present:
                 return code
-        return 0 if all(step.ran for step in self.steps) else 3
+        return 0 if all(step.ran or step.skipped for step in self.steps) else 3
 
     def to_json(self) -> dict[str, Any]:
         """Return the report for machines."""
@@ -163,8 +206,9 @@ class Report:
             {
                 "number": step.number,
                 "name": step.name,
-                "state": "failed" if step.findings else "ok" if step.ran else "not reached",
+                "state": step.state,
                 "established": step.done,
+                "why": step.skipped if step.state == "not checked" else "",
                 "found": step.found,
                 "findings": [finding.to_json() for finding in step.findings],
             }
@@ -178,11 +222,9 @@ class Report:
         """Return the report for people."""
         lines: list[str] = []
         for step in self.steps:
-            mark = "FAILED" if step.findings else "ok" if step.ran else "not reached"
-            lines.append(
-                f"{step.number}. {step.name}: {mark}"
-                + (f" - {step.done}" if step.done and not step.findings else "")
-            )
+            said = {"ok": f" - {step.done}" if step.done else "", "not checked": f": {step.skipped}"}
+            state = "FAILED" if step.state == "failed" else step.state
+            lines.append(f"{step.number}. {step.name}: {state}" + said.get(step.state, ""))
             lines += [f"   {finding.line()}" for finding in step.findings]
             if step.found > len(step.findings):
                 lines.append(f"   ... and {step.found - len(step.findings)} more")

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from emdi.bundle import BundleReader, bundle_note_text, parse_disclosure, take_sha256
+from emdi.bundle import BundleReader, bundle_note_text, take_sha256
 from emdi.chain import StationHead
 from emdi.checkpoint import Checkpoint
 from emdi.encoding import b64_decode
@@ -14,8 +14,9 @@ from emdi.jws import verify_signature
 from emdi.merkle import leaf_hash, verify_consistency, verify_inclusion
 from emdi.note import verify_note
 from emdi.receipt import Receipt, parse_receipt
-from emdi.scope import Scope, parse_head
-from stackwitness_client.verify.entries import Contents
+from emdi.scope import Run, Scope, StationScope, bounds_of, parse_head
+from stackwitness_client.verify.chains import EnvelopeChain
+from stackwitness_client.verify.contents import Contents
 from stackwitness_client.verify.report import Report, Verdict, weigh_signature
 from stackwitness_client.verify.trust import Trust, compare_known, open_trusted
 
@@ -41,7 +42,6 @@ class SealCheck:
         if scope is not None:
             self._check_scope(scope)
         self._guard("bundle.note", self._check_note, event, scope)
-        self._guard("disclosures.jsonl", self._check_disclosures)
         self.step.finish("export.made is in the log" if event is not None else "no export event")
 
     def _guard(self, name: str, check: Any, *arguments: Any) -> None:
@@ -61,14 +61,12 @@ class SealCheck:
             message = f"export.jws is no event of the service: {error.message}"
             self.step.add(weigh_signature(error), error.code, message, file="export.jws")
             return None
-        if event.typ != "export.made" or event.subj != f"station:{self.contents.stn}":
-            self.step.add(Verdict.TAMPERED, "seal.event", "export.jws is not this station's export.made")
+        sealed_on = f"station:{self.contents.stns[0]}" if self.contents.stns else ""
+        if event.typ != "export.made" or event.subj != sealed_on:
+            self.step.add(Verdict.TAMPERED, "seal.event", "export.jws is not the export.made of this scope")
             return None
         self.report.counts["events"] += 1
-        self.contents.subject.take(None, event, self.report)
-        self.report.step(6).finish(
-            f"{self.contents.envelopes.describe()}; {self.contents.subject.describe()}"
-        )
+        self.contents.subject(event.subj).follow(event, self.report)
         return event
 
     def _check_receipt(self, event: Event) -> None:
@@ -84,7 +82,7 @@ class SealCheck:
             self.step.add(Verdict.TAMPERED, "seal.checkpoint", message, file=name)
             return
         if self.trust.known is not None:
-            compare_known(self.trust.known, later, self.step, self.report, name)
+            compare_known(self.trust.known, later, self.step, name)
         self._guard("consistency.txt", self._check_consistency, here, later)
 
     def _check_place(self, receipt: Receipt, event: Event, later: Checkpoint) -> None:
@@ -116,19 +114,20 @@ class SealCheck:
             self.step.add(Verdict.SEAL, "seal.manifest", message, file="MANIFEST")
         if data["size"] != self.trust.checkpoint.size:
             self.step.add(Verdict.TAMPERED, "seal.size", f"export.made is of log size {data['size']}")
-        self._check_bounds("export.made", {name: data[name] for name in _BOUNDS})
-        self._check_head("export.made", parse_head(data["head"]))
-        if scope is not None and (data["export_id"], data["from_ms"], data["to_ms"]) != (
-            scope.export_id,
-            scope.from_ms,
-            scope.to_ms,
-        ):
-            message = "scope.json speaks of another export or period than export.made"
+        if scope is not None and _sealed(data) != _asked(scope):
+            message = "scope.json speaks of another export, period, head or station than export.made"
             self.step.add(Verdict.TAMPERED, "seal.scope", message, file="scope.json")
+        if self.contents.stns:
+            chain = self.contents.stations[self.contents.stns[0]]
+            self._check_bounds("export.made", chain, {name: data[name] for name in _BOUNDS})
+            self._check_head("export.made", chain, parse_head(data["head"]))
 
     def _check_scope(self, scope: Scope) -> None:
-        self._check_bounds("scope.json", {name: getattr(scope, name) for name in _BOUNDS})
-        self._check_head("scope.json", scope.head)
+        for station in scope.stations:
+            chain = self.contents.stations[station.stn]
+            self._check_bounds("scope.json", chain, bounds_of(station))
+            self._check_runs(station, chain)
+            self._check_head("scope.json", chain, station.head)
         if scope.size != self.trust.checkpoint.size:
             self.step.add(Verdict.TAMPERED, "scope.size", f"scope.json speaks of log size {scope.size}")
         for name in ("envelopes", "readings", "flags", "reviews"):
@@ -138,32 +137,34 @@ class SealCheck:
                 message = f"scope.json promises {said} {name}, entries.bin holds {found}"
                 self.step.add(verdict, "scope.count", message, file="scope.json")
 
-    def _check_bounds(self, source: str, said: dict[str, int | None]) -> None:
-        chain = self.contents.envelopes
+    def _check_bounds(self, source: str, chain: EnvelopeChain, said: dict[str, int | None]) -> None:
         first = None if said["ep_first"] is None else (said["ep_first"], said["seq_first"])
         last = None if said["ep_last"] is None else (said["ep_last"], said["seq_last"])
-        for name, promised, head in (("first", first, chain.first), ("last", last, chain.last)):
-            found = None if head is None else head[:2]
-            if promised != found:
+        found = (chain.runs[0][0].head[:2], chain.runs[-1][1].head[:2]) if chain.runs else (None, None)
+        for name, promised, here in (("first", first, found[0]), ("last", last, found[1])):
+            if promised != here:
                 message = (
-                    f"{source} says the {name} envelope (ep, seq) is {promised}, entries.bin has {found}"
+                    f"{source} says the {name} envelope of {chain.stn} (ep, seq) is {promised},"
+                    f" entries.bin has {here}"
                 )
                 self.step.add(Verdict.INCOMPLETE, f"seal.{name}", message)
 
-    def _check_head(self, source: str, head: StationHead | None) -> None:
-        last = self.contents.envelopes.last
+    def _check_runs(self, station: StationScope, chain: EnvelopeChain) -> None:
+        found = tuple(Run(*one.head[:2], *two.head[:2]) for one, two in chain.runs)
+        if found != station.runs and not self.report.step(6).findings:
+            message = f"the runs of envelopes of {station.stn} are {list(map(tuple, found))}, not those of scope.json"
+            self.step.add(Verdict.INCOMPLETE, "seal.runs", message, file="scope.json")
+
+    def _check_head(self, source: str, chain: EnvelopeChain, head: StationHead | None) -> None:
+        last = chain.last
         if last is None:
             return
         if head is None or head[:2] < last[:2]:
-            message = f"the station's head in {source} is before the last envelope exported"
+            message = f"the head of {chain.stn} in {source} is before the last envelope exported"
             self.step.add(Verdict.TAMPERED, "seal.head", message)
         elif head[:2] == last[:2] and head.env_id != last.env_id:
-            message = f"the station's head in {source} is another envelope than the last one exported"
-            place = (self.contents.stn, last.ep, last.seq)
-            self.step.add(Verdict.TAMPERED, "seal.head", message, envelope=place)
-        elif head[:2] != last[:2]:
-            note = f"the station's chain goes on after this export, to ep {head.ep} seq {head.seq}"
-            self.report.note(note)
+            message = f"the head of {chain.stn} in {source} is another envelope than the last one exported"
+            self.step.add(Verdict.TAMPERED, "seal.head", message, envelope=(chain.stn, last.ep, last.seq))
 
     def _check_note(self, event: Event | None, scope: Scope | None) -> None:
         key = self.contents.keyring.export_key
@@ -181,21 +182,13 @@ class SealCheck:
             message = "bundle.note seals another export, MANIFEST or log"
             self.step.add(Verdict.SEAL, "seal.note", message, file="bundle.note")
 
-    def _check_disclosures(self) -> None:
-        disclosed = set()
-        for row, line in enumerate(self.reader.lines("disclosures.jsonl"), 1):
-            disclosure = parse_disclosure(line)
-            idx, review_id, digest = self.contents.reasons.get(disclosure.event_id, (None, "", None))
-            disclosed.add(disclosure.event_id)
-            if idx is None:
-                message = "a disclosed text belongs to a decision that is not in this bundle"
-                self.step.add(
-                    Verdict.INCOMPLETE, "disclosure.event", message, file="disclosures.jsonl", row=row
-                )
-            elif take_sha256(digest) != disclosure.digest:
-                message = f"the disclosed reason of review {review_id} is not the one decided on"
-                place = {"idx": idx, "file": "disclosures.jsonl", "row": row}
-                self.step.add(Verdict.TAMPERED, "disclosure.text", message, **place)
-        hidden = len(self.contents.reasons.keys() - disclosed)
-        if hidden:
-            self.report.note(f"the reasons of {hidden} decisions are not disclosed in this bundle")
+
+def _sealed(data: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("export_id", "from_ms", "to_ms", "head_as_of", "redacted", "stns", "entries")
+    return tuple(data[name] for name in names)
+
+
+def _asked(scope: Scope) -> tuple[Any, ...]:
+    entries = None if scope.entries is None else list(scope.entries)
+    period = (scope.from_ms, scope.to_ms)
+    return (scope.export_id, *period, scope.head_as_of, scope.redacted, list(scope.stns), entries)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from emdi.bundle import BundleReader
+from emdi.bundle import CUSTODY_HEADER, FLAGS_HEADER, READINGS_HEADER, REVIEWS_HEADER, BundleReader
 from emdi.errors import BundleError
 from stackwitness_client.verify.report import Step, Verdict
 
@@ -18,6 +18,12 @@ class TableForm(NamedTuple):
     noun: str
     key: tuple[int, ...]
     flag_column: int | None = None
+
+
+READINGS = TableForm("readings.csv", READINGS_HEADER, "reading", (4, 5))
+FLAGS = TableForm("flags.csv", FLAGS_HEADER, "flag", (1,), 1)
+REVIEWS = TableForm("reviews.csv", REVIEWS_HEADER, "review", (1,), 2)
+CUSTODIES = TableForm("custody.csv", CUSTODY_HEADER, "act of custody", (3, 5))
 
 
 class TableCheck:

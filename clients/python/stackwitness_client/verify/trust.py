@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from emdi.bundle import BundleReader
 from emdi.checkpoint import Checkpoint, parse_checkpoint
-from emdi.errors import BundleError, EmdiError, NoteError, PolicyError
+from emdi.encoding import b64_decode
+from emdi.errors import BundleError, EmdiError, EncodingError, NoteError, PolicyError
 from emdi.note import parse_note
 from emdi.policy import Policy, parse_policy
 from stackwitness_client.verify.report import Report, Step, Verdict
@@ -17,6 +18,7 @@ class Trust:
     policy: Policy | None
     checkpoint: Checkpoint
     known: Checkpoint | None
+    known_path: tuple[bytes, ...] | None = None
 
 
 def choose_policy(
@@ -63,7 +65,12 @@ def open_trusted(note: bytes, policy: Policy | None, step: Step, name: str) -> C
 
 
 def establish_trust(
-    reader: BundleReader, policy_text: str | None, known: bytes | None, trust_bundle: bool, report: Report
+    reader: BundleReader,
+    policy_text: str | None,
+    known: bytes | None,
+    trust_bundle: bool,
+    report: Report,
+    known_proof: str | None = None,
 ) -> Trust | None:
     """Check the bundle's checkpoint; None when there is no checkpoint to hold anything against."""
     step = report.step(3)
@@ -82,12 +89,12 @@ def establish_trust(
         "root": checkpoint.root.hex(),
     }
     if kept is not None:
-        compare_known(kept, checkpoint, step, report, "checkpoint")
+        compare_known(kept, checkpoint, step, "checkpoint")
     step.finish(f"{checkpoint.origin}, size {checkpoint.size}" + ("" if policy else ", by no policy"))
-    return Trust(policy, checkpoint, kept)
+    return Trust(policy, checkpoint, kept, _parse_path(known_proof, step))
 
 
-def compare_known(known: Checkpoint, other: Checkpoint, step: Step, report: Report, name: str) -> None:
+def compare_known(known: Checkpoint, other: Checkpoint, step: Step, name: str) -> None:
     """Hold a checkpoint against the one the verifier kept; same size and another root is a fork."""
     if known.origin != other.origin:
         step.add(
@@ -98,8 +105,14 @@ def compare_known(known: Checkpoint, other: Checkpoint, step: Step, report: Repo
             f"FORK: {name} and your known checkpoint have size {known.size} and different roots; keep both"
         )
         step.add(Verdict.TAMPERED, "known.fork", message, file=name)
-    elif known.size != other.size:
-        report.note(
-            f"your known checkpoint (size {known.size}) and {name} (size {other.size}) can only be compared"
-            " with a consistency proof, computed from the log's tiles"
-        )
+
+
+def _parse_path(text: str | None, step: Step) -> tuple[bytes, ...] | None:
+    """Read a consistency proof, one b64 hash per line."""
+    if text is None:
+        return None
+    try:
+        return tuple(b64_decode(line) for line in text.splitlines())
+    except EncodingError as error:
+        step.add(Verdict.MALFORMED, "known.proof", f"--known-proof cannot be read: {error.message}")
+        return None

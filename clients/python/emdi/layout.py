@@ -1,0 +1,50 @@
+"""The names that may stand in an export bundle."""
+
+import re
+
+MEMBERS = frozenset(
+    {
+        "MANIFEST",
+        "README.txt",
+        "bundle.note",
+        "checkpoint",
+        "consistency.txt",
+        "custody.csv",
+        "disclosures.jsonl",
+        "entries.bin",
+        "export.jws",
+        "export.tlog-proof",
+        "flags.csv",
+        "policy.txt",
+        "proofs.txt",
+        "readings.csv",
+        "reviews.csv",
+        "scope.json",
+    }
+)
+OPTIONAL = frozenset(
+    {"anchors/tsa-chain.pem", "flags.parquet", "readings.parquet", "report.json", "report.pdf"}
+)
+# What seals the manifest, or proves the sealing, cannot stand in it.
+UNLISTED = frozenset({"MANIFEST", "bundle.note", "consistency.txt", "export.jws", "export.tlog-proof"})
+_SIZE = "(0|[1-9][0-9]{0,18})"
+_HEAD = re.compile(rf"heads/{_SIZE}(\.proof)?")
+_ANCHOR = re.compile(rf"anchors/{_SIZE}(\.note|\.[0-9]\.tsr)")
+
+
+def is_member(name: str) -> bool:
+    """Tell whether a member of this name belongs to the format."""
+    if name in MEMBERS or name in OPTIONAL:
+        return True
+    return name.isascii() and bool(_HEAD.fullmatch(name) or _ANCHOR.fullmatch(name))
+
+
+def head_names(as_of: int) -> tuple[str, str]:
+    """Return the names of the lines of the head at log size `as_of` and of their proofs."""
+    return f"heads/{as_of}", f"heads/{as_of}.proof"
+
+
+def heads_in(names: list[str]) -> list[int]:
+    """Return the log sizes of the heads among these member names, ascending."""
+    matches = [_HEAD.fullmatch(name) for name in names]
+    return sorted({int(match[1]) for match in matches if match is not None})

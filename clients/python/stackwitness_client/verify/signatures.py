@@ -1,0 +1,47 @@
+"""Step 5: every entry is signed by a key that the log itself registered before it."""
+
+from emdi.envelope import Envelope
+from emdi.errors import EnvelopeError
+from emdi.event import Event
+from emdi.jws import verify_signature
+from emdi.keyring import KeyRing
+from stackwitness_client.verify.report import Report, weigh_signature
+
+
+class SignatureCheck:
+    """Check signatures with the keys learnt so far, and count those that hold."""
+
+    def __init__(self, keyring: KeyRing, report: Report) -> None:
+        self._keyring = keyring
+        self._report = report
+        self.held = 0
+
+    def check_envelope(self, idx: int, envelope: Envelope) -> None:
+        """Check a station's signature."""
+        try:
+            verify_signature(envelope, self._keyring.station_key(envelope.stn, envelope.kid, idx))
+            self.held += 1
+        except EnvelopeError as error:
+            place = (envelope.stn, envelope.ep, envelope.seq)
+            verdict = weigh_signature(error)
+            self._report.step(5).add(verdict, error.code, error.message, idx=idx, envelope=place)
+
+    def check_event(self, idx: int, event: Event) -> bool:
+        """Check the service's signature and tell whether it holds."""
+        try:
+            verify_signature(event, self._keyring.service_key(event.kid))
+        except EnvelopeError as error:
+            message = f"event {event.subj} {event.sseq} ({event.typ}): {error.message}"
+            self._report.step(5).add(weigh_signature(error), error.code, message, idx=idx)
+            return False
+        self.held += 1
+        return True
+
+    def note_suspects(self) -> None:
+        """Say which keys are known to be in other hands, and from where on."""
+        for span in self._keyring.spans():
+            if span.suspect_from_idx is not None:
+                self._report.note(
+                    f"key {span.kid} of station {span.stn} was compromised: what it signed at idx"
+                    f" {span.suspect_from_idx} and later is suspect ({span.ended_by})"
+                )
