@@ -14,6 +14,7 @@ from emdi.entry import KIND_QUARANTINED, KIND_READING, encode_entry
 from emdi.keys import LocalKey
 from emdi.note import NoteSigner
 from emdi.pack import Record
+from emdi.policy import parse_policy
 from stackwitness_client.errors import (
     ChainLost,
     ReceiptRefused,
@@ -25,7 +26,7 @@ from stackwitness_client.http import Backoff, ServerLink, retry_after_s
 from stackwitness_client.pusher import Pusher
 from stackwitness_client.registration import register
 from stackwitness_client.station import Station
-from tests.support.small_server import Exchange, SmallServer, policy, small_server
+from tests.support.small_server import POLICY_TEXT, Exchange, SmallServer, policy, small_server
 
 AT_MS = 1_700_000_000_000
 KEY = LocalKey.generate("Ed25519", "s1-1")
@@ -316,6 +317,27 @@ def test_receipts_that_are_not_there_yet_are_waited_for(server: SmallServer, sta
     assert station.push().freed == 0
     server.publishing = True
     assert station.push().freed == 2
+
+
+def test_a_receipt_without_the_quorum_frees_nothing_yet(server: SmallServer, station: Station) -> None:
+    w1, w2 = (NoteSigner(f"{name}.example", name.encode() * 16, 4) for name in ("w1", "w2"))
+    lines = [f"witness w1 {w1.vkey}", f"witness w2 {w2.vkey}", "group both all w1 w2", "quorum both", ""]
+    station.pusher.policy = parse_policy(POLICY_TEXT.replace("quorum none\n", "\n".join(lines)))
+    fill(station, 3)
+    server.witnesses = [w1]
+    station.pusher.push()
+    assert station.pusher.collect().freed == 0
+    assert station.pusher.unwitnessed == 3
+    with pytest.raises(ServerUnreachable, match="quorum"):
+        station.pusher.drain(give_up_s=0)
+    server.witnesses = [
+        NoteSigner("w1.example", b"forger!!" * 4, 4),
+        w2,
+    ]  # the right name is not the right key
+    assert station.pusher.collect().freed == 0
+    server.witnesses = [w1, w2]
+    assert station.pusher.collect().freed == 3
+    assert station.pusher.unwitnessed == 0
 
 
 @pytest.mark.parametrize(

@@ -82,13 +82,17 @@ class SmallServer:
     faults: list[Fault] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
     publishing: bool = True
+    witnesses: list[NoteSigner] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     # What a fault may change --------------------------------------------------------------------------
     def checkpoint(self, entries: list[bytes] | None = None, signer: NoteSigner = SIGNER) -> bytes:
         """Return a signed checkpoint of the given entries (default: the log's)."""
         leaves = [leaf_hash(entry) for entry in (entries if entries is not None else self.entries)]
-        return sign_note(Checkpoint(ORIGIN, len(leaves), root_of(leaves)).text(), signer)
+        text = Checkpoint(ORIGIN, len(leaves), root_of(leaves)).text()
+        return sign_note(text, signer) + b"".join(
+            w.cosign(text, 1_700_000_000).encode() for w in self.witnesses
+        )
 
     def receipt(
         self, env_id: bytes, entries: list[bytes] | None = None, signer: NoteSigner = SIGNER

@@ -27,8 +27,8 @@ from stackwitness.evidence import queries
 from stackwitness.evidence.domain import Export, Selection, ms_of
 from stackwitness.evidence.members import write_members
 from stackwitness.log.events import append_event, lock_subject, read_subject
-from stackwitness.log.genesis import read_genesis
 from stackwitness.log.notekeys import load_export_key
+from stackwitness.log.policies import read_policy
 from stackwitness.log.queries import find_places
 from stackwitness.log.reader import Snapshot
 from stackwitness.settings import Settings
@@ -136,10 +136,10 @@ def _write_and_seal(wiring: Wiring, export: Export, folder: Path) -> None:
         ):
             act_as(conn, "sw_export", EVERY_AGENCY)
             selection = _select(conn, export, snapshot)
-            genesis = read_genesis(conn)
-            if genesis is None:
+            policy = read_policy(conn)
+            if policy is None:
                 raise LogUnavailable(detail="the log has no leaf 0")
-            manifest = write_members(conn, export, selection, snapshot, genesis.policy, folder)
+            manifest = write_members(conn, export, selection, snapshot, policy, folder)
         origin = snapshot.checkpoint.origin
         note = bundle_note_text(export.export_id, manifest, origin, selection.size)
         (folder / "bundle.note").write_bytes(sign_note(note, load_export_key(wiring.settings)))
