@@ -72,7 +72,7 @@ DECLARE r record;
 BEGIN
     FOR r IN SELECT * FROM (VALUES
         ('station',          'stn',      'station.register'),
-        ('channel',          'stn',      'channel.set'),
+        ('channel',          'stn',      'channel.set station.register'),
         ('station_key',      'stn',      'key.register key.rotate'),
         ('key_request',      'stn',      'key.request'),
         ('key_revocation',   'kid',      'key.revoke key.rotate key.compromise'),

@@ -31,3 +31,14 @@ def test_only_one_place(what: str, pattern: str, allowed: str) -> None:
         and not re.search(allowed, name := path.relative_to(SERVER).as_posix())
     ]
     assert offenders == [], what
+
+
+def test_every_transaction_names_its_role() -> None:
+    """A transaction without a role has the rights of the login: none in production, all in a careless set-up."""
+    offenders = [
+        f"{path.relative_to(SERVER)}: {call}"
+        for path in sorted(SERVER.rglob("*.py"))
+        if not path.relative_to(SERVER).as_posix().startswith(("db/", "bench/"))
+        for call in re.findall(r"^.*\bunit_of_work\((?!\s*[\w.]+,\s*\"sw_).*$", path.read_text(), re.MULTILINE)
+    ]
+    assert offenders == []
