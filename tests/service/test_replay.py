@@ -297,10 +297,18 @@ def served(service: Service) -> Iterator[str]:
 def test_the_whole_service_stores_proves_and_judges_a_replay(
     folder: Path, service: Service, served: str
 ) -> None:
-    token = service.headers("operator")["Authorization"].removeprefix("Bearer ")
+    token, other = (
+        service.headers(name)["Authorization"].removeprefix("Bearer ") for name in ("operator", "approver")
+    )
     forgery = Forgery("freeze", "mill-1", "SO2", START_MS + 250 * HOUR_MS, START_MS + 350 * HOUR_MS)
     asked = options(
-        folder, served, token=token, forgeries=(forgery,), wait_detection=True, detection_within_s=60.0
+        folder,
+        served,
+        token=token,
+        approver_token=other,
+        forgeries=(forgery,),
+        wait_detection=True,
+        detection_within_s=60.0,
     )
     assert run(asked) == 0
     report = report_of(folder)

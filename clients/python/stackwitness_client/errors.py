@@ -6,6 +6,7 @@ ClientError
 ├── RecordError          a reading cannot be recorded as given
 ├── SpoolError           the spool on disk cannot be used
 │   └── ChainLost        the server's head and the spool no longer meet; an operator must open a new epoch
+├── RegistrationWaits    a key was asked for, and another operator has to approve it
 ├── ServerError          the server could not be asked, or did not accept
 │   ├── ServerUnreachable    no answer in time; the readings stay in the spool
 │   ├── ServerBusy           429 or 5xx: try again later
@@ -52,6 +53,10 @@ class SpoolError(ClientError):
 
 class ChainLost(SpoolError):
     """Say that the spool holds nothing that continues the chain the server knows."""
+
+
+class RegistrationWaits(ClientError):
+    """Say that a key signs nothing before another operator has approved it."""
 
 
 class ServerError(ClientError):

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from emdi.encoding import b64u_encode
 from emdi.event import seal_key_proof, seal_succession
 from emdi.keys import Signer
-from stackwitness_client.errors import ServerRefused
+from stackwitness_client.errors import RegistrationWaits, ServerRefused
 from stackwitness_client.http import ServerLink
 
 
@@ -33,9 +33,9 @@ def register(
 ) -> bool:
     """Register station, channels and key with an operator's link; what is there already is left as it is.
 
-    The key is approved with the link of another operator; without one it waits for somebody to approve it.
-    Returns whether the station is new. Raises ServerRefused: channel.fixed when the station exists with other
-    channels, key.taken when the key id belongs to another key, key.same_officer.
+    The key is approved with the link of another operator; without one it waits for somebody to approve it, which
+    RegistrationWaits says. Returns whether the station is new. Raises ServerRefused: channel.fixed when the
+    station exists with other channels, key.taken when the key id belongs to another key, key.same_officer.
     """
     stn = str(station["stn"])
     place = f"/v1/stations/{quote(stn, safe='')}"
@@ -50,7 +50,11 @@ def register(
     form = key_form(signer, stn)
     try:
         asked = link.ask("POST", f"{place}/keys", data=form)
-        if asked.status == 202 and approver is not None:
+        if asked.status == 202:
+            if approver is None:
+                raise RegistrationWaits(
+                    "key.unapproved", f"key {signer.kid} waits for another operator's approval"
+                )
             approver.ask("POST", f"{place}/keys/{quote(signer.kid, safe='')}/approve")
     except ServerRefused as refusal:
         if refusal.code != "key.taken" or not is_pinned(link, stn, signer):
