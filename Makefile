@@ -28,6 +28,9 @@ check: $(READY) ## formatting, lint, types, layers, and that the docs are true
 bench: $(READY) ## measure on this machine; results in bench/results
 	@$(BIN)/stackwitness bench
 
+test-faults: $(READY) ## break every write and every system call of the log, and print the table
+	@$(BIN)/python -m tests.fault
+
 test-timescale: $(READY) ## the database tests on a real TimescaleDB (needs node and npm)
 	@$(BIN)/python -m tests.support.timescale_server
 
