@@ -119,16 +119,12 @@ def signed_record(envelope: Envelope, channel: str, at_ms: int) -> Record | None
 def signed_flag(events: Mapping[str, Event]) -> dict[str, Any]:
     """Return what a server must show of a flag, from its events by role: raised, newest, decision (if any)."""
     raised, newest = events["raised"], events.get("newest", events["raised"])
-    shown = {
-        name: raised.data[name] for name in ("flag_id", "detector", "detector_version", "kind", "verdict")
-    }
+    names = ("flag_id", "detector", "detector_version", "kind", "verdict")
+    shown = {name: raised.data[name] for name in names if name in raised.data}
     shown |= {"stn": raised.subj.partition(":")[2], "event_id": raised.event_id.hex()}
     shown |= {"from_at": raised.data["from_ms"], "channels": list(raised.data["channels"])}
-    shown |= {
-        "to_at": newest.data["to_ms"],
-        "text_en": newest.data["text_en"],
-        "text_zh": newest.data["text_zh"],
-    }
+    shown |= {"to_at": newest.data["to_ms"]}
+    shown |= {name: newest.data[name] for name in ("text_en", "text_zh")}
     decision = events.get("decision")
     return shown | {"decision": None if decision is None else decision.data["decision"]}
 
