@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             api=token is not None,
             progress=_Progress().show,
             sample_requests=arguments.sample,
+            witness_urls=arguments.witness_url,
         )
         stack.callback(monitor.close)
         if arguments.serve is not None:
@@ -153,6 +154,13 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--home", required=True, type=Path, help="folder for mirror, memory and alarms")
     watch.add_argument(
         "--token-file", type=Path, help="token of an auditor, to compare what the server shows"
+    )
+    watch.add_argument(
+        "--witness-url",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="compare with what this witness holds",
     )
     watch.add_argument("--once", action="store_true", help="one turn, then exit with its code")
     watch.add_argument("--interval", type=float, default=60.0, metavar="S", help="seconds between turns")

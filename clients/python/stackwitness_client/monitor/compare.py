@@ -1,14 +1,15 @@
 """Put two views of one log side by side: the trees two auditors were shown, and the proof when they are two."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emdi.checkpoint import Checkpoint, parse_checkpoint
+from emdi.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from emdi.errors import NoteError
 from emdi.note import parse_note
-from emdi.policy import Policy
+from emdi.policy import NO_QUORUM, Policy
 from emdi.proof_file import ProofFile
 from emdi.tiles import TileReader
 from stackwitness_client.errors import ClientError
@@ -58,6 +59,23 @@ def open_view(given: str, policy: Policy | None) -> View:
         return View(given, note, parse_checkpoint(parse_note(note).text), read)
     except NoteError as error:
         raise CompareError("compare.note", f"{given} is not a checkpoint: {error}") from None
+
+
+def open_witness(url: str, origin: str, policy: Policy) -> View:
+    """Read the checkpoint a witness holds of a log (c2sp.org/tlog-witness); its own quorum is not asked for.
+
+    Raises CompareError when it holds none, ServerError, NoteError and PolicyError.
+    """
+    path = f"/{hashlib.sha256(origin.encode()).hexdigest()}/{CHECKPOINT}"
+    link = ServerLink(url, timeout_s=10.0)
+    try:
+        answer = link.ask("GET", path, accept=(404,))
+    finally:
+        link.close()
+    if answer.status == 404:
+        raise CompareError("compare.witness", f"{url} holds no checkpoint of {origin}")
+    tree, _ = open_checkpoint(answer.body, replace(policy, quorum=NO_QUORUM))
+    return View(url, answer.body, tree, None)
 
 
 def compare(one: View, two: View, sources: Sequence[Callable[[str], bytes]], made_ms: int) -> Compared:

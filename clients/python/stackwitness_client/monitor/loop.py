@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from stackwitness_client.errors import ClientError, ServerError, ServerRefused
 from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor.alarms import Alarm, AlarmBook
 from stackwitness_client.monitor.catalog import check_catalog
+from stackwitness_client.monitor.compare import View, compare, open_witness
 from stackwitness_client.monitor.finding import Finding
 from stackwitness_client.monitor.flags import FlagCheck
 from stackwitness_client.monitor.heads import check_heads
@@ -68,6 +69,7 @@ class Monitor:
         policy: Policy,
         *,
         api: bool = False,
+        witness_urls: Sequence[str] = (),
         now_ms: Callable[[], int] = wall_ms,
         rng: random.Random | None = None,
         progress: Callable[[int, int], None] = lambda at, size: None,
@@ -84,6 +86,7 @@ class Monitor:
         self._source = HttpSource(link)
         self._policy = policy
         self._api = api
+        self._witness_urls = witness_urls
         self._now_ms = now_ms
         self._random = rng or random.SystemRandom()
         self._sync = Sync(self._source, self.state, self.mirror, now_ms, progress)
@@ -167,8 +170,24 @@ class Monitor:
                 self._observation("stale", says, (newest.note,), now_ms=now_ms, seen_ms=seen_ms),
             )
 
+    def _check_witnesses(self, turn: Turn, newest: Seen) -> None:
+        """What a witness cosigned and what this monitor was shown are one history, or there is a proof."""
+        ours = View("this monitor", newest.note, newest.tree, self.mirror.read)
+        for url in self._witness_urls:
+            try:
+                theirs = open_witness(url, newest.tree.origin, self._policy)
+                found = compare(theirs, ours, [self._source.read], self._now_ms())
+            except (ClientError, EmdiError) as error:
+                turn.notes.append(f"witness not compared: {error}")
+                continue
+            if found.proof is not None:
+                self._write(turn, f"fork:{theirs.tree.size}:{theirs.tree.root.hex()}", found.proof)
+            elif found.undecided:
+                turn.notes.append(f"witness {url} not compared: {found.says}")
+
     # What stands on the log ---------------------------------------------------------------------------
     def _check_rest(self, turn: Turn, newest: Seen) -> None:
+        self._check_witnesses(turn, newest)
         self._raise(turn, newest, check_heads(self.state, self._source, self.mirror))
         if not self._api:
             turn.notes.append("readings, flags and catalog not checked: no token")
