@@ -11,15 +11,20 @@ from sqlalchemy import Connection
 
 from emdi.chain import StationHead
 from emdi.event import parse_event
+from emdi.keys import PublicKey
 from stackwitness.accounts import queries as accounts
 from stackwitness.console.views import (
     ChannelView,
+    EpochView,
     FlagDetail,
     FlagView,
+    KeyRequestView,
     KeyView,
+    LimitView,
     LogView,
     ReviewView,
     StationView,
+    SuspectView,
     severity,
 )
 from stackwitness.errors import NotFound
@@ -27,6 +32,7 @@ from stackwitness.flags import flow as flags
 from stackwitness.flags.domain import Flag, FlagState
 from stackwitness.ingest import queries as ingest
 from stackwitness.log.queries import find_places
+from stackwitness.readings import queries as readings
 from stackwitness.reviews import flow as reviews
 from stackwitness.reviews.domain import Review
 from stackwitness.stations import queries as stations
@@ -66,10 +72,51 @@ def find_station(conn: Connection, stn: str) -> StationView:
 def list_keys(conn: Connection, stn: str) -> list[KeyView]:
     """Return a station's keys, those in use first."""
     keys = [
-        KeyView(key.kid, key.public.alg, hashlib.sha256(key.public.raw).hexdigest(), key.revoked)
+        KeyView(key.kid, key.public.alg, fingerprint(key.public), key.revoked, key.suspect_from_idx)
         for key in stations.list_keys(conn, stn)
     ]
     return sorted(keys, key=lambda key: (key.revoked, key.kid))
+
+
+def fingerprint(public: PublicKey) -> str:
+    """Return SHA-256 of a public key, hex: what two officers read to each other."""
+    return hashlib.sha256(public.raw).hexdigest()
+
+
+def list_key_requests(conn: Connection, stn: str | None = None) -> list[KeyRequestView]:
+    """Return the keys (of one station) that wait for a second operator."""
+    found = []
+    for one in stations.list_requests(conn, stn):
+        account = accounts.find_account(conn, one.account_id)
+        name = account.display_name if account else one.account_id
+        found.append(
+            KeyRequestView(one.stn, one.kid, one.public.alg, fingerprint(one.public), one.account_id, name)
+        )
+    return found
+
+
+def list_pending_epochs(conn: Connection, stn: str | None = None) -> list[EpochView]:
+    """Return the epochs (of one station) that no inspector acknowledged yet, newest first."""
+    epochs = stations.list_epochs(conn, stn, pending=True)
+    return [EpochView(one.stn, one.ep, one.prev_ep, one.opened_ms) for one in epochs]
+
+
+def list_limit_changes(conn: Connection, stn: str) -> list[LimitView]:
+    """Return the limits of the channels whose limit ever changed, in the order they were set."""
+    return [
+        LimitView(name, limit.value, ms_of(limit.from_at) if limit.from_at else None, limit.why)
+        for name, limits in stations.list_limits(conn, stn).items()
+        for limit in limits
+        if len(limits) > 1
+    ]
+
+
+def list_suspects(conn: Connection, stn: str) -> list[SuspectView]:
+    """Return what compromised keys of a station signed from the suspect index on."""
+    return [
+        SuspectView(one.kid, one.from_idx, one.envelopes, ms_of(one.first_at), ms_of(one.last_at))
+        for one in readings.select_suspects(conn, stn)
+    ]
 
 
 def list_flags(conn: Connection, *, state: FlagState | None = None, stn: str | None = None) -> list[FlagView]:

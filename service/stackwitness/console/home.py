@@ -24,6 +24,7 @@ def show_overview(visit: Signed) -> Response:
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         stations = facts.list_stations(conn)
         open_flags = facts.list_flags(conn, state="open")
+        requests, epochs = facts.list_key_requests(conn), facts.list_pending_epochs(conn)
         flags_of = {s.stn: [f for f in open_flags if f.stn == s.stn] for s in stations}
         traces = {
             s.stn: series.load_recent(conn, s, figures.main_channel(s, flags_of[s.stn]), WEEK_DAYS)
@@ -35,6 +36,8 @@ def show_overview(visit: Signed) -> Response:
         stations=stations,
         cards=cards,
         map=figures.make_map(visit.tongue, cards),
+        requests=requests,
+        epochs=epochs,
         open_count=len(open_flags),
         open_by_verdict=figures.count_verdicts(open_flags),
         log=facts.read_log(visit.wiring),

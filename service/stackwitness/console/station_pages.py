@@ -49,6 +49,8 @@ def show_station(
         traces = series.load(conn, station, span, aggregate)
         flags = facts.list_flags(conn, stn=stn)
         keys = facts.list_keys(conn, stn)
+        requests, epochs = facts.list_key_requests(conn, stn), facts.list_pending_epochs(conn, stn)
+        suspects, limits = facts.list_suspects(conn, stn), facts.list_limit_changes(conn, stn)
         made = exports.list_exports(conn, stn)
     step_ms = figures.step_of(traces, aggregate)
     within = [f for f in flags if f.from_ms < span.to_ms and f.to_ms > span.from_ms]
@@ -68,6 +70,10 @@ def show_station(
         flags=recent,
         more_flags=len(flags) > len(recent),
         keys=keys,
+        requests=requests,
+        epochs=epochs,
+        suspects=suspects,
+        limits=limits,
         exports=made,
     )
 

@@ -45,6 +45,50 @@ class KeyView:
     alg: str
     fingerprint: str
     revoked: bool
+    suspect_from_idx: int | None = None
+
+
+@dataclass(frozen=True)
+class KeyRequestView:
+    """A key that waits for a second operator; `asked_by` is an account id, `name` what it is called."""
+
+    stn: str
+    kid: str
+    alg: str
+    fingerprint: str
+    asked_by: str
+    name: str
+
+
+@dataclass(frozen=True)
+class EpochView:
+    """An epoch that nobody acknowledged yet."""
+
+    stn: str
+    ep: int
+    prev_ep: int
+    opened_ms: int
+
+
+@dataclass(frozen=True)
+class LimitView:
+    """A channel's limit from a time on; `from_ms` None for the one it was registered with."""
+
+    channel: str
+    value: float | None
+    from_ms: int | None
+    why: str
+
+
+@dataclass(frozen=True)
+class SuspectView:
+    """Readings that a compromised key signed: how many envelopes, over which time."""
+
+    kid: str
+    from_idx: int
+    envelopes: int
+    first_ms: int
+    last_ms: int
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ _KIND = {
     "below_limit": _("Crowding below the limit"),
     "missing_when_high": _("Missing when high"),
     "odd_features": _("Odd day"),
+    "skipped_data": _("Admitted loss of data"),
     "freeze": _("freezing a value"),
     "near_freeze": _("near-freezing"),
     "replay_exact": _("replaying an old stretch"),
@@ -140,6 +141,14 @@ _INNOCENT = {
         _("Fault and maintenance record with times"),
     ),
     "instrument_fault": (_("An instrument fault or a leak"), _("Fault record; leak test")),
+    "logger_replaced": (
+        _("The data logger was replaced or lost its memory"),
+        _("Maintenance record; serial number of the logger"),
+    ),
+    "communication_loss": (
+        _("The connection failed for longer than the station's memory lasts"),
+        _("Communication log; the provider's fault record"),
+    ),
     "deterministic_process": (
         _("A start-up or set programme that really repeats"),
         _("Control programme and its log"),

@@ -17,6 +17,7 @@ from emdi.keys import Signer
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import queries
 from stackwitness.detection.frames import make_context, make_frame
+from stackwitness.detection.gaps import raise_gaps
 from stackwitness.detection.runs import digest_of, input_of
 from stackwitness.flags import flow as flags
 from stackwitness.flags.domain import Provenance
@@ -66,7 +67,7 @@ def scan(wiring: Wiring, stn: str) -> int:
     the memory has not moved, and the next scan begins at the same reading.
     """
     log_config(wiring)
-    count = 0
+    count = raise_gaps(wiring, stn)
     fresh = False
     while (chunk := load_chunk(wiring, stn, fresh=fresh)) is not None:
         try:
@@ -170,7 +171,8 @@ def store(
         # 2 From here on no envelope and no act comes in between: what stands before the run in the log is fixed.
         queries.lock_station(conn, stn)
         lock_subject(conn, subject_of(stn))
-        if queries.came_since(conn, stn, chunk.head, chunk.start, chunk.upto) or (
+        since = chunk.start if chunk.state is not None else datetime.min.replace(tzinfo=UTC)
+        if queries.came_since(conn, stn, chunk.head, since, chunk.upto) or (
             load_context(conn, stn, chunk.start) != chunk.context
         ):
             raise _Overtaken

@@ -66,6 +66,36 @@ class InputRange:
     seq_last: int
 
 
+@dataclass(frozen=True)
+class Gap:
+    """Hold a loss that a station admits: seq_first..seq_last of an epoch; `from_ms`, `to_ms` the readings around."""
+
+    ep: int
+    seq_first: int
+    seq_last: int
+    why: str
+    from_ms: int
+    to_ms: int
+
+
+def list_unflagged_gaps(conn: Connection, stn: str) -> list[Gap]:
+    """Return the losses a station admits for which no flag was raised, by place in the chain."""
+    query = text(
+        "SELECT g.ep, g.seq_first, g.seq_last, g.why,"
+        " (extract(epoch FROM coalesce(p.last_at, v.first_at)) * 1000)::bigint AS from_ms,"
+        " (extract(epoch FROM v.first_at) * 1000)::bigint AS to_ms"
+        " FROM gap g JOIN envelope v ON v.env_id = g.env_id"
+        " LEFT JOIN envelope p ON (p.stn, p.ep, p.seq) = (g.stn, g.ep, g.seq_first - 1)"
+        " WHERE g.stn = :stn AND NOT EXISTS (SELECT FROM flag f WHERE f.stn = g.stn"
+        "  AND f.episode = 'gap-' || g.ep || '-' || g.seq_first)"
+        " ORDER BY g.ep, g.seq_first"
+    )
+    return [
+        Gap(row.ep, row.seq_first, row.seq_last, row.why, row.from_ms, row.to_ms)
+        for row in conn.execute(query, {"stn": stn})
+    ]
+
+
 def _closed(column: str) -> str:
     return bucket(HOUR_S, column)
 

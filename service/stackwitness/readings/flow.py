@@ -19,10 +19,11 @@ _CURSOR = re.compile(r"([0-9]{1,16})\.([0-9]{1,9})")
 
 @dataclass(frozen=True)
 class Page:
-    """Rows as answered, and the cursor of the next page; None at the end."""
+    """Rows as answered, the cursor of the next page (None at the end), what of the period is suspect."""
 
     rows: list[dict[str, Any]]
     next: str | None
+    suspect: list[dict[str, Any]]
 
 
 def read_page(
@@ -52,7 +53,8 @@ def read_page(
         found = queries.select_buckets(conn, numbers, from_at, to_at, limit, aggregate, key)
     rows = [_row(item, names[item.channel_no]) for item in found]
     full = len(found) == limit
-    return Page(rows, format_cursor(found[-1].at, found[-1].channel_no) if full else None)
+    suspects = [_suspect(one) for one in queries.select_suspects(conn, stn, from_at, to_at)]
+    return Page(rows, format_cursor(found[-1].at, found[-1].channel_no) if full else None, suspects)
 
 
 def parse_cursor(text: str) -> Key:
@@ -87,6 +89,11 @@ def _row(item: queries.Value | queries.Bucket, channel: str) -> dict[str, Any]:
         if name not in ("channel_no", "at"):
             row[name] = getattr(item, name)
     return row
+
+
+def _suspect(one: queries.Suspect) -> dict[str, Any]:
+    times = {"from": _text(one.first_at), "to": _text(one.last_at)}
+    return {"kid": one.kid, "suspect_from_idx": one.from_idx, "envelopes": one.envelopes, **times}
 
 
 def _text(at: datetime) -> str:

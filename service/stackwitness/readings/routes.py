@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, StringConstraints
+from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
 from stackwitness.accounts.domain import Account
 from stackwitness.accounts.routes import current_account
@@ -44,11 +44,22 @@ class BucketRow(BaseModel):
     revisions: int
 
 
+class SuspectRow(BaseModel):
+    """What a compromised key signed at a log index and later: envelopes, and the span of their readings."""
+
+    kid: str
+    suspect_from_idx: int
+    envelopes: int
+    from_at: datetime = Field(alias="from")
+    to_at: datetime = Field(alias="to")
+
+
 class ReadingPage(BaseModel):
-    """A page; `next` is the cursor to give as `after`, null at the end."""
+    """A page; `next` is the cursor to give as `after`, null at the end; `suspect` speaks of the whole period."""
 
     rows: list[ReadingRow] | list[BucketRow]
     next: str | None
+    suspect: list[SuspectRow]
 
 
 @router.get("", responses={200: {"model": ReadingPage}}, response_class=Response)
@@ -80,4 +91,7 @@ def list_readings(
             after=after,
         )
     # Straight to JSON: a validating model would take longer than the query for ten thousand rows.
-    return Response(json.dumps({"rows": page.rows, "next": page.next}), media_type="application/json")
+    return Response(
+        json.dumps({"rows": page.rows, "next": page.next, "suspect": page.suspect}),
+        media_type="application/json",
+    )
