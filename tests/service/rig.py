@@ -71,10 +71,12 @@ def minute(at_ms: int, value: str = "12.5") -> list[Record]:
 class Rig:
     """A registered station with one key and its chain, as a real station would keep it."""
 
-    def __init__(self, service: Service, stn: str = "4711", alg: Alg = "Ed25519") -> None:
+    def __init__(
+        self, service: Service, stn: str = "4711", alg: Alg = "Ed25519", form: dict[str, Any] | None = None
+    ) -> None:
         self.service, self.client, self.stn = service, service.client, stn
         self.operator, self.approver = service.headers("operator"), service.headers("approver")
-        answer = self.client.post("/v1/stations", json=station_form(stn), headers=self.operator)
+        answer = self.client.post("/v1/stations", json=form or station_form(stn), headers=self.operator)
         assert answer.status_code == 201, answer.text
         self.key = LocalKey.generate(alg, f"{stn}-1")
         self.register(self.key)

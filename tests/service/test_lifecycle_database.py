@@ -111,12 +111,15 @@ def test_a_second_command_joins_the_running_server_and_leaves_it(home: Path) -> 
     cluster = Cluster(home, throwaway=True)
     try:
         url = cluster.start()
-        with open_database(Settings(home=home, database_url=None)) as joined:
+        with open_database(Settings(home=home, database_url=None), owner=True) as joined:
             assert joined == url
+        with open_database(Settings(home=home, database_url=None)) as joined, psycopg.connect(joined) as conn:
+            rights = conn.execute("SELECT usename, usesuper, usecreatedb FROM pg_user WHERE usename = user")
+            assert rights.fetchall() == [("stackwitness_app", False, False)]
         assert cluster.pid is not None
     finally:
         cluster.stop()
-    with open_database(Settings(home=home, database_url=None)) as own:
+    with open_database(Settings(home=home, database_url=None), owner=True) as own:
         remember(own, "ours")
         server = psutil.Process(int((home / "postgres" / "data" / "postmaster.pid").read_text().split()[0]))
     assert not server.is_running()

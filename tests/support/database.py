@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from stackwitness.db.embedded import Cluster
+from stackwitness.db.embedded import APP, Cluster
 from stackwitness.db.engine import make_engine
 from stackwitness.db.migrate import migrate
 from stackwitness.db.timescale import run_script
@@ -56,7 +56,7 @@ def template(cluster: Cluster) -> str:
     """Migrate the template database once."""
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {TEMPLATE}")
-    migrate(cluster.url(TEMPLATE))
+    migrate(cluster.url(TEMPLATE), APP)
     return TEMPLATE
 
 
@@ -81,6 +81,7 @@ DROP_ALL = """
 DO $$
 DECLARE commands text[]; command text;
 BEGIN
+    DROP EVENT TRIGGER IF EXISTS note_ddl_end; DROP EVENT TRIGGER IF EXISTS note_ddl_drop;  -- they write to a table that is dropped below
     SELECT array_agg(c) INTO commands FROM (
         SELECT format('DROP %s IF EXISTS %s CASCADE',
                       CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,

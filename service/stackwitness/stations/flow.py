@@ -22,8 +22,8 @@ def register_station(
     """Store a station and its channels. Raises Conflict station.exists, Unprocessable channel.*."""
     _check_channels(channels)
     # The subject's lock is what two registrations of one id wait on: the row does not exist yet.
-    lock_subject(conn, subject_of(station.stn))
-    if queries.find_station(conn, station.stn) is not None:
+    # It knows of stations too that belong to an agency the caller does not see.
+    if lock_subject(conn, subject_of(station.stn)) is not None:
         raise Conflict("station.exists", "A station of this id exists already")
     event_id = append(conn, signer, station.stn, "station.register", act, station.to_json())
     queries.insert_station(conn, station, event_id)

@@ -9,7 +9,7 @@ from emdi.encoding import b64u_encode
 from stackwitness.accounts.domain import Account
 from stackwitness.accounts.routes import current_account, require
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import NotFound
+from stackwitness.errors import Forbidden, NotFound
 from stackwitness.stations import flow, forms, keys, queries
 from stackwitness.stations.domain import Limit
 
@@ -24,6 +24,8 @@ def register_station(
     form: forms.StationForm, account: Operator, request: Request, response: Response
 ) -> forms.StationDetail:
     """Register a station with its channels."""
+    if account.agency not in (None, form.agency):
+        raise Forbidden("station.agency", f"You register stations of {account.agency} only")
     wiring = request.app.state.wiring
     channels = [channel.to_channel() for channel in form.channels]
     with unit_of_work(wiring.engine, "sw_review", account.sees) as conn:
