@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-.PHONY: help run test check bench test-timescale fuzz docs
+.PHONY: help run test check bench test-faults test-timescale fuzz docs
 .DEFAULT_GOAL := help
 
 help: ## list the targets

@@ -1,9 +1,10 @@
 """Logs and metrics: structlog on standard error, one line a request; Prometheus series by route template."""
 
+import contextlib
 import logging
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -33,6 +34,23 @@ QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 log = structlog.get_logger("stackwitness.request")
 
 
+class UnfailingStream:
+    """A stream for log lines: a full disk takes the line, not the process that wrote it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, or lose the text."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, or lose what waits."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure_logging(*, as_json: bool = False, level: int = logging.INFO) -> None:
     """Send structlog and the standard logging module to standard error, one line an event."""
     shared: list[Any] = [
@@ -51,7 +69,7 @@ def configure_logging(*, as_json: bool = False, level: int = logging.INFO) -> No
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, UnfailingStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from emdi.chain import StationHead
 from emdi.envelope import Envelope, seal_envelope
 from emdi.keys import LocalKey
+from emdi.policy import Policy
 from emdi.receipt import verify_receipt
 from stackwitness import clock
 from stackwitness.app import create_app
@@ -47,6 +48,7 @@ class Base:
     head: StationHead
     at_ms: int
     given: list[tuple[bytes, bytes]]
+    policy: Policy
 
     @contextmanager
     def world(self, folder: Path) -> Iterator["World"]:
@@ -153,13 +155,18 @@ class World:
         assert {item.env_id for item in self.acked} <= stored, "an envelope answered 2xx is gone"
         found = self.log.reader.receipts([item.env_id for item in self.acked])
         assert len(found) == len({item.env_id for item in self.acked}), "an envelope has no receipt"
-        policy = self.log.policy
         for receipt, jws in [*self.given, *((found[item.env_id], item.jws) for item in self.acked)]:
-            verify_receipt(receipt, jws, policy)
+            self.verify(receipt, jws)
         assert invariants.check(self.engine, self.settings.log_dir) == []
-        report = fsck(self.engine, self.settings.log_dir, policy, signer_dir=self.settings.signer_dir)
+        report = fsck(
+            self.engine, self.settings.log_dir, self.log.policy, signer_dir=self.settings.signer_dir
+        )
         assert report.findings == []
         return f"{len(self.given)} receipts hold"
+
+    def verify(self, receipt: bytes, jws: bytes) -> None:
+        """Verify a receipt with the policy the station was given at the start."""
+        verify_receipt(receipt, jws, self.base.policy)
 
     def stored(self) -> set[bytes]:
         """Return the ids of the envelopes in the database."""
@@ -185,12 +192,12 @@ def make_base(cluster: Cluster, template: str, folder: Path) -> Base:
         for start in range(0, len(made), 200):
             assert rig.post(*made[start : start + 200]).status_code == 202
         assert service.settle() == BASE_SIZE
-    found = log.reader.receipts([item.env_id for item in made])
+    found, policy = log.reader.receipts([item.env_id for item in made]), log.policy
     given = [(found[item.env_id], item.jws) for item in made[::40]]
     wiring.engine.dispose()
     last = made[-1]
     head = StationHead(last.ep, last.seq, last.env_id)
-    return Base(cluster, name, home, rig.key, rig.stn, head, rig.at_ms, given)
+    return Base(cluster, name, home, rig.key, rig.stn, head, rig.at_ms, given, policy)
 
 
 def die() -> None:

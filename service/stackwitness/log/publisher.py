@@ -42,6 +42,9 @@ class Publisher:
         stored leaf.
         """
         writer, self._writer = self._writer, None
+        if writer is not None and writer.size == size:  # nothing new: what is on disk is durable already
+            self._writer = writer
+            return
         if writer is None:
             writer = TileWriter.load(self._disk, published_size(self._disk))
         if writer.size > size:

@@ -1,0 +1,248 @@
+"""Every fsync, rename and open of the real publisher and the real signer fails with EIO, or is their last act.
+
+strace injects the fault into call number N of the running process, for N = 1, 2, ... until a run ends untouched.
+After tessera's run of the same kind. `make test` takes a few of them, `make test-faults` all.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from stackwitness.log.signer.options import passed_on, signer_command
+from stackwitness.log.signer.user import default_user
+from tests.fault.conftest import Note
+from tests.fault.world import World
+from tests.support.processes import wait_until
+
+CALLS = {"fsync": "fsync,fdatasync", "rename": "rename,renameat,renameat2", "open": "open,openat"}
+FAULTS = {"EIO": "error=EIO", "SIGKILL": "signal=KILL"}
+WITHIN_S = 60.0
+FULL_CHECK_EVERY = 4
+
+
+def why_not() -> str | None:
+    """Return why no system call can be tampered with here; None when it can."""
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    command = [
+        "strace",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=fsync:error=EIO",
+        sys.executable,
+        "-c",
+        "pass",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"strace may not trace here: {done.stderr.strip()[:100]}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def strace() -> None:
+    """Skip, saying why, where there is no strace or no permission."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+class Running:
+    """The log process and the signer over one world; each is started again when it died."""
+
+    def __init__(self, world: World, signer_user: str | None = None) -> None:
+        self.world = world
+        self._signer_user = signer_user
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment = {
+            **os.environ,
+            "STACKWITNESS_MODE": "test",
+            "STACKWITNESS_HOME": str(world.settings.home),
+            "STACKWITNESS_DATABASE_URL": str(world.settings.database_url),
+            "STACKWITNESS_CHECKPOINT_MS": "50",
+            "STACKWITNESS_INTEGRATE_MS": "20",
+        }
+
+    def start(self, name: str) -> None:
+        """Start one of the two."""
+        command, environment = [sys.executable, "-m", "stackwitness.cli", "log"], self._environment
+        if name == "signer":
+            settings = self.world.settings.model_copy(update={"signer_user": self._signer_user})
+            command = signer_command(settings, default_user=default_user())
+            environment = passed_on(environment)
+        output = (self.world.settings.home / f"{name}.out").open("ab")
+        with output:
+            self._processes[name] = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+
+    def revive(self) -> list[str]:
+        """Start again what died; return the names."""
+        dead = [name for name, process in self._processes.items() if process.poll() is not None]
+        for name in dead:
+            self.start(name)
+        return dead
+
+    def pid(self, name: str) -> int:
+        """Return the pid."""
+        return self._processes[name].pid
+
+    def stop(self) -> None:
+        """Kill both."""
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+
+    def await_published(self) -> list[str]:
+        """Wait until all that was acknowledged is published; return who had to be started again."""
+        revived: list[str] = []
+        wanted = self.world.acked[-1].env_id
+
+        def is_out() -> bool:
+            revived.extend(self.revive())
+            return bool(self.world.log.reader.receipts([wanted]))
+
+        wait_until(is_out, within_s=WITHIN_S, what="everything published")
+        self.world.collect()
+        return revived
+
+
+@pytest.fixture
+def running(world: World, request: pytest.FixtureRequest) -> Iterator[Running]:
+    """Run both processes over a world of the test's own, until they are idle."""
+    both = Running(world, getattr(request, "param", None))
+    try:
+        both.start("signer")
+        both.start("log")
+        world.grow(1)
+        both.await_published()
+        yield both
+    finally:
+        both.stop()
+
+
+@contextmanager
+def injected(pid: int, calls: str, fault: str, number: int, output: Path) -> Iterator[None]:
+    """Attach strace for the length of the block, with the fault in call `number` from now."""
+    trace = f"inject={calls}:{fault}:when={number}"
+    command = ["strace", "-f", "-qq", "-o", str(output), "-p", str(pid), "-e", f"trace={calls}", "-e", trace]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: is_traced(pid), within_s=10, what="strace attached")
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def is_traced(pid: int) -> bool:
+    """Tell whether every thread of a process has a tracer."""
+    tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    return all("TracerPid:\t0\n" not in (task / "status").read_text() for task in tasks)
+
+
+def struck_at(output: Path) -> str | None:
+    """Return the call that the fault struck, from strace's record; None when it struck none."""
+    lines = output.read_text(errors="replace").splitlines()
+    for place, line in enumerate(lines):
+        if "(INJECTED)" in line:
+            return what_of(line)
+        if "+++ killed by SIGKILL" in line:
+            return what_of(next((item for item in reversed(lines[:place]) if "(" in item), "?"))
+    return None
+
+
+def what_of(line: str) -> str:
+    """Return the name of a file in a line of strace, or the call."""
+    quoted = line.split('"')
+    return "/".join(quoted[-2].split("/")[-3:]) if len(quoted) > 2 else line.split(maxsplit=1)[-1][:24]
+
+
+def one_run(both: Running, target: str, call: str, fault: str, number: int) -> str | None:
+    """Let one turn over the end of a bundle run into the fault; return what it struck, None for nothing."""
+    world = both.world
+    output = world.settings.home / f"strace-{target}-{number}"
+    size = world.published
+    world.grow(-size % 256 - 3 if size % 256 < 253 else 0)
+    both.await_published()
+    time.sleep(0.15)  # the turn that published has ended: calls are counted from the next
+    with injected(both.pid(target), CALLS[call], FAULTS[fault], number, output):
+        world.grow(9)
+        revived = both.await_published()
+    hit = struck_at(output)
+    assert (fault == "SIGKILL" and hit is not None) == (target in revived), output.read_text()[-2000:]
+    return hit
+
+
+def run_all(both: Running, target: str, call: str, fault: str, numbers: Iterator[int], note: Note) -> int:
+    """Run N after N until one ends untouched; check the world after each of them."""
+    done = 0
+    for number in numbers:
+        hit = one_run(both, target, call, fault, number)
+        if hit is None:
+            return done
+        done += 1
+        for receipt, jws in both.world.given[-9:]:
+            both.world.verify(receipt, jws)
+        checked = both.world.check() if call != "open" or number % FULL_CHECK_EVERY == 1 else "receipts hold"
+        how = f"{'started again' if fault == 'SIGKILL' else 'tried again'}: {both.world.published}; {checked}"
+        note(f"{target}: {call} {number}", f"strace {fault}", hit, how)
+    return done
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("target", ["signer", "log"])
+def test_every_call(running: Running, target: str, call: str, fault: str, note: Note) -> None:
+    done = run_all(running, target, call, fault, iter(range(1, 200)), note)
+    assert 1 <= done < 199
+    assert running.world.check()
+
+
+@pytest.mark.parametrize(
+    ("target", "call", "fault", "number"),
+    [("signer", "rename", "SIGKILL", 1), ("signer", "fsync", "EIO", 2), ("log", "fsync", "SIGKILL", 5)],
+)
+def test_some_calls(running: Running, target: str, call: str, fault: str, number: int, note: Note) -> None:
+    assert run_all(running, target, call, fault, iter([number]), note) == 1
+
+
+@pytest.mark.parametrize("running", ["root"], indirect=True)  # one may not limit another user's process
+def test_a_full_disk_under_the_real_processes(running: Running, note: Note) -> None:
+    """No file may grow beyond 64 bytes (a limit of the process, so that no real disk must be filled)."""
+    world, before = running.world, running.world.log.reader.checkpoint()
+    for name in ("log", "signer"):
+        limits = resource.prlimit(running.pid(name), resource.RLIMIT_FSIZE)
+        resource.prlimit(running.pid(name), resource.RLIMIT_FSIZE, (64, limits[1]))
+        world.grow(3)
+        time.sleep(0.5)
+        assert world.log.reader.checkpoint() == before
+        resource.prlimit(running.pid(name), resource.RLIMIT_FSIZE, limits)
+        assert running.await_published() == []
+        before = world.log.reader.checkpoint()
+        note(
+            f"{name}: any write",
+            "disk full (RLIMIT_FSIZE)",
+            "nothing published",
+            f"room again: {world.check()}",
+        )
+
+
+def test_both_killed_again_and_again(running: Running, note: Note) -> None:
+    """Signal 9 at any moment: nothing is lost, nothing is signed twice."""
+    for name, pause_s in (("log", 0.0), ("signer", 0.03), ("log", 0.11), ("signer", 0.2)):
+        running.world.grow(90)
+        time.sleep(pause_s)
+        os.kill(running.pid(name), signal.SIGKILL)
+        running.world.grow(10)
+        running.await_published()
+    note("log, signer", "kill -9, at any moment", "four times", running.world.check())
