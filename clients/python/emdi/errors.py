@@ -64,3 +64,7 @@ class HeadError(EmdiError):
 
 class ProofFileError(EmdiError):
     """A proof file (the evidence behind an alarm) that is malformed, or that does not prove what it says."""
+
+
+class RunError(EmdiError):
+    """A run of the detectors whose event is malformed."""

@@ -54,7 +54,7 @@ def raise_flag(conn: Connection, signer: Signer, finding: Finding, provenance: P
         typ="flag.raised",
         subj=subject_of(provenance.stn),
         act=DETECTION,
-        data=_claims(flag_id, finding, provenance, plot),
+        data=claims_of(flag_id, finding, provenance, plot),
     )
     queries.insert_flag(
         conn,
@@ -90,7 +90,7 @@ def _extend(
         subj=subject_of(provenance.stn),
         act=DETECTION,
         ref=(known.event_id.hex(),),
-        data=_claims(known.flag_id, finding, provenance, plot),
+        data=claims_of(known.flag_id, finding, provenance, plot),
     )
     queries.insert_extension(
         conn,
@@ -106,7 +106,8 @@ def _extend(
     )
 
 
-def _claims(flag_id: str, finding: Finding, provenance: Provenance, plot: str) -> dict[str, Any]:
+def claims_of(flag_id: str, finding: Finding, provenance: Provenance, plot: str) -> dict[str, Any]:
+    """Return what the event of a flag says, the same for whoever runs the detectors again."""
     name, value = finding.statistic
     return {
         "flag_id": flag_id,

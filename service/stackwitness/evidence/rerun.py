@@ -1,0 +1,383 @@
+"""Run the detectors again over the leaves of the log, and compare every run and every flag they led to.
+
+Whoever has the leaves of a station has all that a finding was made of: channels and limits from its events,
+readings from its envelopes, period and order from the runs. Found by name from `stackwitness-verify
+--rerun-detectors`, which must not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from emdi.bundle import BundleReader, iter_entries
+from emdi.encoding import dump_json, load_json
+from emdi.entry import KIND_EVENT, KIND_READING, parse_entry
+from emdi.envelope import parse_columns
+from emdi.errors import EmdiError
+from emdi.event import Event, parse_event
+from emdi.runs import RUN, Fault, Run, RunChain, Span, parse_run
+from stackwitness.detection.frames import make_frame
+from stackwitness.detection.runs import digest_of, input_of
+from stackwitness.evidence.leaves import Leaves
+from stackwitness.flags.domain import Provenance
+from stackwitness.flags.flow import claims_of, plot_text
+from stackwitness_detectors import (
+    CODE_VERSION,
+    ChannelInfo,
+    Config,
+    Context,
+    DetectorError,
+    Finding,
+    config_hash,
+    run,
+    state_hash,
+)
+
+# Flags of losses the station itself admits: no detector finds them.
+CONTINUITY = "continuity"
+STATE_MEMBER = "detector-state.bin"
+FLAGS = frozenset({"flag.raised", "flag.extended"})
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What does not come out as the log says: stable dotted code, log index (None: none), text for people."""
+
+    code: str
+    idx: int | None
+    text: str
+
+    def line(self) -> str:
+        """Return it for people."""
+        return f"{self.code}{'' if self.idx is None else f' (idx {self.idx})'}: {self.text}"
+
+
+@dataclass
+class RerunReport:
+    """What was run again and what differs. `runs`, `flags` and `readings` count what was compared; `skipped`
+    says what could not be.
+    """
+
+    stn: str
+    runs: int = 0
+    flags: int = 0
+    readings: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether everything that was run again came out the same."""
+        return not self.differences
+
+    def lines(self) -> list[str]:
+        """Return the account for people."""
+        counted = f"{self.runs} runs over {self.readings} readings, {self.flags} flags"
+        return [
+            f"station {self.stn}: detectors run again, {counted}: {'the same' if self.ok else 'NOT the same'}",
+            *(difference.line() for difference in self.differences),
+            *(f"not run again: {text}" for text in self.skipped),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON-able members."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+@dataclass
+class Known:
+    """A flag as far as later findings of its episode care."""
+
+    flag_id: str
+    event_id: bytes
+    to_ms: int
+
+
+class Rerun:
+    """Take one station's leaves in the order of the log; at each run, judge again and compare.
+
+    Without a `state` the first run that begins anew is the first one compared; with one, the first run that
+    begins with it.
+    """
+
+    def __init__(self, stn: str, state: bytes | None = None) -> None:
+        self.report = RerunReport(stn)
+        self._wanted = "" if state is None else state_hash(state)
+        self._state = state
+        self._started = False
+        self._diverged = False
+        self._ended = False
+        self._before = 0
+        self._chain = RunChain(complete=False)
+        self._epochs = 0
+        self._leaves = Leaves()
+        self._channels: dict[str, ChannelInfo] = {}
+        self._limits: list[tuple[int, str, float | None]] = []
+        self._configs: dict[str, Config] = {config_hash(): Config()}
+        self._known: dict[str, Known] = {}
+        self._told: list[tuple[int | None, Event]] = []
+
+    def take_config(self, event: Event) -> None:
+        """Take a detector.config event: the numbers that decided, rebuilt and held against their hash."""
+        config = rebuild_config(event.data)
+        if config is not None:
+            self._configs[config_hash(config)] = config
+
+    def take_envelope(self, idx: int | None, jws: bytes) -> None:
+        """Take an accepted envelope; raises EmdiError when it cannot be read."""
+        envelope, columns = parse_columns(jws)
+        if envelope.stn != self.report.stn:
+            return
+        span = Span((envelope.ep, envelope.seq), min(columns.at_ms), max(columns.at_ms))
+        if not self._leaves.count:
+            self._chain.complete = self._wanted == "" and envelope.seq == 0 and not self._epochs
+        self._chain.take_envelope(span)
+        self._leaves.take(span, columns)
+
+    def take_event(self, idx: int | None, event: Event) -> None:
+        """Take an event of the station's subject."""
+        if event.subj == "detector" and event.typ == "detector.config":
+            self.take_config(event)
+        if event.subj != f"station:{self.report.stn}":
+            return
+        self._note(idx, self._chain.take_event(event))
+        if event.typ in ("station.register", "channel.set"):
+            self._learn_channels(event)
+        elif event.typ == "epoch.open":
+            self._epochs += 1
+        elif event.typ == "limit.change":
+            data = event.data
+            self._limits.append((data["from_ms"], data["channel"], _float(data["new"])))
+        elif event.typ in FLAGS and event.data.get("detector") != CONTINUITY:
+            self._told.append((idx, event))
+        elif event.typ == RUN:
+            self._compare(idx, event)
+
+    def close(self) -> RerunReport:
+        """Say what was not run again and return the account."""
+        if self._before:
+            text = f"{self._before} runs before the first whose memory is known"
+            self.report.skipped.append(text)
+        if self._told:
+            idx, event = self._told[0]
+            text = f"{len(self._told)} flags stand behind the last run, first {event.data.get('flag_id')}"
+            self._differ("flag.without_run", idx, text)
+        end = self._leaves.latest_ms
+        if self._chain.last is None and self._leaves.count:
+            self.report.skipped.append("there is no run at all: nothing of this station was judged")
+        elif self._chain.last is not None and not self._ended and end is not None:
+            hours = (end - self._chain.last.upto_ms) / 3_600_000
+            if hours >= 1:
+                self.report.skipped.append(
+                    f"the last {hours:.0f} hours of readings: no run has judged them yet"
+                )
+        return self.report
+
+    def _compare(self, idx: int | None, event: Event) -> None:
+        told, self._told = self._told, []
+        try:
+            given = parse_run(event)
+        except EmdiError:  # the chain of runs has said so
+            return
+        if not self._begin(given):
+            self._before += 1
+            for _, one in told:
+                self._remember(one)
+            return
+        if not self._fits(idx, given):
+            self._ended = True
+            for _, one in told:
+                self._remember(one)
+            return
+        if not given.state_before:
+            self._state = None
+        self._run_again(idx, given, told)
+
+    def _begin(self, given: Run) -> bool:
+        """Tell whether this run, or one before it, is where comparing begins."""
+        if not self._started and given.state_before == self._wanted:
+            self._started = True
+        return self._started
+
+    def _fits(self, idx: int | None, given: Run) -> bool:
+        """Tell whether this run can be run again here: right code, right configuration, all its envelopes."""
+        why = ""
+        if self._ended:
+            return False
+        if given.version != CODE_VERSION:
+            why = f"version {given.version} of the detectors is needed, this is {CODE_VERSION}"
+        elif given.config_hash not in self._configs:
+            why = f"configuration {given.config_hash[:16]} is not among the leaves given"
+        elif not self._chain.complete and not self._leaves.holds(given.first, given.last):
+            why = f"envelopes {given.first} to {given.last} of the run are not all among the leaves given"
+        if why:
+            where = "" if idx is None else f" (idx {idx})"
+            self.report.skipped.append(f"the run up to {given.upto_ms}{where} and those behind it: {why}")
+        return not why
+
+    def _run_again(self, idx: int | None, given: Run, told: list[tuple[int | None, Event]]) -> None:
+        before = "" if self._state is None else state_hash(self._state)
+        series = self._leaves.series(given.from_ms, given.upto_ms)
+        count = sum(len(one.at_ms) for one in series)
+        config = self._configs[given.config_hash]
+        context = self._context(given.from_ms)
+        try:
+            result = run(context, self._state, make_frame(series), config)
+        except DetectorError as error:
+            self._differ("run.failed", idx, f"{error.code}: {error}")
+            self._ended = True
+            return
+        self._state = result.state
+        self.report.runs += 1
+        self.report.readings += count
+        covering = self._leaves.covering(given.from_ms, given.upto_ms)
+        if covering is not None and input_of(*covering, count) != input_of(
+            given.first, given.last, given.count
+        ):
+            text = f"its input was {given.first} to {given.last}, {given.count} readings; the log has {covering}, {count}"
+            self._differ("run.input", idx, text)
+        digest = digest_of(result.findings)
+        if (digest, len(result.findings)) != (given.digest, given.findings):
+            text = f"the run up to {given.upto_ms} told of {given.findings} findings; run again: {len(result.findings)}"
+            self._differ("run.digest", idx, f"{text}, or others")
+        after = state_hash(result.state)
+        if not self._diverged and (before, after) != (given.state_before, given.state_after):
+            self._diverged = True
+            self._differ(
+                "run.memory", idx, f"the memory after the run up to {given.upto_ms} comes out otherwise"
+            )
+        self._compare_flags(idx, given, result.findings, told)
+
+    def _compare_flags(
+        self, idx: int | None, given: Run, findings: tuple[Finding, ...], told: list[tuple[int | None, Event]]
+    ) -> None:
+        waiting = {(event.data.get("episode"), event.data.get("to_ms")): (at, event) for at, event in told}
+        for finding in findings:
+            known = self._known.get(finding.episode)
+            if known is not None and int(finding.to_ms) <= known.to_ms:
+                continue
+            found = waiting.pop((finding.episode, int(finding.to_ms)), None)
+            if found is None:
+                text = f"{finding.kind} of {', '.join(finding.channels)} {finding.from_ms}..{finding.to_ms} ({finding.episode})"
+                self._differ("flag.missing", idx, f"the detectors find it, the log has no flag: {text}")
+                continue
+            self._compare_flag(*found, finding, known, given)
+            self._remember(found[1])
+        for at, event in waiting.values():
+            text = f"{event.data.get('flag_id')} ({event.data.get('episode')})"
+            self._differ("flag.surplus", at, f"the log has a flag that the detectors do not find: {text}")
+            self._remember(event)
+
+    def _compare_flag(
+        self, at: int | None, event: Event, finding: Finding, known: Known | None, given: Run
+    ) -> None:
+        source = self._leaves.source(int(finding.from_ms), int(finding.to_ms))
+        provenance = Provenance(self.report.stn, *source, given.state_before, given.config_hash)
+        flag_id = known.flag_id if known else f"{self.report.stn}-{event.sseq}"
+        claims = claims_of(flag_id, finding, provenance, plot_text(finding.plot))
+        wanted: dict[str, Any] = load_json(dump_json(claims))
+        if int(finding.from_ms) < (self._leaves.earliest_ms or 0):
+            wanted["input"] = event.data.get("input")  # it began before the first envelope given
+        differing = [
+            name
+            for name in sorted(wanted.keys() | event.data.keys())
+            if wanted.get(name) != event.data.get(name)
+        ]
+        if (event.typ == "flag.extended") != (known is not None):
+            differing.append("typ")
+        if known is not None and event.ref != (known.event_id.hex(),):
+            differing.append("ref")
+        if differing:
+            text = f"flag {event.data.get('flag_id')} says otherwise than the detectors in: {', '.join(differing)}"
+            self._differ("flag.edited", at, text)
+        self.report.flags += 1
+
+    def _remember(self, event: Event) -> None:
+        data = event.data
+        try:
+            episode, flag_id, to_ms = str(data["episode"]), str(data["flag_id"]), int(data["to_ms"])
+        except (KeyError, TypeError, ValueError):
+            return
+        known = self._known.setdefault(episode, Known(flag_id, event.event_id, to_ms))
+        known.to_ms = max(known.to_ms, to_ms)
+
+    def _learn_channels(self, event: Event) -> None:
+        for item in event.data.get("channels", ()):
+            words = (item["name"], item["quantity"], item["unit"], item["role"])
+            info = ChannelInfo(*words, _float(item.get("limit")), _float(item.get("resolution")))
+            self._channels.setdefault(info.name, info)
+
+    def _context(self, at_ms: int) -> Context:
+        limits = {name: limit for from_ms, name, limit in self._limits if from_ms <= at_ms}
+        return Context(
+            self.report.stn,
+            tuple(
+                ChannelInfo(*_plain(one)[:4], limits.get(one.name, one.limit), one.resolution)
+                for one in self._channels.values()
+            ),
+        )
+
+    def _note(self, idx: int | None, faults: Iterable[Fault]) -> None:
+        for fault in faults:
+            self._differ(fault.code, idx, fault.text)
+
+    def _differ(self, code: str, idx: int | None, text: str) -> None:
+        self.report.differences.append(Difference(code, idx, text))
+
+
+def rerun_leaves(
+    stn: str, leaves: Iterable[tuple[int | None, int, bytes]], state: bytes | None = None
+) -> RerunReport:
+    """Run the detectors again over the leaves of one station: (index, kind, body) in the order of the log.
+
+    Other stations' leaves and other kinds are passed over; raises EmdiError for a leaf that cannot be read.
+    """
+    again = Rerun(stn, state)
+    for idx, kind, body in leaves:
+        if kind == KIND_READING:
+            again.take_envelope(idx, body)
+        elif kind == KIND_EVENT:
+            again.take_event(idx, parse_event(body))
+    return again.close()
+
+
+def rerun_bundle(path: Path, stn: str) -> RerunReport:
+    """Run the detectors again over the entries of an export bundle (already verified) of station `stn`.
+
+    A member detector-state.bin gives the memory at the bundle's beginning: content whose hash a run names.
+    Raises EmdiError, DetectorError, OSError.
+    """
+    with BundleReader(path) as reader:
+        state = reader.read(STATE_MEMBER) if STATE_MEMBER in reader.sizes else None
+        with reader.stream("entries.bin") as file:
+            return rerun_leaves(stn, _bundle_leaves(iter_entries(file)), state)
+
+
+def _bundle_leaves(entries: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int | None, int, bytes]]:
+    for idx, data in entries:
+        entry = parse_entry(data)
+        yield idx, entry.kind, entry.body
+
+
+def rebuild_config(data: dict[str, Any]) -> Config | None:
+    """Return the configuration a detector.config event spells; None unless its hash is the one it names."""
+    given = data.get("config")
+    names = {one.name: type(getattr(Config(), one.name)) for one in fields(Config)}
+    if not isinstance(given, dict) or given.keys() != names.keys():
+        return None
+    try:
+        config = Config(**{name: make(given[name]) for name, make in names.items()})
+    except (TypeError, ValueError):
+        return None
+    return config if config_hash(config) == data.get("config_hash") else None
+
+
+def _plain(info: ChannelInfo) -> tuple[str, str, str, str]:
+    return info.name, info.quantity, info.unit, info.role
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
