@@ -1,10 +1,10 @@
 """Every setting of the server, read from STACKWITNESS_* or given by a test; nothing else reads the env."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEV_ORIGIN = "stackwitness.local/log/dev"
 
@@ -55,6 +55,13 @@ class Settings(BaseSettings):
         False, description="publish nothing the policy's quorum of witnesses has not cosigned (fail closed)"
     )
     witness_timeout_ms: int = Field(1000, gt=0, description="how long a checkpoint waits for its witnesses")
+    tsa_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="time-stamp authorities (RFC 3161) that anchor checkpoints; addresses between spaces"
+    )
+    tsa_root_file: Path | None = Field(
+        None, description="PEM of their roots, to refuse at once what a verifier would; unchecked when unset"
+    )
+    anchor_ms: int = Field(3_600_000, gt=0, description="pause between two anchors of one authority")
     log_json: bool = Field(False, description="write logs as JSON lines")
     signer_user: str | None = Field(
         None, description="OS user of the signer when root starts it; `daemon` when unset, where there is one"
@@ -70,6 +77,12 @@ class Settings(BaseSettings):
     signer_allow_plaintext_key: bool = Field(
         False, description="let the log's key lie open on the disk in production too"
     )
+
+    @field_validator("tsa_urls", mode="before")
+    @classmethod
+    def split_addresses(cls, value: object) -> object:
+        """Read addresses written between spaces or commas."""
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def refuse_insecure_production(self) -> Self:

@@ -71,3 +71,19 @@ def rebuild(
         code = run_rebuild(wiring.engine, settings, wiring.service_key, place, policy, as_json=as_json)
         wiring.engine.dispose()
     raise typer.Exit(code)
+
+
+@app.command()
+def anchor(home: Home = None) -> None:
+    """Have the published checkpoint time-stamped now by every authority of the settings; 1 when one failed."""
+    from stackwitness.log.loop import make_anchors
+
+    with opened(home) as wiring:
+        anchors = make_anchors(wiring)
+        if anchors is None:
+            raise typer.BadParameter("the setting tsa_urls names no authority")
+        for made in anchors.take_round(now=True):
+            typer.echo(f"{made.file}: {made.tsa}, {made.gen_time_ms} ms")
+        for warning in anchors.warnings:
+            typer.echo(f"{warning.text}", err=True)
+    raise typer.Exit(1 if anchors.warnings else 0)

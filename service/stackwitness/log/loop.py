@@ -15,6 +15,7 @@ from emdi.note import parse_note
 from stackwitness import clock
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import StackwitnessError
+from stackwitness.log.anchors import Anchors, anchoring
 from stackwitness.log.announcing import Announcer
 from stackwitness.log.disk import Disk, lock_file
 from stackwitness.log.errors import LogCorrupt, LogForked, LogKeyInvalid, PolicyUnusable, SignerRefused
@@ -26,7 +27,7 @@ from stackwitness.log.policies import take_policy
 from stackwitness.log.publisher import Publisher
 from stackwitness.log.sequencer import BATCH, LogHead, Sequencer, lock_log, read_head, read_root
 from stackwitness.log.signer.client import SignerClient
-from stackwitness.log.status import STATUS_FILE, StatusFile
+from stackwitness.log.status import STATUS_FILE, LogWarning, StatusFile
 from stackwitness.log.stopping import stop_on_signals
 from stackwitness.log.watching import watch_database
 from stackwitness.settings import Settings
@@ -79,7 +80,13 @@ class LogLoop:
         self._sequencer = Sequencer(engine, disk)
         self._publisher = Publisher(disk)
         self.announcer = Announcer(disk)
+        self.anchors: Anchors | None = None
         self._checked = False
+
+    @property
+    def warnings(self) -> tuple[LogWarning, ...]:
+        """What is wrong though the log moves."""
+        return self.announcer.warnings + (() if self.anchors is None else self.anchors.warnings)
 
     def check_signed(self) -> None:
         """Refuse a database that is not the one last signed: an older copy, or another history
@@ -182,9 +189,26 @@ def run_log(wiring: LogWiring, stop: threading.Event | None = None) -> None:
             lambda: start_log(wiring, loop, signer),
             lambda: watch_database(wiring.engine, wiring.service_key),
         )
-        while not stop.is_set():
-            stop.wait(turns.take(settings, status) / 1000)
+        loop.anchors = make_anchors(wiring)
+        with anchoring(loop.anchors, stop):
+            while not stop.is_set():
+                stop.wait(turns.take(settings, status) / 1000)
         loop.announcer.close()
+
+
+def make_anchors(wiring: LogWiring) -> Anchors | None:
+    """Return what has checkpoints time-stamped; None when the settings name no authority."""
+    settings = wiring.settings
+    if not settings.tsa_urls:
+        return None
+    return Anchors(
+        wiring.engine,
+        wiring.service_key,
+        Disk(settings.log_dir),
+        settings.tsa_urls,
+        every_ms=settings.anchor_ms,
+        roots=settings.tsa_root_file,
+    )
 
 
 def start_log(wiring: LogWiring, loop: LogLoop, signer: CheckpointSigner) -> None:
@@ -224,7 +248,7 @@ class Turns:
             if self._blocked or abs(clock.now_ms() - self._published_ms) >= settings.checkpoint_ms:
                 head = self._loop.publish()
                 self._published_ms, self._blocked = clock.now_ms(), False
-                status.clear(head.size, self._loop.announcer.warnings)
+                status.clear(head.size, self._loop.warnings)
         except (OSError, EmdiError, StackwitnessError, sa.exc.SQLAlchemyError) as error:
             self._blocked = self._started
             status.alarm(error)

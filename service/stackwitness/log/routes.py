@@ -13,6 +13,7 @@ from emdi.tiles import parse_tile_path
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound, Unprocessable
 from stackwitness.log import heads
+from stackwitness.log.anchored import is_anchor_file
 from stackwitness.log.genesis import Genesis, read_genesis
 from stackwitness.log.policies import read_policy
 from stackwitness.log.queries import is_stored
@@ -120,6 +121,19 @@ def get_head_file(as_of: Annotated[int, Path(ge=0, le=MAX_UINT)], reader: Reader
     except FileNotFoundError:
         raise NotFound("head.unknown", "There is no head of this size") from None
     return PlainTextResponse(data, headers=FOREVER)
+
+
+@router.get("/log/anchors/{name}", response_class=Response)
+def get_anchor(name: str, reader: Reader) -> Response:
+    """Return an anchored checkpoint (`<size>.note`) or a time stamp on it (`<size>.<k>.tsr`, RFC 3161)."""
+    if not is_anchor_file(name):
+        raise NotFound("log.no_anchor", "There is no such anchor")
+    try:
+        data = reader.file(f"anchors/{name}")
+    except FileNotFoundError:
+        raise NotFound("log.no_anchor", "There is no such anchor") from None
+    media_type = "application/timestamp-reply" if name.endswith(".tsr") else "text/plain"
+    return Response(data, media_type=media_type, headers=NEVER)
 
 
 @router.get("/log/policy", response_class=PlainTextResponse)

@@ -11,19 +11,22 @@ from emdi.entry import Entry, parse_entry
 from emdi.envelope import Envelope
 from emdi.errors import EmdiError
 from emdi.event import Event
-from emdi.merkle import leaf_hash
+from emdi.merkle import HASH_BYTES, leaf_hash
 from emdi.note import parse_note
 from emdi.policy import Policy, parse_policy
 from emdi.tiles import TILE_WIDTH
 from stackwitness.db.roles import EVERY_AGENCY, act_as
 from stackwitness.log.disk import Disk
 from stackwitness.log.fsck import rows
+from stackwitness.log.fsck.anchors import check_anchors
 from stackwitness.log.fsck.guards import check_detection, check_guards
 from stackwitness.log.fsck.history import History, at_of, entry_id_of
+from stackwitness.log.fsck.parallel import WORTH_ENTRIES, check_spans, fits, read_hints, take_summary
 from stackwitness.log.fsck.projection import Projection
 from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.rows import TABLES, StoredRow
 from stackwitness.log.fsck.signatures import Signatures
+from stackwitness.log.fsck.spans import SPAN
 from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, settle_leaf, stored_entry
 from stackwitness.log.genesis import Genesis
 
@@ -81,7 +84,8 @@ class _Check:
         signed = [checkpoint.size for checkpoint in (self.checkpoint, signer) if checkpoint]
         self.tree.want([size for size, _, _ in heads] + signed)
         total = max(self.stored, self.tiles.size)
-        for n in range(-(-total // TILE_WIDTH)):
+        done = self._check_spans(total, progress)
+        for n in range(done // TILE_WIDTH, -(-total // TILE_WIDTH)):
             progress(n * TILE_WIDTH, total)
             self._check_bundle(n, total)
         self.tree.close()
@@ -95,10 +99,31 @@ class _Check:
         self.history.records.compare(self.conn, self.report)
         self._check_caches()
         check_guards(self.conn, self.report, self.history.records)
+        check_anchors(self.conn, self.tiles.folder, self.report)
         check_detection(self.conn, self.report)
         for table, key in rows.read_orphans(self.conn):
             text = "the row has neither a log entry nor a place in the queue"
             self.report.tamper(f"{table}.unlogged", table, key.hex(), text)
+
+    def _check_spans(self, total: int, progress: Progress) -> int:
+        """Check what other processes can; return up to which index. A span in doubt is looked at here."""
+        end = self.tiles.size - self.tiles.size % SPAN
+        if self.tiles.size < WORTH_ENTRIES:
+            return 0
+        for n in range(SPAN // TILE_WIDTH):  # the first keys and leaf 0: what the hints are checked against
+            self._check_bundle(n, total)
+        hints = read_hints(self.conn, self.tiles.folder, self.history)
+        for summary in check_spans(hints, SPAN, end):
+            progress(summary.first, total)
+            if fits(summary, self.history, hints):
+                for at in range(0, len(summary.leaves), HASH_BYTES):
+                    self.tree.add(summary.leaves[at : at + HASH_BYTES])
+                take_summary(summary, self.history)
+                self.projection.pass_over(summary.readings)
+            else:
+                for n in range(summary.first // TILE_WIDTH, (summary.first + SPAN) // TILE_WIDTH):
+                    self._check_bundle(n, total)
+        return end
 
     def _check_bundle(self, n: int, total: int) -> None:
         start, stop = n * TILE_WIDTH, min((n + 1) * TILE_WIDTH, total)

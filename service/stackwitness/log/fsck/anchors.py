@@ -1,0 +1,36 @@
+"""Are the time stamps the log speaks of still there, byte for byte?"""
+
+import hashlib
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from emdi.entry import KIND_EVENT
+from emdi.errors import EmdiError
+from emdi.event import parse_event
+from stackwitness.log.anchored import ANCHORED, FOLDER, Anchor
+from stackwitness.log.fsck.report import Report
+
+_EVENTS = (
+    "SELECT e.jws, l.idx FROM event e LEFT JOIN log_entry l ON l.entry_id = e.event_id AND l.kind = :kind"
+    " WHERE e.subj = 'log' AND e.typ = :typ ORDER BY e.sseq"
+)
+
+
+def check_anchors(conn: sa.Connection, log_dir: Path, report: Report) -> None:
+    """Compare the files of every anchor with the hashes in its event."""
+    for row in conn.execute(sa.text(_EVENTS), {"kind": KIND_EVENT, "typ": ANCHORED}):
+        try:
+            anchor = Anchor(**parse_event(bytes(row.jws)).data)
+        except (EmdiError, TypeError):  # an edited row: named where it is held against its entry
+            continue
+        wanted = {f"{anchor.size}.note": anchor.note_sha256, anchor.file: anchor.tsr_sha256}
+        for name, sha256 in wanted.items():
+            try:
+                data = (log_dir / FOLDER / name).read_bytes()
+            except FileNotFoundError:
+                report.miss("anchor.missing", "disk", f"{FOLDER}/{name}", "an anchored file is gone", row.idx)
+                continue
+            if hashlib.sha256(data).hexdigest() != sha256:
+                text = "the file is not the one its event names"
+                report.tamper("anchor.edited", "disk", f"{FOLDER}/{name}", text, row.idx)
