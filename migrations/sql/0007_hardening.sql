@@ -49,19 +49,24 @@ BEGIN
 END $$;
 
 -- 4 A row fits its event: the foreign key says there is one, this says that it is of this kind and this station --------------
-CREATE FUNCTION check_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = public, pg_temp SET stackwitness.agency = '*' AS $$
+CREATE FUNCTION check_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     fields jsonb := to_jsonb(NEW);
-    wanted text := CASE TG_ARGV[0]
+    wanted text;
+    fits   boolean;
+    before text := current_setting('stackwitness.agency', true);
+BEGIN
+    PERFORM set_config('stackwitness.agency', '*', true);
+    wanted := CASE TG_ARGV[0]
         WHEN 'stn' THEN 'station:' || (fields ->> 'stn')
         WHEN 'flag_id' THEN (SELECT 'station:' || f.stn FROM flag f WHERE f.flag_id = fields ->> 'flag_id')
         WHEN 'account' THEN 'account:' || (fields ->> 'account_id')
         WHEN 'kid' THEN (SELECT 'station:' || k.stn FROM station_key k WHERE k.kid = fields ->> 'kid')
         ELSE TG_ARGV[0] END;
-BEGIN
-    IF NOT EXISTS (SELECT FROM event e WHERE e.event_id = NEW.event_id AND e.subj = wanted
-                   AND e.typ = ANY (string_to_array(TG_ARGV[1], ' '))) THEN
+    SELECT EXISTS (SELECT FROM event e WHERE e.event_id = NEW.event_id AND e.subj = wanted
+                   AND e.typ = ANY (string_to_array(TG_ARGV[1], ' '))) INTO fits;
+    PERFORM set_config('stackwitness.agency', before, true);
+    IF NOT fits THEN
         RAISE EXCEPTION 'the event of this row of % is not a % of %', TG_TABLE_NAME, TG_ARGV[1], wanted
             USING ERRCODE = '23514';
     END IF;
@@ -98,9 +103,15 @@ BEGIN
 END $$;
 
 -- 5 What needs the owner's right, in functions that do one thing -------------------------------------------------------------
-CREATE FUNCTION lock_stations(stns text[]) RETURNS void LANGUAGE sql SECURITY DEFINER
-    SET search_path = public, pg_temp SET stackwitness.agency = '*' AS
-$$ SELECT 1 FROM station WHERE stn = ANY (stns) ORDER BY stn FOR NO KEY UPDATE $$;
+CREATE FUNCTION lock_stations(stns text[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = public, pg_temp AS $$
+DECLARE
+    before text := current_setting('stackwitness.agency', true);
+BEGIN
+    PERFORM set_config('stackwitness.agency', '*', true);
+    PERFORM FROM station WHERE stn = ANY (stns) ORDER BY stn FOR NO KEY UPDATE;
+    PERFORM set_config('stackwitness.agency', before, true);
+END $$;
 
 CREATE FUNCTION make_month(month date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
