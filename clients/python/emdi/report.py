@@ -117,16 +117,17 @@ class _Report:
         report = {
             "v": 1,
             "export_id": scope.export_id,
-            "stn": scope.stn,
             "from": format_at(scope.from_ms),
             "to": format_at(scope.to_ms),
             "requester": scope.requester,
             "purpose": scope.purpose,
+            "redacted": scope.redacted,
             "log": self._log(),
             "counts": {name: getattr(scope, name) for name in ("envelopes", "readings", "flags", "reviews")},
-            "chain": {
-                name: getattr(scope, name) for name in ("ep_first", "seq_first", "ep_last", "seq_last")
-            },
+            "stations": [
+                {"stn": station.stn, "runs": [list(run) for run in station.runs]}
+                for station in scope.stations
+            ],
             "keys": self._keys(),
             "slice_ms": self._slice_ms,
             "channels": self._channels(),
@@ -190,6 +191,8 @@ class _Report:
         for row in rows:
             _, stn, _, _, at, name, unit, value, status = row.split(",")
             if at != last_at:
+                if at[-1:] != "Z":
+                    raise ValueError(f"{at!r} is no time of a table")
                 at_ms = round(datetime.fromisoformat(at).timestamp() * 1000)
                 place, last_at = (at_ms - from_ms) // width, at
             key = (stn, name, unit)
