@@ -20,11 +20,13 @@ from stackwitness.log.disk import Disk
 from stackwitness.log.fsck import rows
 from stackwitness.log.fsck.anchors import check_anchors
 from stackwitness.log.fsck.guards import check_detection, check_guards
+from stackwitness.log.fsck.heads import check_heads
 from stackwitness.log.fsck.history import History, at_of, entry_id_of
 from stackwitness.log.fsck.parallel import WORTH_ENTRIES, check_spans, fits, read_hints, take_summary
 from stackwitness.log.fsck.projection import Projection
 from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.rows import TABLES, StoredRow
+from stackwitness.log.fsck.runs import check_runs
 from stackwitness.log.fsck.signatures import Signatures
 from stackwitness.log.fsck.spans import SPAN
 from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, settle_leaf, stored_entry
@@ -101,6 +103,8 @@ class _Check:
         check_guards(self.conn, self.report, self.history.records)
         check_anchors(self.conn, self.tiles.folder, self.report)
         check_detection(self.conn, self.report)
+        check_runs(self.conn, self.report)
+        check_heads(self.conn, self.tiles.folder, self.report)
         for table, key in rows.read_orphans(self.conn):
             text = "the row has neither a log entry nor a place in the queue"
             self.report.tamper(f"{table}.unlogged", table, key.hex(), text)

@@ -1,7 +1,7 @@
 """Compare each row of `reading` with the signed envelope it was decoded from."""
 
 import struct
-from collections.abc import Iterator
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -18,52 +18,66 @@ SELECT envelope_no, string_agg(
     || CASE WHEN value IS NULL THEN '\\x000000000000000000'::bytea
             ELSE '\\x01'::bytea || float8send(value) END,
     ''::bytea ORDER BY channel_no, at) AS packed
-FROM reading GROUP BY envelope_no ORDER BY envelope_no
+FROM reading WHERE envelope_no >= :first AND envelope_no < :end GROUP BY envelope_no
 """
+_SURPLUS = """
+SELECT r.channel_no, r.at, r.envelope_no FROM reading r WHERE NOT EXISTS (
+    SELECT FROM envelope v WHERE v.envelope_no = r.envelope_no AND (
+        EXISTS (SELECT FROM log_entry e WHERE e.kind = 1 AND e.entry_id = v.env_id)
+        OR EXISTS (SELECT FROM log_pending p WHERE p.kind = 1 AND p.entry_id = v.env_id)))
+ORDER BY r.envelope_no, r.channel_no, r.at
+"""
+WINDOW = (
+    2048  # envelope numbers read at once; a few windows are kept, for numbers and log are in nearly one order
+)
+WINDOWS = 4
 Reading = tuple[int, int]  # channel_no, at in us since 2000
 Stored = tuple[bytes, float | None]
 
 
 class Projection:
-    """Walk the readings by envelope number while the log is read: both come in nearly the same order."""
+    """Compare envelopes' readings in the order of the log, reading the rows by ranges of envelope numbers."""
 
     def __init__(self, conn: sa.Connection, channels: dict[tuple[str, str], int], report: Report) -> None:
+        self._conn = conn
         self._report = report
         self._numbers = channels
         self._names = {number: name for (_, name), number in channels.items()}
-        self._waiting: dict[int, bytes] = {}
-        self._rows = self._read(conn)
-        self._reached = -1
+        self._windows: dict[int, dict[int, bytes]] = {}
+        self._seen = 0
 
     def check(self, idx: int | None, envelope: Envelope, envelope_no: int) -> None:
         """Compare the rows of one envelope; names each that is edited, missing or surplus."""
         packed = self._take(envelope_no)
         self._report.readings += len(envelope.records)
+        self._seen += len(packed) // ROW.size
         wanted = self._pack(envelope)
         if packed != wanted:
             self._name(idx, envelope, unpack(wanted), unpack(packed))
 
-    def close(self) -> None:
-        """Name the rows of envelopes that are not in the log."""
-        for number, packed in [*self._waiting.items(), *self._rows]:
-            for (channel_no, at_us), _ in unpack(packed).items():
-                place = f"channel {self._names.get(channel_no, channel_no)} at {spell(at_us)}"
-                text = f"{place}: the row names envelope_no {number}, which is not in the log"
-                self._report.tamper("reading.surplus", "reading", place, text)
+    def pass_over(self, rows: int) -> None:
+        """Count rows that were compared elsewhere and fit."""
+        self._seen += rows
+        self._report.readings += rows
 
-    def _read(self, conn: sa.Connection) -> Iterator[tuple[int, bytes]]:
-        for row in conn.execute(sa.text(_BLOBS).execution_options(yield_per=1000)):
-            yield row.envelope_no, bytes(row.packed)
+    def close(self) -> None:
+        """Name the rows of envelopes that are not in the log; looked for when there are more than were seen."""
+        if self._conn.execute(sa.text("SELECT count(*) FROM reading")).scalar_one() == self._seen:
+            return
+        for row in self._conn.execute(sa.text(_SURPLUS).execution_options(yield_per=1000)):
+            place = f"channel {self._names.get(row.channel_no, row.channel_no)} at {format_at(ms_of(row.at))}"
+            text = f"{place}: the row names envelope_no {row.envelope_no}, which is not in the log"
+            self._report.tamper("reading.surplus", "reading", place, text)
 
     def _take(self, envelope_no: int) -> bytes:
-        while self._reached < envelope_no:
-            found = next(self._rows, None)
-            if found is None:
-                self._reached = 2**63
-                break
-            self._reached = found[0]
-            self._waiting[found[0]] = found[1]
-        return self._waiting.pop(envelope_no, b"")
+        window = envelope_no // WINDOW
+        if window not in self._windows:
+            bounds = {"first": window * WINDOW, "end": (window + 1) * WINDOW}
+            rows = self._conn.execute(sa.text(_BLOBS), bounds)
+            self._windows[window] = {row.envelope_no: bytes(row.packed) for row in rows}
+            if len(self._windows) > WINDOWS:
+                del self._windows[next(iter(self._windows))]
+        return self._windows[window].get(envelope_no, b"")
 
     def _pack(self, envelope: Envelope) -> bytes:
         rows = []
@@ -110,6 +124,11 @@ def unpack(packed: bytes) -> dict[Reading, Stored]:
 def spell(at_us: int) -> str:
     """Return a time of the packed rows as UTC text."""
     return format_at((at_us + PG_EPOCH_US) // 1000)
+
+
+def ms_of(at: datetime) -> int:
+    """Return Unix ms of a stored time."""
+    return round(at.timestamp() * 1000)
 
 
 def describe(stored: Stored) -> str:

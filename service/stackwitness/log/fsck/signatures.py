@@ -4,6 +4,10 @@ import multiprocessing
 import os
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
+
+from nacl.bindings import crypto_sign_open
+from nacl.exceptions import CryptoError
 
 from emdi.encoding import b64u_decode
 from emdi.errors import EncodingError
@@ -21,7 +25,7 @@ Place = tuple[int | None, str, str]
 class Signatures:
     """Take (key, JWS) pairs as they come; each that does not hold becomes a finding.
 
-    Small logs are checked on the spot. `close` waits for what is under way and ends the processes.
+    Small logs, and few signatures, are checked on the spot. `close` waits for what is under way and ends the processes.
     """
 
     def __init__(self, report: Report, entries: int) -> None:
@@ -30,13 +34,18 @@ class Signatures:
         self._places: list[Place] = []
         self._under_way: deque[tuple[list[Place], Future[list[int]]]] = deque()
         self._pool: ProcessPoolExecutor | None = None
-        if entries >= WORTH_PROCESSES:
-            # spawn: the parent holds database connections, which a forked child must not share
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(os.cpu_count() or 1, mp_context=context)
+        self._worth = entries >= WORTH_PROCESSES
+        self._vouched: set[int] = set()
+
+    def vouch(self, idx: int) -> None:
+        """Take it that the signature of this entry was checked elsewhere, under the key the log names."""
+        self._vouched.add(idx)
 
     def add(self, idx: int | None, table: str, key: str, public: PublicKey, jws: bytes) -> None:
         """Have one signature checked."""
+        if idx in self._vouched:
+            self._vouched.discard(idx)
+            return
         self._jobs.append((public, jws))
         self._places.append((idx, table, key))
         if len(self._jobs) == BATCH:
@@ -55,6 +64,10 @@ class Signatures:
         self._jobs, self._places = [], []
         if not jobs:
             return
+        if self._pool is None and self._worth and len(jobs) == BATCH:
+            # spawn: the parent holds database connections, which a forked child must not share
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(os.cpu_count() or 1, mp_context=context)
         if self._pool is None:
             self._note(places, find_false(jobs))
             return
@@ -81,6 +94,15 @@ def holds(public: PublicKey, jws: bytes) -> bool:
     """Tell whether the signature of a well-formed JWS holds."""
     signing_input, _, signature = jws.rpartition(b".")
     try:
-        return public.verify(b64u_decode(signature), signing_input)
+        return verify_fast(public, b64u_decode(signature), signing_input)
     except EncodingError:
         return False
+
+
+def verify_fast(key: PublicKey, signature: bytes, signed: bytes) -> bool:
+    """Tell whether a signature holds. libsodium is twice as fast and stricter: only its yes is taken."""
+    if key.alg == "Ed25519":
+        with suppress(CryptoError, ValueError):
+            crypto_sign_open(signature + signed, key.raw)
+            return True
+    return key.verify(signature, signed)

@@ -5,6 +5,7 @@ say.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from emdi.checkpoint import Checkpoint
 from emdi.entry import encode_entry, parse_entry
@@ -33,6 +34,11 @@ class DiskTiles:
         self._disk = disk
         self.size = size
         self._report = report
+
+    @property
+    def folder(self) -> Path:
+        """Where the log is published."""
+        return self._disk.root
 
     def bundle(self, n: int) -> list[bytes | None]:
         """Return the entries of bundle `n`, None for each that cannot be read."""

@@ -1,0 +1,298 @@
+"""Check a span of the log in a process of its own: bytes, rows, readings, signatures, and the chains inside it.
+
+A span is clean only when all copies of every entry agree and nothing in it is unusual; then its summary is all the
+parent needs. On any doubt the parent looks at the span itself, entry by entry, and finds the words for it. What
+comes from the database here (keys, channel numbers) are hints: the parent compares them with what the log says.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from emdi.encoding import b64u_decode, b64u_encode
+from emdi.entry import KIND_EVENT, KIND_READING, Entry, parse_entry
+from emdi.errors import EmdiError
+from emdi.event import Event, parse_event
+from emdi.keys import PublicKey
+from emdi.merkle import leaf_hash
+from emdi.tiles import TILE_WIDTH, decode_bundle, entries_path, tile_path
+from stackwitness.log.fsck.signatures import verify_fast
+from stackwitness.log.fsck.spelling import PG_EPOCH_US, Read, Spellings
+
+SPAN = 16 * TILE_WIDTH
+GAP = 4 * SPAN  # envelope numbers further apart than this are asked for separately
+_HEADER_BYTES = 19
+_ENVELOPES = """COPY (
+SELECT e.idx, e.kind, e.entry_id, e.recv_ms, e.leaf, v.envelope_no, v.env_id, v.stn, v.ep, v.seq, v.kid, v.iat_ms,
+       v.recv_ms, v.first_at, v.last_at, v.reading_count, v.jws
+FROM log_entry e JOIN envelope v ON v.env_id = e.entry_id
+WHERE e.kind = 1 AND e.idx >= {first} AND e.idx < {end} ORDER BY e.idx) TO STDOUT (FORMAT BINARY)"""
+_EVENTS = """COPY (
+SELECT e.idx, e.kind, e.entry_id, e.recv_ms, e.leaf, w.event_id, w.typ, w.subj, w.sseq, w.sprev, w.recv_ms, w.jws
+FROM log_entry e JOIN event w ON w.event_id = e.entry_id
+WHERE e.kind = 2 AND e.idx >= {first} AND e.idx < {end} ORDER BY e.idx) TO STDOUT (FORMAT BINARY)"""
+_READINGS = """COPY (
+SELECT at, channel_no, value, status, envelope_no FROM reading
+WHERE envelope_no >= {first} AND envelope_no <= {last}) TO STDOUT (FORMAT BINARY)"""
+_LOGGED = struct.Struct(">hiqihi32siqi32s")
+_PLACED = struct.Struct(">iqi32s")
+_NUMBER_AT = 104 + 4
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a worker starts from: where the log is, the database's address and snapshot, keys and channels."""
+
+    url: str
+    snapshot: str
+    log_dir: str
+    keys: dict[str, PublicKey]
+    service_keys: dict[str, PublicKey]
+    channels: dict[tuple[str, str], int]
+
+
+@dataclass
+class Segment:
+    """One station's unbroken run of envelopes within a span."""
+
+    first: tuple[int, int, str]
+    last: tuple[int, int, bytes]
+    last_ms: int
+
+
+@dataclass
+class Summary:
+    """What a clean span says to the rest of the log; `doubt` says why the parent must look itself."""
+
+    first: int
+    leaves: bytes = b""
+    doubt: str | None = None
+    events: list[tuple[int, Entry]] = field(default_factory=list)
+    segments: dict[str, Segment] = field(default_factory=dict)
+    keys: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    envelopes: int = 0
+    readings: int = 0
+
+
+class Doubt(Exception):
+    """Something in a span is not as usual."""
+
+
+_checker: "SpanChecker | None" = None
+
+
+def open_checker(hints: Hints) -> None:
+    """Prepare this worker process."""
+    global _checker
+    _checker = SpanChecker(hints)
+
+
+def check_span(first: int, end: int) -> Summary:
+    """Check the published entries first..end-1 in this worker process."""
+    assert _checker is not None
+    return _checker.check(first, end)
+
+
+class SpanChecker:
+    """One worker: its own connection, in the parent's snapshot."""
+
+    def __init__(self, hints: Hints) -> None:
+        self._hints = hints
+        self._log_dir = Path(hints.log_dir)
+        self._spellings = Spellings(hints.channels)
+        self._conn = psycopg.connect(hints.url, autocommit=True)
+        self._conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(hints.snapshot))
+        self._conn.execute(
+            "SELECT set_config('role', 'sw_export', true), set_config('stackwitness.agency', '*', true)"
+        )
+
+    def check(self, first: int, end: int) -> Summary:
+        """Return what the span says, or the doubt."""
+        summary = Summary(first)
+        try:
+            entries = [parse_entry(data) for data in self._read_entries(summary, first, end)]
+            read = self._read_envelopes(summary, first, entries)
+            numbers = self._compare_envelopes(summary, first, end, entries, read)
+            self._compare_events(summary, first, end, entries)
+            self._compare_readings(numbers)
+        except (Doubt, EmdiError, OSError, KeyError, ValueError, struct.error) as doubt:
+            summary.doubt = f"{type(doubt).__name__}: {doubt}"
+        return summary
+
+    def _read_entries(self, summary: Summary, first: int, end: int) -> list[bytes]:
+        entries: list[bytes] = []
+        leaves: list[bytes] = []
+        for n in range(first // TILE_WIDTH, end // TILE_WIDTH):
+            bundle = decode_bundle((self._log_dir / entries_path(n)).read_bytes())
+            hashes = [leaf_hash(entry) for entry in bundle]
+            if (
+                len(bundle) != TILE_WIDTH
+                or b"".join(hashes) != (self._log_dir / tile_path(0, n)).read_bytes()
+            ):
+                raise Doubt(f"tile {n}")
+            entries += bundle
+            leaves += hashes
+        summary.leaves = b"".join(leaves)
+        return entries
+
+    def _read_envelopes(self, summary: Summary, first: int, entries: Sequence[Entry]) -> dict[int, Read]:
+        found: dict[int, Read] = {}
+        for idx, entry in enumerate(entries, first):
+            if entry.kind == KIND_EVENT:
+                continue
+            if entry.kind != KIND_READING:
+                raise Doubt(f"an entry of kind {entry.kind} at {idx}")
+            read = self._spellings.read(entry.body)
+            self._check_signature(entry.body, read.kid, read.alg, read.signature, self._hints.keys)
+            self._chain(summary, idx, read)
+            found[idx] = read
+        return found
+
+    def _chain(self, summary: Summary, idx: int, read: Read) -> None:
+        segment = summary.segments.get(read.stn)
+        if read.skips:
+            raise Doubt(f"an admitted loss at {idx}")
+        last = (read.ep, read.seq, read.env_id)
+        if segment is None:
+            summary.segments[read.stn] = Segment((read.ep, read.seq, read.prev_b64u), last, read.last_ms)
+        else:
+            ep, seq, env_id = segment.last
+            if (read.ep, read.seq, read.prev_b64u) != (ep, seq + 1, b64u_encode(env_id)):
+                raise Doubt(f"the chain of {read.stn} at {idx}")
+            segment.last, segment.last_ms = last, max(segment.last_ms, read.last_ms)
+        key = (read.stn, read.kid)
+        span = summary.keys.get(key)
+        summary.keys[key] = (idx, idx) if span is None else (span[0], idx)
+        summary.envelopes += 1
+        summary.readings += read.reading_count
+
+    def _check_signature(
+        self, jws: bytes, kid: str, alg: str, signature: bytes, keys: dict[str, PublicKey]
+    ) -> None:
+        key = keys[kid]
+        if key.alg != alg or not verify_fast(key, signature, jws[: jws.rindex(b".")]):
+            raise Doubt("a signature")
+
+    def _compare_envelopes(
+        self, summary: Summary, first: int, end: int, entries: Sequence[Entry], read: dict[int, Read]
+    ) -> list[tuple[int, Read]]:
+        """Compare log_entry and envelope rows byte for byte with the entries; return envelope numbers."""
+        numbers: list[tuple[int, Read]] = []
+        rows = self._copy(_ENVELOPES, first=first, end=end)
+        for idx, envelope in read.items():
+            row = next(rows, b"")
+            number = int.from_bytes(row[_NUMBER_AT : _NUMBER_AT + 8], "big", signed=True)
+            entry = entries[idx - first]
+            leaf = summary.leaves[32 * (idx - first) : 32 * (idx - first + 1)]
+            if row != _envelope_row(idx, entry, leaf, envelope, number):
+                raise Doubt(f"the row of entry {idx}")
+            numbers.append((number, envelope))
+        if next(rows, None) is not None:
+            raise Doubt("a surplus row")
+        return numbers
+
+    def _compare_events(self, summary: Summary, first: int, end: int, entries: Sequence[Entry]) -> None:
+        places = [idx for idx, entry in enumerate(entries, first) if entry.kind == KIND_EVENT]
+        rows = self._copy(_EVENTS, first=first, end=end)
+        for idx in places:
+            entry = entries[idx - first]
+            event = parse_event(entry.body)
+            signature = entry.body[entry.body.rindex(b".") + 1 :]
+            self._check_event(event, entry.body, signature)
+            leaf = summary.leaves[32 * (idx - first) : 32 * (idx - first + 1)]
+            if next(rows, b"") != _event_row(idx, entry, leaf, event):
+                raise Doubt(f"the row of entry {idx}")
+            summary.events.append((idx, entry))
+        if next(rows, None) is not None:
+            raise Doubt("a surplus row")
+
+    def _check_event(self, event: Event, jws: bytes, signature_b64u: bytes) -> None:
+        signature = b64u_decode(signature_b64u)
+        self._check_signature(jws, event.kid, event.alg, signature, self._hints.service_keys)
+
+    def _compare_readings(self, numbers: list[tuple[int, Read]]) -> None:
+        """Compare the rows of `reading`: as one run of bytes where they lie as they were written."""
+        numbers.sort(key=lambda pair: pair[0])
+        start = 0
+        for place in range(1, len(numbers) + 1):
+            if place == len(numbers) or numbers[place][0] - numbers[place - 1][0] > GAP:
+                self._compare_run(numbers[start:place])
+                start = place
+
+    def _compare_run(self, run: Sequence[tuple[int, Read]]) -> None:
+        wanted = {number: read.rows.pack(number) for number, read in run}
+        if len(wanted) != len(run):
+            raise Doubt("two envelopes of one number")
+        stored = list(self._copy(_READINGS, first=run[0][0], last=run[-1][0]))
+        if b"".join(stored) == b"".join(wanted.values()):
+            return
+        # Other envelopes' rows lie between, or these lie in another order: sort both by envelope.
+        found: dict[int, list[bytes]] = {number: [] for number in wanted}
+        for row in stored:
+            rows = found.get(int.from_bytes(row[-8:], "big", signed=True))
+            if rows is not None:
+                rows.append(row)
+        for number, rows in found.items():
+            if b"".join(sorted(rows)) != b"".join(sorted(_split(wanted[number]))):
+                raise Doubt(f"the readings of envelope_no {number}")
+
+    def _copy(self, query: str, **bounds: int) -> Iterator[bytes]:
+        """Yield the rows of a binary COPY, without its header and trailer."""
+        composed = sql.SQL(query).format(**{name: sql.Literal(value) for name, value in bounds.items()})
+        header = True
+        with self._conn.cursor().copy(composed) as copy:
+            for data in copy:
+                row = bytes(data)
+                if header:
+                    row, header = row[_HEADER_BYTES:], False
+                if row and row != b"\xff\xff":
+                    yield row
+
+
+def _envelope_row(idx: int, entry: Entry, leaf: bytes, read: Read, number: int) -> bytes:
+    stn, kid, recv_ms = read.stn.encode(), read.kid.encode(), entry.recv_ms
+    body = entry.body
+    return b"".join(
+        (
+            _LOGGED.pack(17, 8, idx, 2, 1, 32, read.env_id, 8, recv_ms, 32, leaf),
+            _PLACED.pack(8, number, 32, read.env_id),
+            len(stn).to_bytes(4, "big"),
+            stn,
+            struct.pack(">iqiq", 8, read.ep, 8, read.seq),
+            len(kid).to_bytes(4, "big"),
+            kid,
+            struct.pack(
+                ">iqiqiqiqiii",
+                *(8, read.iat_ms, 8, recv_ms),
+                *(8, read.first_ms * 1000 - PG_EPOCH_US, 8, read.last_ms * 1000 - PG_EPOCH_US),
+                *(4, read.reading_count, len(body)),
+            ),
+            body,
+        )
+    )
+
+
+def _event_row(idx: int, entry: Entry, leaf: bytes, event: Event) -> bytes:
+    typ, subj = event.typ.encode(), event.subj.encode()
+    return b"".join(
+        (
+            _LOGGED.pack(12, 8, idx, 2, 2, 32, event.event_id, 8, entry.recv_ms, 32, leaf),
+            struct.pack(">i32si", 32, event.event_id, len(typ)) + typ + len(subj).to_bytes(4, "big") + subj,
+            struct.pack(">iqi32siqi", 8, event.sseq, 32, event.sprev, 8, entry.recv_ms, len(entry.body)),
+            entry.body,
+        )
+    )
+
+
+def _split(rows: bytes) -> Iterator[bytes]:
+    """Yield the single rows of a packed run: their length depends on whether there is a value."""
+    at = 0
+    while at < len(rows):
+        end = at + (43 if rows[at + 22 : at + 26] == b"\xff\xff\xff\xff" else 51)
+        yield rows[at:end]
+        at = end
