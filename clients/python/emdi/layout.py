@@ -1,6 +1,7 @@
 """The names that may stand in an export bundle."""
 
 import re
+from collections.abc import Iterable
 
 MEMBERS = frozenset(
     {
@@ -29,7 +30,7 @@ OPTIONAL = frozenset(
 UNLISTED = frozenset({"MANIFEST", "bundle.note", "consistency.txt", "export.jws", "export.tlog-proof"})
 _SIZE = "(0|[1-9][0-9]{0,18})"
 _HEAD = re.compile(rf"heads/{_SIZE}(\.proof)?")
-_ANCHOR = re.compile(rf"anchors/{_SIZE}(\.note|\.[0-9]\.tsr)")
+_ANCHOR = re.compile(rf"anchors/{_SIZE}(?:\.(?:note|proof)|\.[0-9]\.tsr)")
 
 
 def is_member(name: str) -> bool:
@@ -48,3 +49,13 @@ def heads_in(names: list[str]) -> list[int]:
     """Return the log sizes of the heads among these member names, ascending."""
     matches = [_HEAD.fullmatch(name) for name in names]
     return sorted({int(match[1]) for match in matches if match is not None})
+
+
+def anchors_in(names: Iterable[str]) -> dict[int, list[str]]:
+    """Return the log sizes of the anchors among these member names, ascending, each with its time stamps."""
+    found = [(int(match[1]), name) for name in names if (match := _ANCHOR.fullmatch(name)) is not None]
+    sizes: dict[int, list[str]] = {size: [] for size, _ in sorted(found)}
+    for size, name in sorted(found):
+        if name.endswith(".tsr"):
+            sizes[size].append(name)
+    return sizes

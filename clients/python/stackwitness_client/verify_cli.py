@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             known,
             trust_bundle_policy=arguments.trust_bundle_policy,
             known_proof=proof,
+            tsa_roots=arguments.tsa_root.read_bytes() if arguments.tsa_root else None,
         )
         if arguments.json:
             text = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
@@ -49,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--known", type=Path, help="a signed checkpoint of the log you kept from earlier")
     parser.add_argument(
         "--known-proof", type=Path, help="consistency proof from it to this bundle, a b64 hash per line"
+    )
+    parser.add_argument(
+        "--tsa-root", type=Path, help="PEM of the time-stamp authorities' roots you trust, for the anchors"
     )
     parser.add_argument("--json", type=Path, help="write the report as JSON to this file")
     parser.add_argument(

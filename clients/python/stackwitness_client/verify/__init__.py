@@ -6,6 +6,7 @@ from emdi.bundle import BundleReader
 from emdi.errors import BundleError, EmdiError
 from emdi.event import parse_event
 from emdi.scope import Scope, parse_scope
+from stackwitness_client.verify.anchors import check_anchors
 from stackwitness_client.verify.completeness import CompletenessCheck
 from stackwitness_client.verify.container import check_container
 from stackwitness_client.verify.contents import Contents
@@ -26,13 +27,14 @@ def verify_bundle(
     *,
     trust_bundle_policy: bool = False,
     known_proof: str | None = None,
+    tsa_roots: bytes | None = None,
 ) -> Report:
     """Check a bundle against the verifier's own policy and return the account; never raises for a bad bundle.
 
     `known_checkpoint` is a signed checkpoint of the same log kept from earlier, `known_proof` the lines of a
     consistency proof from it to the bundle's, for when the bundle itself lacks the hashes. Without a policy the bundle's
-    own is used, which counts as "policy not met" unless `trust_bundle_policy`. Memory use does not grow with
-    the bundle. Raises OSError when the file itself cannot be read.
+    own is used, which counts as "policy not met" unless `trust_bundle_policy`. `tsa_roots`: PEM
+    of the time-stamp authorities to believe. Memory use does not grow with the bundle. Raises OSError when the file itself cannot be read.
     """
     report = Report()
     try:
@@ -54,6 +56,7 @@ def verify_bundle(
         CompletenessCheck(reader, contents, report).run(scope)
         check_texts(reader, contents, report)
         check_parquet(reader, report)
+        check_anchors(reader, trust.checkpoint, tsa_roots, report)
     return report
 
 
