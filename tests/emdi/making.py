@@ -263,8 +263,10 @@ def head_members(log: Log) -> dict[str, bytes]:
     return members
 
 
-def members_of(log: Log) -> dict[str, bytes]:
-    """Return the members of the export bundle of the whole log, which gets a head as its last entry."""
+def members_of(log: Log, more: Callable[[Log], dict[str, bytes]] = lambda log: {}) -> dict[str, bytes]:
+    """Return the members of the export bundle of the whole log, which gets a head as its last entry; with those
+    that `more` gives.
+    """
     if len(log.entries) - 1 not in log.heads:
         log.head()
     scope = scope_of(log)
@@ -286,6 +288,7 @@ def members_of(log: Log) -> dict[str, bytes]:
         "custody.csv": bundle.CUSTODY_HEADER.encode(),
         "disclosures.jsonl": "".join(map(bundle.format_disclosure, texts)).encode(),
         **head_members(log),
+        **more(log),
     }
     seal(log, members, scope)
     return members
