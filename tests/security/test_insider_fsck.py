@@ -82,7 +82,7 @@ class Mould:
 
 
 @pytest.fixture(scope="module")
-def mould(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> Mould:
+def mould(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mould]:
     name = "insider_mould"
     _create(cluster, name, template)
     home = tmp_path_factory.mktemp("mould")
@@ -99,7 +99,9 @@ def mould(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFact
     loop.sequence()
     loop.publish()
     engine.dispose()
-    return Mould(name, home, station, flags, log.policy)
+    yield Mould(name, home, station, flags, log.policy)
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
