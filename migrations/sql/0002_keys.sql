@@ -54,6 +54,9 @@ CREATE TABLE channel_limit (              -- channel.limit_value is the first li
 );
 CREATE INDEX channel_limit_channel ON channel_limit (stn, name, from_at);
 
+-- What a station, or a thief of its key, may have set aside as evidence is counted by the day.
+CREATE INDEX quarantine_stn_recv ON quarantine (stn, recv_ms);
+
 -- An account is what its event access.grant says; a token what its event access.token says. Rows from before have none.
 ALTER TABLE account ADD COLUMN salt bytea CHECK (length(salt) = 32);
 ALTER TABLE account ADD COLUMN event_id bytea UNIQUE REFERENCES event;

@@ -34,10 +34,22 @@ MADE_BY_EVENTS = {
     "channel": ({"channel.set", "station.register"}, "'station:' || t.stn", None),
     "station_key": ({"key.register", "key.rotate"}, "'station:' || t.stn", None),
     "key_revocation": (
-        {"key.revoke", "key.rotate"},
+        {"key.revoke", "key.rotate", "key.compromise"},
         "(SELECT 'station:' || k.stn FROM station_key k WHERE k.kid = t.kid)",
         None,
     ),
+    "key_request": ({"key.request"}, "'station:' || t.stn", None),
+    "key_compromise": (
+        {"key.compromise"},
+        "(SELECT 'station:' || k.stn FROM station_key k WHERE k.kid = t.kid)",
+        None,
+    ),
+    "epoch": ({"epoch.open"}, "'station:' || t.stn", None),
+    "epoch_ack": ({"epoch.ack"}, "'station:' || t.stn", None),
+    "gap": ({"gap.opened"}, "'station:' || t.stn", None),
+    "channel_limit": ({"limit.change"}, "'station:' || t.stn", None),
+    "account": ({"access.grant"}, "'account:' || t.account_id", None),
+    "access_token": ({"access.token"}, "'account:' || t.account_id", None),
     "flag": ({"flag.raised"}, "'station:' || t.stn", "t.flag_id"),
     "flag_extension": (
         {"flag.extended"},

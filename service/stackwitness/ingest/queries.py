@@ -17,6 +17,8 @@ from stackwitness.stations.queries import list_channels, list_keys
 
 Raw = psycopg.Connection[tuple[Any, ...]]
 LOCK_TIMEOUT = "5s"
+DAY_MS = 86_400_000
+MAX_SET_ASIDE_A_DAY = 1000
 
 
 def raw_of(conn: Connection) -> Raw:
@@ -135,10 +137,15 @@ def defer_scans(raw: Raw, stns: Sequence[str]) -> None:
 
 
 def insert_quarantine(raw: Raw, envelope: Envelope, why: str, recv_ms: int) -> bool:
-    """Keep a validly signed envelope that was not accepted; False when it is kept already."""
+    """Keep a validly signed envelope that was not accepted; False when it is kept already, or enough are.
+
+    A thousand contradictions in a day prove what ten thousand would: a station must not make its own evidence
+    too large to export by contradicting itself.
+    """
     cursor = raw.execute(
         "INSERT INTO quarantine (env_id, stn, ep, seq, kid, why, recv_ms, jws)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (env_id) DO NOTHING",
+        " SELECT %s, %s, %s, %s, %s, %s, %s, %s WHERE %s > ("
+        "  SELECT count(*) FROM quarantine WHERE stn = %s AND recv_ms > %s) ON CONFLICT (env_id) DO NOTHING",
         (
             envelope.env_id,
             envelope.stn,
@@ -148,6 +155,9 @@ def insert_quarantine(raw: Raw, envelope: Envelope, why: str, recv_ms: int) -> b
             why,
             recv_ms,
             envelope.jws,
+            MAX_SET_ASIDE_A_DAY,
+            envelope.stn,
+            recv_ms - DAY_MS,
         ),
     )
     return cursor.rowcount == 1
