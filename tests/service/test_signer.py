@@ -4,11 +4,12 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,8 @@ from stackwitness.log.rotation import add_key, retire_key
 from stackwitness.log.signer import LogSigner, SignerClient
 from stackwitness.log.signer.keys import KEY, KeyFiles, KeyStore, open_key_store
 from stackwitness.log.signer.options import SignerOptions, parse_options, passed_on, signer_command
-from stackwitness.log.signer.user import default_user
+from stackwitness.log.signer.place import short_address
+from stackwitness.log.signer.user import default_user, find_obstacle, give
 from stackwitness.settings import Settings
 from tests.service.log_support import SmallLog, make_log
 from tests.support.processes import wait_until
@@ -322,11 +324,43 @@ def test_second_process_is_refused(alone: Settings) -> None:
 
 
 def test_a_stuck_client_holds_nobody_up_for_long(alone: Settings) -> None:
-    import socket
+    """Neither one that sends nothing nor one that sends a byte now and then."""
+    with running(alone), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as slow:
+        with short_address(alone.signer_socket) as address:
+            slow.connect(address)
+        sent = threading.Event()
 
-    with running(alone), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
-        client = SignerClient(alone.signer_socket)
-        silent.connect(str(alone.signer_socket))
-        started = time.monotonic()
-        assert client.vkey()
-        assert time.monotonic() - started < 20
+        def drip() -> None:
+            with suppress(OSError):
+                while not sent.wait(0.2):
+                    slow.sendall(b"k")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        assert SignerClient(alone.signer_socket).vkey()  # within the client's own patience
+        sent.set()
+        dripping.join()
+
+
+def test_nothing_of_others_is_given_to_the_signers_user(tmp_path: Path) -> None:
+    """Whoever is that user could have put a link to root's files into its folder."""
+    owner = pwd.getpwuid(os.geteuid())
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "secret").chmod(0o600)
+    folder = tmp_path / "signer"
+    folder.mkdir()
+    os.link(tmp_path / "secret", folder / "log.key")
+    before = (tmp_path / "secret").stat()
+    give(folder, owner)
+    assert (tmp_path / "secret").stat().st_ctime_ns == before.st_ctime_ns
+    if os.geteuid() == 0:
+        daemon = pwd.getpwnam("daemon")
+        os.chown(folder, daemon.pw_uid, daemon.pw_gid)
+        give(folder, daemon)
+        assert (tmp_path / "secret").stat().st_uid == 0
+        with pytest.raises(SignerRefused, match="signer.user"):
+            give(folder, pwd.getpwnam("bin"))
+
+
+def test_the_databases_user_is_refused(tmp_path: Path) -> None:
+    assert "database" in (find_obstacle("nobody", tmp_path) or "")

@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 import threading
+import time
 from datetime import date
 from pathlib import Path
 
@@ -85,7 +86,6 @@ def serve(server: socket.socket, signer: LogSigner, stop: threading.Event) -> No
         except TimeoutError:
             continue
         with client:
-            client.settimeout(CLIENT_TIMEOUT_S)
             try:
                 client.sendall(answer(signer, read_line(client)))
             except OSError as error:
@@ -93,13 +93,18 @@ def serve(server: socket.socket, signer: LogSigner, stop: threading.Event) -> No
 
 
 def read_line(client: socket.socket) -> bytes:
-    """Return one request without its newline; what is longer or cut off is empty, and no request."""
-    data = b""
+    """Return one request without its newline; what is longer or cut off is empty, and no request.
+
+    Raises TimeoutError: a client that sends byte by byte gets no more time than one that sends nothing.
+    """
+    data, deadline = b"", time.monotonic() + CLIENT_TIMEOUT_S
     while not data.endswith(b"\n"):
+        client.settimeout(max(0.001, deadline - time.monotonic()))
         part = client.recv(MAX_REQUEST_BYTES)
         data += part
         if not part or len(data) > MAX_REQUEST_BYTES:
             return b""
+    client.settimeout(CLIENT_TIMEOUT_S)
     return data[:-1]
 
 

@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import pwd
+import resource
 import stat
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ from stackwitness.log.errors import SignerRefused
 from stackwitness.log.signer.options import SignerOptions
 
 DEFAULT_USER = "daemon"
-PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
+DATABASE_USER = "nobody"  # whom the embedded PostgreSQL runs as, see db/server_place.py
+PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_SET_DUMPABLE = 1, 2, 4
 log = logging.getLogger("signer")
 
 
@@ -35,15 +37,15 @@ def enter(options: SignerOptions) -> None:
     os.chdir(options.home)
     for folder in (options.signer_dir, options.signer_socket.parent):
         folder.mkdir(mode=0o700, exist_ok=True)
-    if os.geteuid() != 0:
-        return
-    obstacle = find_obstacle(options.user, Path())
-    if obstacle is None and options.user is not None:
-        become(pwd.getpwnam(options.user), options)
-    elif obstacle is not None and options.user_required:
-        raise SignerRefused("signer.user", obstacle)
-    elif obstacle is not None:
-        log.warning("the signer keeps running as root: %s", obstacle)
+    if os.geteuid() == 0:
+        obstacle = find_obstacle(options.user, Path())
+        if obstacle is None and options.user is not None:
+            become(pwd.getpwnam(options.user), options)
+        elif obstacle is not None and options.user_required:
+            raise SignerRefused("signer.user", obstacle)
+        elif obstacle is not None:
+            log.warning("the signer keeps running as root: %s", obstacle)
+    close_memory()
 
 
 def find_obstacle(user: str | None, home: Path) -> str | None:
@@ -54,6 +56,8 @@ def find_obstacle(user: str | None, home: Path) -> str | None:
         account = pwd.getpwnam(user)
     except KeyError:
         return f"there is no user {user}"
+    if user == DATABASE_USER:
+        return f"{user} is the user of the database"
     mode = home.stat()
     if account.pw_uid not in (0, mode.st_uid) and not mode.st_mode & stat.S_IXOTH:
         return f"{user} cannot enter the home folder (chmod o+x it)"
@@ -63,8 +67,7 @@ def find_obstacle(user: str | None, home: Path) -> str | None:
 def become(account: pwd.struct_passwd, options: SignerOptions) -> None:
     """Give the signer's folders to the account and run as it from here on, for good."""
     for folder in (options.signer_dir, options.signer_socket.parent):
-        for path in (folder, *folder.iterdir()):
-            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+        give(folder, account)
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     parent, death_signal = os.getppid(), ctypes.c_int(0)
     if libc is not None:
@@ -76,3 +79,27 @@ def become(account: pwd.struct_passwd, options: SignerOptions) -> None:
         libc.prctl(PR_SET_PDEATHSIG, death_signal.value, 0, 0, 0)
         if os.getppid() != parent:
             raise SystemExit(1)
+
+
+def give(folder: Path, account: pwd.struct_passwd) -> None:
+    """Give a folder that is still root's, with what root put there, to an account.
+
+    One that is the account's already stays as it is: its user may have put a link to somebody else's file there.
+    Raises SignerRefused("signer.user") for a third user's folder.
+    """
+    owner = folder.stat().st_uid
+    if owner == account.pw_uid:
+        return
+    if owner != 0:
+        raise SignerRefused(
+            "signer.user", f"{folder} belongs to the user {owner}: give it to {account.pw_name}"
+        )
+    for path in (*folder.iterdir(), folder):
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+def close_memory() -> None:
+    """Keep the key out of core dumps, and out of reach of other processes of the same user (Linux)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
