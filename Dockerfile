@@ -10,8 +10,13 @@ RUN python -m venv /opt/stackwitness && /opt/stackwitness/bin/pip install --no-c
 
 FROM python:3.13-slim
 RUN useradd --system --create-home --home-dir /var/lib/stackwitness stackwitness \
+    && useradd --system --no-create-home --groups stackwitness signer \
     && mkdir -p /var/lib/stackwitness/home/log /var/lib/stackwitness/home/signer /var/lib/stackwitness/home/keys \
-    && chown -R stackwitness:stackwitness /var/lib/stackwitness
+       /var/lib/stackwitness/home/sockets \
+    && chown -R stackwitness:stackwitness /var/lib/stackwitness \
+    && chown signer:signer /var/lib/stackwitness/home/signer && chown signer:stackwitness /var/lib/stackwitness/home/sockets \
+    && chmod 0755 /var/lib/stackwitness /var/lib/stackwitness/home && chmod 0700 /var/lib/stackwitness/home/keys \
+    && chmod 0700 /var/lib/stackwitness/home/signer && chmod 2770 /var/lib/stackwitness/home/sockets
 COPY --from=build /opt/stackwitness /opt/stackwitness
 ENV PATH=/opt/stackwitness/bin:$PATH STACKWITNESS_HOME=/var/lib/stackwitness/home PYTHONUNBUFFERED=1
 USER stackwitness
