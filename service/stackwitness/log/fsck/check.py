@@ -104,7 +104,7 @@ class _Check:
         check_anchors(self.conn, self.tiles.folder, self.report)
         check_detection(self.conn, self.report)
         check_runs(self.conn, self.report)
-        check_heads(self.conn, self.tiles.folder, self.report)
+        check_heads(self.conn, Disk(self.tiles.folder), self.report)
         for table, key in rows.read_orphans(self.conn):
             text = "the row has neither a log entry nor a place in the queue"
             self.report.tamper(f"{table}.unlogged", table, key.hex(), text)

@@ -42,6 +42,9 @@ QUERIES = {
     " sha256(convert_to(statement, 'UTF8')) AS statement FROM ddl_seen JOIN ddl_event USING (seen_no)",
     "catalog_baseline": "SELECT revision AS key, event_id, sha256, sha256(convert_to(lines, 'UTF8')) AS lines "
     "FROM catalog_baseline",
+    "head_daily": "SELECT as_of::text AS key, event_id, date, lines, root, occasion FROM head_daily",
+    "custody": "SELECT encode(event_id, 'hex') AS key, event_id, typ, stn, what, object_id, account_id, day::text "
+    "AS day FROM custody",
     "export": "SELECT export_id AS key, event_id, stn, manifest_sha256 FROM export",
 }
 
@@ -249,6 +252,21 @@ def number(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
+def _head(event: Event) -> Rows:
+    data = event.data
+    columns = {name: data[name] for name in ("date", "lines", "occasion")}
+    yield "head_daily", str(data["as_of"]), {**columns, "root": b64u_decode(data["root_b64u"])}
+
+
+def _custody(event: Event) -> Rows:
+    data = event.data
+    downloaded = event.typ == "evidence.downloaded"
+    columns = {"typ": event.typ, "stn": event.subj.partition(":")[2], "account_id": data["by"]}
+    columns |= {"what": "export" if downloaded else data["what"], "day": data["day"]}
+    columns |= {"object_id": data["export_id"] if downloaded else data["id"]}
+    yield "custody", event.event_id.hex(), columns
+
+
 MAKERS: dict[str, Callable[[Event], Rows]] = {
     "station.register": _station,
     "channel.set": _channels,
@@ -267,6 +285,9 @@ MAKERS: dict[str, Callable[[Event], Rows]] = {
     "flag.extended": _extension,
     "review.decision": _review,
     "export.made": _export,
+    "head.daily": _head,
+    "evidence.viewed": _custody,
+    "evidence.downloaded": _custody,
     "db.ddl": _ddl,
     "catalog.baseline": _baseline,
 }
