@@ -39,19 +39,20 @@ class Watch:
     home: Path
     now_ms: int = START_MS + 600_000
     turns: list[Turn] = field(default_factory=list)
+    link: ServerLink | None = None
 
     def publish(self, entries: list[bytes] | None = None) -> None:
         self.site.publish(self.log.entries if entries is None else entries, self.now_ms)
 
     def look(self) -> Turn:
-        link = ServerLink(self.site.url)
+        if self.link is None or self.link.url != self.site.url:
+            self.link = ServerLink(self.site.url)
         policy = parse_policy(self.site.policy)
-        monitor = Monitor(self.home, link, policy, now_ms=lambda: self.now_ms, rng=random.Random(1))
+        monitor = Monitor(self.home, self.link, policy, now_ms=lambda: self.now_ms, rng=random.Random(1))
         try:
             self.turns.append(monitor.turn())
         finally:
             monitor.close()
-            link.close()
         return self.turns[-1]
 
     def later(self, seconds: int = 60) -> None:

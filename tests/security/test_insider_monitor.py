@@ -2,7 +2,6 @@
 sees only what any auditor may see names the row.
 """
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import uvicorn
 
 from emdi.encoding import b64u_encode
 from emdi.head import format_head, head_root, parse_head
-from emdi.policy import parse_policy
+from emdi.policy import Policy, parse_policy
 from emdi.proof_check import Account, check_proof
 from emdi.proof_file import parse_proof
 from stackwitness.db.unit import unit_of_work
@@ -28,6 +27,7 @@ from stackwitness.log.watching import watch_database
 from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor import Monitor, Turn
 from stackwitness_client.monitor.loop import wall_ms
+from stackwitness_client.monitor.state import State
 from stackwitness_detectors.contract import Finding
 from tests.service.rig import MINUTE_MS, START_MS, Rig
 from tests.support.service import Service
@@ -38,20 +38,20 @@ ENVELOPES = 40
 
 @dataclass
 class Site:
-    """A real service over HTTP with a station, readings, two flags and a decision; and a monitor that followed it."""
+    """A real service over HTTP with a station, readings, three flags and a decision; and a monitor that followed it."""
 
     service: Service
     rig: Rig
     url: str
     home: Path
     flags: list[str]
+    policy: Policy
     now_ms: int
 
     def look(self, *, token: bool = True) -> Turn:
         auditor = self.service.headers("auditor")["Authorization"].removeprefix("Bearer ")
         link = ServerLink(self.url, token=auditor if token else None)
-        policy = parse_policy(link.policy())
-        monitor = Monitor(self.home, link, policy, api=token, now_ms=lambda: self.now_ms)
+        monitor = Monitor(self.home, link, self.policy, api=token, now_ms=lambda: self.now_ms)
         try:
             return monitor.turn()
         finally:
@@ -86,7 +86,7 @@ class Site:
     def check(self, kind: str) -> Account:
         """Check the one alarm of this type with file and policy alone."""
         [path] = (self.home / "alarms").glob(f"*-{kind}.json")
-        return check_proof(parse_proof(path.read_bytes()), parse_policy(ServerLink(self.url).policy()))
+        return check_proof(parse_proof(path.read_bytes()), self.policy)
 
 
 def finding(episode: str, hours: int = 3) -> Finding:
@@ -106,7 +106,7 @@ def site(service: Service, tmp_path: Path) -> Iterator[Site]:
         assert rig.post(*[rig.next() for _ in range(20)]).status_code == 202
     raised = []
     with unit_of_work(service.wiring.engine) as conn:
-        for episode in ("hold:so2:1", "hold:so2:2"):
+        for episode in ("hold:so2:1", "hold:so2:2", "hold:so2:3"):
             given = Provenance(STN, 1, 0, 3, "ab" * 32, "cd" * 32)
             flag = flags.raise_flag(conn, service.wiring.service_key, finding(episode), given)
             assert flag is not None
@@ -129,10 +129,11 @@ def site(service: Service, tmp_path: Path) -> Iterator[Site]:
     while not server.started:
         time.sleep(0.01)
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    made = Site(service, rig, url, tmp_path / "monitor", raised, wall_ms())
+    policy = parse_policy(service.client.get("/log/policy").text)
+    made = Site(service, rig, url, tmp_path / "monitor", raised, policy, wall_ms())
     turn = made.look()
     assert (turn.exit_code, turn.raised) == (0, []), turn
-    assert (turn.readings >= 3 * ENVELOPES, turn.flags) == (True, 2)
+    assert (turn.readings >= 3 * ENVELOPES, turn.flags) == (True, 3)
     yield made
     server.should_exit = True
     thread.join()
@@ -147,7 +148,7 @@ Change = Callable[[Site], None]
 
 
 def edit_value(site: Site) -> None:
-    site.sql(f"UPDATE reading SET value = 4.0 WHERE channel_no = {CHANNEL} AND at = {at_minute(7)}")
+    site.sql(f"UPDATE reading SET value = 4.0 WHERE channel_no = {CHANNEL} AND at = {at_minute(6)}")
 
 
 def edit_status(site: Site) -> None:
@@ -155,19 +156,19 @@ def edit_status(site: Site) -> None:
 
 
 def drop_reading(site: Site) -> None:
-    site.sql(f"DELETE FROM reading WHERE channel_no = {CHANNEL} AND at = {at_minute(7)}")
+    site.sql(f"DELETE FROM reading WHERE channel_no = {CHANNEL} AND at = {at_minute(8)}")
 
 
 def forge_earlier_value(site: Site) -> None:
     """The value seen first is shown: a row put before the signed one hides it."""
     site.sql(
         "INSERT INTO reading (at, channel_no, envelope_no, value, status)"
-        f" SELECT at, channel_no, 0, 1.0, status FROM reading WHERE channel_no = {CHANNEL} AND at = {at_minute(7)}"
+        f" SELECT at, channel_no, 0, 1.0, status FROM reading WHERE channel_no = {CHANNEL} AND at = {at_minute(9)}"
     )
 
 
 def drop_flag(site: Site) -> None:
-    site.sql(f"DELETE FROM flag WHERE flag_id = '{site.flags[1]}'")
+    site.sql(f"DELETE FROM flag WHERE flag_id = '{site.flags[2]}'")
 
 
 def soften_flag(site: Site) -> None:
@@ -178,75 +179,74 @@ def drop_decision(site: Site) -> None:
     site.sql(f"DELETE FROM review WHERE flag_id = '{site.flags[0]}'")
 
 
-READING = "station 4711, nox at 2026-01-01T00:07:00.000Z: entry {idx} signs 12.5 (N), the server shows "
-CHANGES: list[tuple[Change, str, str]] = [
-    (edit_value, "value", READING + "4.0 (N)"),
-    (edit_status, "value", READING + "12.5 (M)"),
-    (drop_reading, "value", READING + "nothing"),
-    (forge_earlier_value, "value", READING + "1.0 (N)"),
-    (
-        drop_flag,
-        "missing-flag",
-        "station 4711: flag {second}, raised in entry {raised}, is not among the flags",
-    ),
-    (soften_flag, "flag", "flag {second}: the log says verdict = 'cannot be', the server shows 'unusual'"),
-    (drop_decision, "flag", "flag {first}: the log says decision = 'confirmed_odd', the server shows None"),
-]
+READING = "station 4711, nox at 2026-01-01T00:{}:00.000Z: entry {} signs 12.5 (N), the server shows {}"
+FLAG = "flag {}: the log says {} = '{}', the server shows {}"
 
 
-@pytest.mark.parametrize(("change", "kind", "words"), CHANGES, ids=lambda item: getattr(item, "__name__", ""))
-def test_what_is_shown_otherwise_than_signed_is_named(
-    site: Site, change: Change, kind: str, words: str
-) -> None:
-    change(site)
-    rewind(site)
-    turn = site.look()
-    assert (turn.exit_code, site.alarms()) == (1, [kind]), turn
-    query = "SELECT e.idx FROM log_entry e JOIN {} v ON e.entry_id = v.{} WHERE {}"
-    [[idx]] = site.service.rows(query.format("envelope", "env_id", "v.seq = 7"))
-    raised = (
-        f"v.typ = 'flag.raised' AND v.sseq = {site.flags[1].rpartition('-')[2]} AND v.subj = 'station:4711'"
-    )
-    [[raised_idx]] = site.service.rows(query.format("event", "event_id", raised))
-    names = {"idx": idx, "raised": raised_idx, "first": site.flags[0], "second": site.flags[1]}
-    [[_, says]] = turn.raised
-    assert words.format(**names) in says
-    account = site.check(kind)
-    assert account.says == says
-    assert f"entry {idx if kind == 'value' else raised_idx} " in "\n".join(account.proven) or kind == "flag"
+def test_what_is_shown_otherwise_than_signed_is_named(site: Site) -> None:
+    """Each change is found at the next look, named by station, channel, time, entry, signed and shown value."""
+    table: list[tuple[Change, str, int, str]] = [
+        (edit_value, "value", 6, "4.0 (N)"),
+        (edit_status, "value", 7, "12.5 (M)"),
+        (drop_reading, "value", 8, "nothing"),
+        (forge_earlier_value, "value", 9, "1.0 (N)"),
+        (drop_flag, "missing-flag", 2, "is not among the flags the server lists"),
+        (soften_flag, "flag", 1, FLAG.format(site.flags[1], "verdict", "cannot be", "'unusual'")),
+        (drop_decision, "flag", 0, FLAG.format(site.flags[0], "decision", "confirmed_odd", "None")),
+    ]
+    for change, kind, number, shown in table:
+        change(site)
+        rewind(site)
+        turn = site.look()
+        [(alarm, says)] = turn.raised
+        assert (turn.exit_code, alarm.type) == (1, kind), turn
+        if kind == "value":
+            idx = index_of(site, "envelope", "env_id", f"v.seq = {number}")
+            assert says == READING.format(f"0{number}", idx, shown)
+        else:
+            idx = index_of(site, "event", "event_id", f"'{site.flags[number]}' = '{STN}-' || v.sseq")
+            assert shown in says
+        account = check_proof(parse_proof(alarm.path.read_bytes()), site.policy)
+        assert account.says == says
+        assert any(line.startswith(f"entry {idx} ") for line in account.proven), account
+        assert account.observed or kind == "flag"
+    assert (site.look().raised, len(site.alarms())) == ([], len(table))
+
+
+def index_of(site: Site, table: str, key: str, where: str) -> int:
+    subject = "AND v.subj = 'station:4711'" if table == "event" else ""
+    query = f"SELECT e.idx FROM log_entry e JOIN {table} v ON e.entry_id = v.{key} WHERE {where} {subject}"
+    [[idx]] = site.service.rows(query)
+    return int(idx)
 
 
 def rewind(site: Site) -> None:
     """Let the monitor look at everything again: whether it does in one turn is otherwise up to chance."""
-    from stackwitness_client.monitor.state import State
-
     state = State(site.home / "state.db")
     state.put("projected", 0)
     state.close()
 
 
 def test_a_reading_nobody_signed_is_named_once_it_should_be_logged(site: Site) -> None:
-    at = START_MS + ENVELOPES * MINUTE_MS + 30_000
-    number = "(SELECT max(envelope_no) FROM envelope)"
-    site.rig.post(site.rig.next(), site.rig.next())
-    site.service.settle()
-    site.sql(
-        f"INSERT INTO reading (at, channel_no, envelope_no, value, status)"
-        f" VALUES (to_timestamp({at / 1000}), {CHANNEL}, {number}, 1.0, 'N')"
-    )
-    assert (site.look().exit_code, site.alarms()) == (0, [])  # perhaps its entry is on its way
-    site.now_ms += 61_000
-    assert (site.look().exit_code, site.alarms()) == (1, ["unsigned"])
-    assert "no entry of the log signs it" in site.check("unsigned").observed[0]
-
-
-def test_a_reading_shown_before_its_entry_is_published_is_no_alarm(site: Site) -> None:
+    # Shown, but its entry waits for the log: no alarm, now or later.
     site.rig.post(site.rig.next(), site.rig.next())
     rewind(site)
     assert site.look().exit_code == 0
     site.service.settle()
     site.now_ms += 61_000
     assert (site.look().exit_code, site.alarms()) == (0, [])
+    # Shown, and no entry ever comes.
+    at = START_MS + (ENVELOPES - 1) * MINUTE_MS + 30_000
+    number = "(SELECT max(envelope_no) FROM envelope)"
+    site.sql(
+        "INSERT INTO reading (at, channel_no, envelope_no, value, status)"
+        f" VALUES (to_timestamp({at / 1000}), {CHANNEL}, {number}, 1.0, 'N')"
+    )
+    rewind(site)
+    assert (site.look().exit_code, site.alarms()) == (0, [])
+    site.now_ms += 61_000
+    assert (site.look().exit_code, site.alarms()) == (1, ["unsigned"])
+    assert "no entry of the log signs it" in site.check("unsigned").observed[0]
 
 
 def test_the_sample_alone_finds_an_edit(site: Site) -> None:
@@ -257,23 +257,18 @@ def test_the_sample_alone_finds_an_edit(site: Site) -> None:
     assert site.alarms() == ["value"]
 
 
-def test_a_guard_switched_off_is_named(site: Site) -> None:
+def test_guards_switched_off_and_heads_that_hide_are_named(site: Site) -> None:
     with site.superuser() as conn:
         conn.execute("ALTER TABLE envelope DISABLE TRIGGER append_only_row")
     assert (site.look().exit_code, site.alarms()) == (1, ["catalog"])
     told = site.check("catalog").observed
     assert any("append_only_row" in line for line in told), told
-
-
-def test_a_head_that_hides_the_newest_entries_is_named(site: Site) -> None:
-    """The service key signs a head as if the last envelopes and flags had never come."""
-    engine, key, disk = (
-        site.service.wiring.engine,
-        site.service.wiring.service_key,
-        Disk(site.service.settings.log_dir),
-    )
+    # The service key signs a head as if the station's last envelopes had never come.
+    engine, key = site.service.wiring.engine, site.service.wiring.service_key
+    disk = Disk(site.service.settings.log_dir)
     [[size]] = site.service.rows("SELECT max(size) FROM log_head")
-    lines = [line for line in read_lines(disk) if not line.startswith("station 4711")]
+    [path] = (disk.root / "heads").iterdir()
+    lines = [line for line in parse_head(path.read_bytes()) if not line.startswith("station 4711")]
     data = {
         "as_of": size,
         "date": "2026-01-01",
@@ -284,27 +279,18 @@ def test_a_head_that_hides_the_newest_entries_is_named(site: Site) -> None:
         append_event(conn, key, typ="head.daily", subj="log", act="test", data={**data, "occasion": "demand"})
     disk.write(f"heads/{size}", format_head(lines))
     site.service.settle()
-    assert (site.look().exit_code, site.alarms()) == (1, ["head"])
+    assert (site.look().exit_code, site.alarms()) == (1, ["catalog", "head"])
     assert f"the head of {size} entries was signed" in "".join(site.check("head").proven)
 
 
-def read_lines(disk: Disk) -> list[str]:
-    [path] = (disk.root / "heads").iterdir()
-    return parse_head(path.read_bytes())
-
-
-def test_without_a_token_the_log_is_watched_and_the_rest_is_said_to_be_unchecked(site: Site) -> None:
+def test_an_honest_service_is_mirrored_byte_for_byte_and_without_a_token_no_more_is_claimed(
+    site: Site,
+) -> None:
+    log, mirror = site.service.settings.log_dir, site.home / "mirror"
+    mirrored = [path.relative_to(mirror) for path in mirror.rglob("*") if path.is_file()]
+    assert len(mirrored) >= 4
+    for path in mirrored:
+        assert (mirror / path).read_bytes() == (log / path).read_bytes(), path
     edit_value(site)
     turn = site.look(token=False)
     assert (turn.exit_code, turn.notes[-1]) == (0, "readings, flags and catalog not checked: no token")
-
-
-def test_the_mirror_is_the_log_byte_for_byte(site: Site) -> None:
-    log = site.service.settings.log_dir
-    mirrored = [
-        path.relative_to(site.home / "mirror") for path in (site.home / "mirror").rglob("*") if path.is_file()
-    ]
-    assert len(mirrored) >= 3
-    for path in mirrored:
-        assert (site.home / "mirror" / path).read_bytes() == (log / path).read_bytes(), path
-    assert json.loads((site.home / "mirror" / "checkpoint").read_text().split("\n")[1]) > ENVELOPES
