@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from emdi.keys import LocalKey
+from stackwitness.accounts.domain import Account
+from stackwitness.accounts.flow import grant_access
 from stackwitness.log.loop import LogLoop
 from stackwitness.log.reader import LogReader
 from stackwitness.settings import Settings
@@ -65,11 +67,7 @@ def make_shop(settings: Settings, engine: sa.Engine) -> Shop:
     station.review(first)
     station.push(20)
     with engine.begin() as conn:
-        conn.execute(
-            sa.text(
-                "INSERT INTO account (account_id, display_name, role) VALUES ('regulator-1', 'r', 'regulator')"
-            )
-        )
+        grant_access(conn, log.service_key, Account("regulator-1", "r", "regulator"), act="test")
     loop.sequence()
     loop.publish()
     return Shop(log, loop, station, settings, engine, log.service_key, log.reader)

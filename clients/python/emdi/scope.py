@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from emdi.chain import StationHead
 from emdi.encoding import dump_json, load_json
 from emdi.errors import BundleError, EncodingError
+from emdi.event import Event
 from emdi.tables import take_sha256
 from emdi.units import format_at
 
@@ -17,6 +18,8 @@ _COUNTS = ("size", "head_as_of", "readings", "envelopes", "flags", "reviews")
 _NAMES = ("export_id", "requester", "purpose")
 _MEMBERS = {"v", "from", "to", "entries", "redacted", "heads", "stations", *_COUNTS, *_NAMES}
 MAX_STATIONS = 10_000
+# Whose chains of events are whole in every bundle, beside those of its stations and of the officers named.
+COMMON_SUBJECTS = ("database", "detector", "log")
 
 
 class Run(NamedTuple):
@@ -173,3 +176,12 @@ def _take_at(value: object) -> int:
     except ValueError:
         raise BundleError("bundle.scope", f"{value!r} is not a time") from None
     return round(at.timestamp() * 1000)
+
+
+def officers_of(event: Event) -> set[str]:
+    """Return the accounts that an event on a station or an account names as having acted."""
+    if not event.subj.startswith(("station:", "account:")):
+        return set()
+    approvals = event.data.get("approvals")
+    names = [event.act, *(approvals if isinstance(approvals, list) else [])]
+    return {name for name in names if isinstance(name, str) and ":" not in name and name != "system"}

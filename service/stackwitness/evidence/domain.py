@@ -4,47 +4,46 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from emdi.chain import StationHead
-
 ExportState = Literal["queued", "building", "done", "failed"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Export:
-    """An export asked for: whose, what period (half-open), how far it got; the digest once it is sealed."""
+    """An export asked for: whose, what period (half-open), how far it got; the digest once it is sealed.
+
+    `stns` are sorted; `first_idx` and `end_idx` bound it to a part of the log (half-open) when set. A redacted
+    one discloses no text.
+    """
 
     export_id: str
-    stn: str
+    stns: tuple[str, ...]
     from_at: datetime
     to_at: datetime
+    first_idx: int | None
+    end_idx: int | None
     purpose: str
     account_id: str
-    state: ExportState
-    error: str | None
+    redacted: bool
     requested_at: datetime
-    manifest_sha256: bytes | None
+    state: ExportState = "queued"
+    error: str | None = None
+    entries_done: int = 0
+    entries_of: int | None = None
+    manifest_sha256: bytes | None = None
 
+    @property
+    def stn(self) -> str:
+        """Return the first station: on its chain the export is sealed."""
+        return self.stns[0]
 
-@dataclass(frozen=True)
-class Range:
-    """The contiguous envelopes of an export, first and last (ep, seq), and the time their readings span."""
-
-    first: tuple[int, int]
-    last: tuple[int, int]
-    first_at: datetime
-    last_at: datetime
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What goes into one bundle: the log up to `size`, the envelopes, the subject's last event, the head."""
-
-    size: int
-    envelopes: Range | None
-    subject_sseq: int
-    subject_event_id: bytes
-    head: StationHead | None
+    @property
+    def entries(self) -> tuple[int, int] | None:
+        """Return the part of the log asked for, None for all of it."""
+        if self.first_idx is None or self.end_idx is None:
+            return None
+        return self.first_idx, self.end_idx
 
 
 def ms_of(at: datetime) -> int:

@@ -1,8 +1,8 @@
-"""Write the members of a bundle into a folder, streaming what may be large."""
+"""Write the members of a bundle into a folder, streaming what may be large; a finished member is not written twice."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from heapq import merge
 from operator import itemgetter
 from pathlib import Path
@@ -10,227 +10,253 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from emdi.bundle import (
+    CUSTODY_HEADER,
     FLAGS_HEADER,
     READINGS_HEADER,
     REVIEWS_HEADER,
     Disclosure,
+    custody_csv_row,
     flag_text_sha256,
     flags_csv_row,
     format_disclosure,
     format_proof,
+    iter_entries,
     make_manifest,
     pack_entries,
     readings_csv_row,
     reviews_csv_row,
 )
-from emdi.entry import KIND_EVENT, KIND_READING, Entry, encode_entry, parse_entry
+from emdi.entry import KIND_EVENT, KIND_READING, encode_entry, parse_entry
 from emdi.envelope import parse_envelope
 from emdi.errors import BundleError, EmdiError
-from emdi.event import parse_event
-from emdi.merkle import node_hash
+from emdi.event import Event, parse_event
+from emdi.head import parse_head
+from emdi.layout import head_names, is_member
+from emdi.paths import PathMaker, prove_lines
 from emdi.scope import Scope, format_scope
+from emdi.tables import CUSTODY
 from emdi.tiles import TileReader
 from stackwitness.errors import LogUnavailable
-from stackwitness.evidence import queries
-from stackwitness.evidence.domain import Export, Selection, ms_of
-from stackwitness.log.reader import Snapshot
+from stackwitness.evidence.bundle import queries
+from stackwitness.evidence.bundle.anchors import anchor_members, choose_anchors
+from stackwitness.evidence.bundle.plan import Plan
+from stackwitness.evidence.bundle.readme import README
+from stackwitness.evidence.domain import Export, ms_of
+from stackwitness.log.anchored import read_anchors
+from stackwitness.log.reader import LogReader
+from stackwitness_client.parquet import NAMES, write_parquet
 
-README = """Stackwitness export bundle
-
-What: readings as the station signed them, the flags raised on them, what inspectors decided, and
-the proof that none of it was changed or left out after it was logged.
-
-Verify with the program of the Stackwitness project (needs no server and no secret):
-    stackwitness-verify <this file> --policy <your own copy of the log's policy>
-
-By other means: `checkpoint` is a signed note (c2sp.org/tlog-checkpoint). entries.bin holds records
-of index (8 bytes, big-endian), length (2 bytes) and entry; the SHA-256 of a zero byte and the entry
-is leaf number index of the Merkle tree (RFC 6962) whose root stands in the checkpoint; proofs.txt
-has its inclusion path. An entry is the bytes 45 4D 44 01, a kind, the time of receipt (8 bytes, Unix
-ms) and a JWS in compact form, or for index 0 the log's genesis with the service's keys. MANIFEST has
-the SHA-256 of each file; export.jws, an event of the same log, names MANIFEST.
-"""
-MEMO_LIMIT = 100_000
-MAX_LOST = 10_000
+Advance = Callable[[int], None]
 
 
-@dataclass
-class Counts:
-    """What entries.bin holds."""
+@dataclass(frozen=True)
+class Bench:
+    """What every member is made from: one transaction, one plan, the tiles of the checkpoint."""
 
-    envelopes: int = 0
-    readings: int = 0
-    flags: int = 0
-    reviews: int = 0
-    indexes: list[int] = field(default_factory=list)
-
-
-class ProofTiles:
-    """Give inclusion paths of many neighbouring entries, each inner hash computed once."""
-
-    def __init__(self, tiles: TileReader) -> None:
-        self._tiles = tiles
-        self._memo: dict[tuple[int, int], bytes] = {}
-
-    def inclusion(self, idx: int) -> list[bytes]:
-        """Return the inclusion path, leaf sibling first (RFC 6962 2.1.1)."""
-        path: list[bytes] = []
-        first, end = 0, self._tiles.size
-        while end - first > 1:
-            middle = first + (1 << ((end - first - 1).bit_length() - 1))
-            if idx < middle:
-                path.append(self._hash(middle, end))
-                end = middle
-            else:
-                path.append(self._hash(first, middle))
-                first = middle
-        return path[::-1]
-
-    def _hash(self, first: int, end: int) -> bytes:
-        if end - first == 1:
-            return self._tiles.leaf(first)
-        known = self._memo.get((first, end))
-        if known is None:
-            middle = first + (1 << ((end - first - 1).bit_length() - 1))
-            known = node_hash(self._hash(first, middle), self._hash(middle, end))
-            if len(self._memo) >= MEMO_LIMIT:
-                self._memo.clear()
-            self._memo[(first, end)] = known
-        return known
+    conn: Connection
+    export: Export
+    plan: Plan
+    tiles: TileReader
+    log: LogReader
+    policy: str
+    folder: Path
+    advance: Advance
 
 
-def write_members(
-    conn: Connection, export: Export, selection: Selection, snapshot: Snapshot, policy: str, folder: Path
-) -> bytes:
-    """Write every member that MANIFEST lists, and MANIFEST; return MANIFEST."""
-    counts = _write_entries(conn, export, selection, snapshot.tiles, folder)
-    proofs = ProofTiles(snapshot.tiles)
-    _write_lines(folder / "proofs.txt", (format_proof(idx, proofs.inclusion(idx)) for idx in counts.indexes))
-    _write_lines(folder / "readings.csv", _reading_lines(conn, export.stn, selection))
-    _write_lines(folder / "flags.csv", _flag_lines(conn, export.stn, selection.size))
-    reviews = queries.read_reviews(conn, export.stn, selection.size)
-    rows = [
-        reviews_csv_row(row.idx, row.review_id, row.flag_id, row.decision, row.account_id) for row in reviews
-    ]
-    _write_lines(folder / "reviews.csv", [REVIEWS_HEADER, *rows])
-    texts = [Disclosure(bytes(row.event_id), bytes(row.salt), row.reason) for row in reviews]
-    _write_lines(folder / "disclosures.jsonl", [format_disclosure(text) for text in texts])
-    (folder / "README.txt").write_text(README, encoding="utf-8")
-    (folder / "policy.txt").write_text(policy, encoding="utf-8")
-    (folder / "checkpoint").write_bytes(snapshot.note)
-    (folder / "scope.json").write_bytes(format_scope(_scope(export, selection, counts)))
-    manifest = make_manifest((path.name, path) for path in sorted(folder.iterdir()))
-    (folder / "MANIFEST").write_bytes(manifest)
+def write_members(bench: Bench) -> bytes:
+    """Write every member that MANIFEST lists, and MANIFEST; return MANIFEST.
+
+    `checkpoint` is there already. `bench.advance(count)` hears of entries as they are written. Raises
+    LogUnavailable, EmdiError.
+    """
+    plan, stns = bench.plan, bench.export.stns
+    _write(bench, "entries.bin", _entry_records(bench))
+    paths = PathMaker(bench.tiles.leaf, plan.size)
+    _write(
+        bench, "proofs.txt", (_text(format_proof(idx, paths.inclusion(idx))) for idx, _ in _entries(bench))
+    )
+    _write(bench, "readings.csv", map(_text, _reading_lines(bench)))
+    _write(bench, "flags.csv", map(_text, _flag_lines(bench.conn, stns, plan.head_as_of)))
+    _write(bench, "reviews.csv", map(_text, _review_lines(bench.conn, stns, plan.head_as_of)))
+    _write(bench, "custody.csv", map(_text, _custody_lines(bench)))
+    _write(bench, "disclosures.jsonl", map(_text, _disclosures(bench)))
+    for as_of in plan.heads:
+        _write_head(bench, as_of)
+    _write_anchors(bench)
+    _write(bench, "README.txt", [_text(README)])
+    _write(bench, "policy.txt", [_text(bench.policy)])
+    _write(bench, "scope.json", [format_scope(_scope(bench))])
+    for name, table in NAMES.items():
+        _write_parquet(bench.folder, name, table)
+    manifest = make_manifest(members_in(bench.folder))
+    (bench.folder / "MANIFEST").write_bytes(manifest)
     return manifest
 
 
-def _write_entries(
-    conn: Connection, export: Export, selection: Selection, tiles: TileReader, folder: Path
-) -> Counts:
-    counts = Counts()
-    lost = list(_lost_entries(conn, export, tiles))
+def members_in(folder: Path) -> list[tuple[str, Path]]:
+    """Return (name, path) of every member that lies in the folder, sorted by name."""
+    files = [(path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file()]
+    return sorted(item for item in files if is_member(item[0]))
+
+
+def _write(bench: Bench, name: str, chunks: Iterable[bytes]) -> None:
+    """Write one member whole or not at all; one that an interrupted build left finished stays."""
+    target = bench.folder / name
+    if target.exists():
+        return
+    target.parent.mkdir(exist_ok=True)
+    draft = target.with_name(f"{target.name}.part")
+    with open(draft, "wb") as file:
+        file.writelines(chunks)
+    draft.replace(target)
+
+
+def _write_anchors(bench: Bench) -> None:
+    envelopes = [idx for idx, data in _entries(bench) if parse_entry(data).kind == KIND_READING]
+    first, last = (envelopes[0], envelopes[-1]) if envelopes else (0, 0)
+    # Below the head, so that the same plan gives the same bundle however many anchors come later.
+    held = (item for item in read_anchors(bench.conn, bench.plan.head_as_of) if item.size <= bench.plan.size)
+    for name, data in anchor_members(choose_anchors(held, first, last), bench.tiles, bench.log.file):
+        _write(bench, name, [data])
+
+
+def _entry_records(bench: Bench) -> Iterator[bytes]:
+    rows = queries.read_entries(bench.conn, bench.plan.choice)
+    strays = ((idx, *parse_entry(bench.tiles.entry(idx))) for idx in bench.plan.strays)
+    last = -1
 
     def take() -> Iterator[tuple[int, bytes]]:
-        rows = queries.read_entries(conn, export.stn, selection.size, selection.envelopes)
-        for idx, kind, recv_ms, body in merge(rows, lost, key=itemgetter(0)):
-            counts.indexes.append(idx)
-            _count(counts, kind, body)
-            yield idx, encode_entry(kind, recv_ms, body)
+        nonlocal last
+        for idx, kind, recv_ms, body in merge(rows, strays, key=itemgetter(0)):
+            if idx > last:
+                last = idx
+                bench.advance(1)
+                yield idx, encode_entry(kind, recv_ms, body)
 
-    with open(folder / "entries.bin", "wb") as file:
-        for record in pack_entries(take()):
-            file.write(record)
-    return counts
+    yield from pack_entries(take())
 
 
-def _lost_entries(
-    conn: Connection, export: Export, tiles: TileReader
-) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield what the log published about this station and period and the database no longer has.
-
-    Left out, a row deleted at the end of a chain would be missed by nobody who has only the bundle.
-    """
-    found = queries.find_lost(conn, tiles.size, MAX_LOST)
-    if len(found) == MAX_LOST:
-        raise LogUnavailable(detail="the database has lost too many entries of the log; run fsck")
-    for idx in found:
-        entry = parse_entry(tiles.entry(idx))
-        if _concerns(entry, export):
-            yield idx, entry.kind, entry.recv_ms, entry.body
+def _entries(bench: Bench) -> Iterator[tuple[int, bytes]]:
+    """Yield (idx, entry) of entries.bin as it was written."""
+    with open(bench.folder / "entries.bin", "rb") as file:
+        yield from iter_entries(file)
 
 
-def _concerns(entry: Entry, export: Export) -> bool:
-    try:
-        if entry.kind == KIND_EVENT:
-            return parse_event(entry.body).subj == f"station:{export.stn}"
-        envelope = parse_envelope(entry.body)
-    except EmdiError:
-        return False
-    first_ms, end_ms = ms_of(export.from_at), ms_of(export.to_at)
-    return envelope.stn == export.stn and any(first_ms <= item.at_ms < end_ms for item in envelope.records)
+def _events(bench: Bench) -> Iterator[tuple[int, Event]]:
+    for idx, data in _entries(bench):
+        if data[4] == KIND_EVENT:
+            try:
+                yield idx, parse_event(parse_entry(data).body)
+            except EmdiError:  # what cannot be read is left for the verifier to name
+                continue
 
 
-def _count(counts: Counts, kind: int, body: bytes) -> None:
-    """Count by the signed content; what cannot be read is left for the verifier to name."""
-    try:
-        if kind == KIND_READING:
-            counts.readings += len(parse_envelope(body).records)
-            counts.envelopes += 1
-        elif kind == KIND_EVENT:
-            typ = parse_event(body).typ
-            counts.flags += typ == "flag.raised"
-            counts.reviews += typ == "review.decision"
-    except EmdiError:
-        return
-
-
-def _reading_lines(conn: Connection, stn: str, selection: Selection) -> Iterator[str]:
+def _reading_lines(bench: Bench) -> Iterator[str]:
     yield READINGS_HEADER
-    if selection.envelopes is None:
-        return
-    for row in queries.read_readings(conn, stn, selection.size, selection.envelopes):
-        place = (row.idx, stn, row.ep, row.seq, row.at_ms)
+    idx = -1
+    for row in queries.read_readings(bench.conn, bench.plan.choice):
+        if row.idx != idx:
+            idx = row.idx
+            bench.advance(1)
+        place = (row.idx, row.stn, row.ep, row.seq, row.at_ms)
         yield readings_csv_row(*place, row.name, row.unit, row.value, row.status)
 
 
-def _flag_lines(conn: Connection, stn: str, size: int) -> Iterator[str]:
+def _flag_lines(conn: Connection, stns: tuple[str, ...], as_of: int) -> Iterator[str]:
     yield FLAGS_HEADER
-    for row in queries.read_flags(conn, stn, size):
+    for row in queries.read_flags(conn, stns, as_of):
         period = (ms_of(row.from_at), ms_of(row.to_at))
         digest = flag_text_sha256(row.text_en, row.text_zh)
         try:
             yield flags_csv_row(
                 row.idx, row.flag_id, row.detector, row.kind, row.verdict, *period, row.channels, digest
             )
-        except (
-            BundleError
-        ):  # a row edited into what a table cannot hold: spelled as JSON, the verifier names it
+        except BundleError:  # edited into what a table cannot hold: spelled as JSON, the verifier names it
             yield json.dumps([row.idx, row.flag_id, "edited"]) + "\n"
 
 
-def _scope(export: Export, selection: Selection, counts: Counts) -> Scope:
-    envelopes = selection.envelopes
-    first, last = (envelopes.first, envelopes.last) if envelopes else ((None, None), (None, None))
+def _review_lines(conn: Connection, stns: tuple[str, ...], as_of: int) -> Iterator[str]:
+    yield REVIEWS_HEADER
+    for row in queries.read_reviews(conn, stns, as_of):
+        yield reviews_csv_row(row.idx, row.review_id, row.flag_id, row.decision, row.account_id)
+
+
+def _custody_lines(bench: Bench) -> Iterator[str]:
+    yield CUSTODY_HEADER
+    subjects = {f"station:{stn}" for stn in bench.export.stns}
+    for idx, event in _events(bench):
+        if event.typ in CUSTODY and event.subj in subjects:
+            yield custody_csv_row(idx, event.subj, event.typ, event.ts_ms, event.act, event.data)
+
+
+def _disclosures(bench: Bench) -> Iterator[str]:
+    """Yield the texts that this requester may see; none of a redacted export."""
+    if bench.export.redacted:
+        return
+    there = {event.event_id for _, event in _events(bench)}
+    for row in queries.read_texts(bench.conn, bench.plan.subjects):
+        if bytes(row.event_id) in there:
+            yield format_disclosure(Disclosure(bytes(row.event_id), bytes(row.salt), row.said))
+
+
+def _write_head(bench: Bench, as_of: int) -> None:
+    try:
+        lines = parse_head(bench.log.head_file(as_of))
+    except FileNotFoundError:
+        raise LogUnavailable(detail=f"the file of the head at size {as_of} is gone") from None
+    last = as_of == bench.plan.head_as_of
+    subjects = bench.plan.subjects if last else [f"station:{stn}" for stn in bench.export.stns]
+    names = [("station", stn) for stn in bench.export.stns] + [("subject", subj) for subj in subjects]
+    proven = prove_lines(lines, names)
+    file, proofs = head_names(as_of)
+    _write(bench, file, (_text(f"{line}\n") for line, _, _ in proven))
+    _write(bench, proofs, (_text(format_proof(index, path)) for _, index, path in proven))
+
+
+def _write_parquet(folder: Path, name: str, table: str) -> None:
+    target = folder / name
+    if target.exists():
+        return
+    draft = target.with_name(f"{name}.part")
+    try:
+        with open(folder / table, "rb") as csv, open(draft, "wb") as sink:
+            write_parquet(csv, sink)
+    except ValueError:  # a table with an edited row is no table: the CSV shows it, the verifier names it
+        draft.unlink(missing_ok=True)
+        return
+    draft.replace(target)
+
+
+def _scope(bench: Bench) -> Scope:
+    export, plan = bench.export, bench.plan
+    counts = dict.fromkeys(("envelopes", "readings", "flags", "reviews"), 0)
+    stations = {f"station:{stn}" for stn in export.stns}
+    for _, data in _entries(bench):
+        try:
+            entry = parse_entry(data)
+            if entry.kind == KIND_READING:
+                counts["readings"] += len(parse_envelope(entry.body).records)
+                counts["envelopes"] += 1
+            elif entry.kind == KIND_EVENT and (event := parse_event(entry.body)).subj in stations:
+                counts["flags"] += event.typ == "flag.raised"
+                counts["reviews"] += event.typ == "review.decision"
+        except EmdiError:  # what cannot be read is left for the verifier to name
+            continue
     return Scope(
         export_id=export.export_id,
-        stn=export.stn,
+        stations=plan.stations,
         from_ms=ms_of(export.from_at),
         to_ms=ms_of(export.to_at),
+        entries=export.entries,
         requester=export.account_id,
         purpose=export.purpose,
-        ep_first=first[0],
-        seq_first=first[1],
-        ep_last=last[0],
-        seq_last=last[1],
-        size=selection.size,
-        readings=counts.readings,
-        envelopes=counts.envelopes,
-        flags=counts.flags,
-        reviews=counts.reviews,
-        head=selection.head,
+        redacted=export.redacted,
+        size=plan.size,
+        heads=plan.heads,
+        head_as_of=plan.head_as_of,
+        **counts,
     )
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(lines)
+def _text(line: str) -> bytes:
+    return line.encode("utf-8")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse
+from sqlalchemy import Connection
 
 from stackwitness.accounts.domain import Account
 from stackwitness.accounts.routes import current_account, require
@@ -14,22 +15,22 @@ from stackwitness.evidence.schemas import ExportList, ExportView, ExportWanted, 
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"])
 Reader = Annotated[Account, Depends(current_account)]
-Regulator = Annotated[Account, Depends(require("regulator"))]
+Asker = Annotated[Account, Depends(require("regulator", "auditor"))]
 
 
 @router.post("", status_code=202)
-def request_export(
-    wanted: ExportWanted, account: Regulator, request: Request, response: Response
-) -> ExportView:
-    """Ask for a bundle; it is built by the worker."""
+def request_export(wanted: ExportWanted, account: Asker, request: Request, response: Response) -> ExportView:
+    """Ask for a bundle; it is built by the worker. An auditor's discloses no text."""
     with unit_of_work(request.app.state.wiring.engine, "sw_export", account.sees) as conn:
         export = flow.request_export(
             conn,
             account,
-            stn=wanted.station,
+            stn=_name_stations(conn, wanted),
             from_at=wanted.from_at,
             to_at=wanted.to_at,
+            entries=wanted.entries,
             purpose=wanted.purpose,
+            redact=wanted.redact,
         )
     response.headers["Location"] = f"/v1/exports/{export.export_id}"
     return view(export)
@@ -60,3 +61,9 @@ def get_bundle(export_id: str, account: Reader, request: Request) -> FileRespons
         raise Conflict("export.not_done", "The bundle is not there yet", state=export.state)
     name = f"{export.stn}-{export_id}.emdi.zip"
     return FileResponse(path, media_type="application/zip", filename=name)
+
+
+def _name_stations(conn: Connection, wanted: ExportWanted) -> list[str]:
+    if wanted.agency is not None:
+        return flow.stations_of(conn, wanted.agency)
+    return wanted.stations or [wanted.station or ""]

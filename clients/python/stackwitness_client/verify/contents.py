@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from emdi.errors import EmdiError, HeadError
 from emdi.event import Event
 from emdi.keyring import KeyRing
-from emdi.scope import Scope
+from emdi.scope import COMMON_SUBJECTS, Scope, officers_of
 from emdi.tables import SALTED, take_sha256
 from stackwitness_client.verify.chains import EnvelopeChain, Period, SubjectChain
 
-COMMON_SUBJECTS = ("database", "detector", "log")
 MAX_SALTED = 1_000_000
 
 
@@ -29,7 +28,7 @@ class Salted:
     """A member of an event that is a salted hash of a text."""
 
     idx: int
-    typ: str
+    called: str
     name: str
     digest: bytes
 
@@ -104,14 +103,6 @@ class Contents:
     def _take_salted(self, idx: int, event: Event) -> None:
         for name in SALTED:
             if isinstance(event.data.get(name), str) and len(self.salted) < MAX_SALTED:
-                salted = Salted(idx, event.typ, name, take_sha256(event.data[name]))
+                called = f"{event.typ.partition('.')[0]} {event.subj.partition(':')[2]}-{event.sseq}"
+                salted = Salted(idx, called, name, take_sha256(event.data[name]))
                 self.salted.setdefault(event.event_id, []).append(salted)
-
-
-def officers_of(event: Event) -> set[str]:
-    """Return the accounts that an event on a station or an account names as having acted."""
-    if not event.subj.startswith(("station:", "account:")):
-        return set()
-    approvals = event.data.get("approvals")
-    names = [event.act, *(approvals if isinstance(approvals, list) else [])]
-    return {name for name in names if isinstance(name, str) and ":" not in name and name != "system"}

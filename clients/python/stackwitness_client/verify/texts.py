@@ -26,7 +26,7 @@ def check_texts(reader: BundleReader, contents: Contents, report: Report) -> Non
             names = [salted.name for salted in bound if salted.digest == disclosure.digest]
             disclosed |= {(disclosure.event_id, name) for name in names}
             if not names:
-                message = f"the disclosed text is not the one that the {bound[0].typ} of this index binds"
+                message = f"the disclosed text is not the one that {bound[0].called} binds"
                 step.add(Verdict.TAMPERED, "disclosure.text", message, idx=bound[0].idx, file=FILE, row=row)
     except BundleError as error:
         step.add(Verdict.MALFORMED, error.code, error.message, file=FILE)

@@ -1,0 +1,143 @@
+"""Write the members of a bundle, over a head of the log that covers all that is newest about its stations."""
+
+import shutil
+import time
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from emdi.bundle import bundle_note_text
+from emdi.checkpoint import parse_checkpoint
+from emdi.errors import NoteError
+from emdi.note import parse_note, sign_note
+from emdi.tiles import TileReader
+from stackwitness.db.roles import EVERY_AGENCY, act_as
+from stackwitness.db.unit import unit_of_work
+from stackwitness.errors import LogUnavailable
+from stackwitness.evidence import queries
+from stackwitness.evidence.bundle.plan import (
+    PLAN,
+    Plan,
+    concern_of,
+    find_subjects,
+    load_plan,
+    make_plan,
+    save_plan,
+)
+from stackwitness.evidence.bundle.published import speaks_of
+from stackwitness.evidence.bundle.queries import count_entries, find_newest_ids
+from stackwitness.evidence.domain import Export
+from stackwitness.evidence.members import Bench, write_members
+from stackwitness.evidence.sealing import seal, sync_folder
+from stackwitness.log.heads import DailyHead, find_newest, request_head
+from stackwitness.log.notekeys import load_export_key
+from stackwitness.log.policies import read_policy
+from stackwitness.log.queries import find_places
+from stackwitness.wiring import Wiring
+
+LOG_WITHIN_S = 60.0
+SAY_EVERY_S = 0.5
+
+
+class Progress:
+    """Say in the request how many entries are written, at most twice a second and on a connection of its own."""
+
+    def __init__(self, wiring: Wiring, export_id: str, of: int) -> None:
+        self._wiring = wiring
+        self._export_id = export_id
+        self._of = of
+        self._done = 0
+        self._said = float("-inf")
+
+    def advance(self, count: int) -> None:
+        """Count entries that were written."""
+        self._done += count
+        if time.monotonic() - self._said >= SAY_EVERY_S:
+            self.say()
+
+    def say(self) -> None:
+        """Store the numbers now."""
+        self._said = time.monotonic()
+        with unit_of_work(self._wiring.engine, "sw_export", EVERY_AGENCY) as conn:
+            queries.set_progress(conn, self._export_id, min(self._done, self._of), self._of)
+
+    def finish(self) -> None:
+        """Store that all is written, members of an earlier attempt among it."""
+        self._done = self._of
+        self.say()
+
+
+def write_and_seal(wiring: Wiring, export: Export, folder: Path) -> None:
+    """Write the members and have the log name them; raises LogUnavailable, EmdiError."""
+    plan = load_plan(folder) if _readable(folder) else None
+    if plan is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    head = _ensure_head(wiring, export) if plan is None else None
+    with (
+        wiring.engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn,
+        conn.begin(),
+    ):
+        act_as(conn, "sw_export", EVERY_AGENCY)
+        if plan is None and head is not None:
+            plan = _plan(wiring, conn, export, head, folder)
+        assert plan is not None
+        policy = read_policy(conn)
+        if policy is None:
+            raise LogUnavailable(detail="the log has no leaf 0")
+        # Entries are written once, and the readings of each envelope again.
+        progress = Progress(wiring, export.export_id, 2 * count_entries(conn, plan.choice))
+        progress.say()
+        tiles = TileReader(wiring.log_reader.file, plan.size)
+        bench = Bench(conn, export, plan, tiles, wiring.log_reader, policy, folder, progress.advance)
+        manifest = write_members(bench)
+    progress.finish()
+    checkpoint = parse_checkpoint(parse_note((folder / "checkpoint").read_bytes()).text)
+    note = bundle_note_text(export.export_id, manifest, checkpoint.origin, plan.size)
+    (folder / "bundle.note").write_bytes(sign_note(note, load_export_key(wiring.settings)))
+    sync_folder(folder)
+    seal(wiring, export, plan, manifest)
+
+
+def _readable(folder: Path) -> bool:
+    """Tell whether an interrupted build left its checkpoint whole."""
+    try:
+        parse_checkpoint(parse_note((folder / "checkpoint").read_bytes()).text)
+        return (folder / PLAN).exists()
+    except (OSError, NoteError):
+        return False
+
+
+def _ensure_head(wiring: Wiring, export: Export) -> DailyHead:
+    """Return a head of the log, itself published, that covers all that is newest about the stations.
+
+    The newest head there is serves, when nothing about them was published since.
+    """
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
+        newest_ids = find_newest_ids(conn, export.stns)
+    for entry_id in newest_ids:
+        if wiring.log_reader.await_receipt(entry_id, LOG_WITHIN_S) is None:
+            raise LogUnavailable(detail="the log does not publish the newest entries")
+    size = wiring.log_reader.snapshot().size
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
+        head = find_newest(conn)
+        subjects = find_subjects(conn, export, size)
+    concern = concern_of(export, subjects)
+    tiles = TileReader(wiring.log_reader.file, size)
+    if head is None or speaks_of(tiles, concern, head.as_of, size):
+        head = request_head(wiring.engine, size)
+    if wiring.log_reader.await_receipt(head.event_id, LOG_WITHIN_S) is None:
+        raise LogUnavailable(detail="the log does not publish the head's event")
+    return head
+
+
+def _plan(wiring: Wiring, conn: Connection, export: Export, head: DailyHead, folder: Path) -> Plan:
+    snapshot = wiring.log_reader.snapshot()
+    place = find_places(conn, [head.event_id], (2,))[0]
+    if place.idx >= snapshot.size:
+        raise LogUnavailable(detail="the published log went back")
+    tiles = TileReader(wiring.log_reader.file, snapshot.size)
+    plan = make_plan(conn, export, tiles, head, place.idx)
+    (folder / "checkpoint").write_bytes(snapshot.note)
+    save_plan(plan, folder)
+    return plan
