@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from emdi.entry import KIND_EVENT
 from emdi.event import parse_event
 
 FOLDER = "anchors"
@@ -37,8 +38,15 @@ def is_anchor_file(name: str) -> bool:
     return name.isascii() and _NAME.fullmatch(name) is not None
 
 
-def read_anchors(conn: sa.Connection) -> list[Anchor]:
-    """Return every anchor the log has an event of, oldest first."""
-    query = "SELECT jws FROM event WHERE subj = 'log' AND typ = :typ ORDER BY sseq"
-    found = conn.execute(sa.text(query), {"typ": ANCHORED}).scalars()
-    return [Anchor(**parse_event(bytes(jws)).data) for jws in found]
+def read_anchors(conn: sa.Connection, below: int | None = None) -> list[Anchor]:
+    """Return every anchor the log has an event of, oldest first; with `below` those logged at a lower index."""
+    query = "SELECT jws FROM event e WHERE subj = 'log' AND typ = :typ"
+    if below is not None:
+        query += (
+            " AND EXISTS (SELECT FROM log_entry l WHERE l.entry_id = e.event_id"
+            " AND l.kind = :kind AND l.idx < :below)"
+        )
+    found = conn.execute(
+        sa.text(query + " ORDER BY sseq"), {"typ": ANCHORED, "kind": KIND_EVENT, "below": below}
+    )
+    return [Anchor(**parse_event(bytes(jws)).data) for jws in found.scalars()]
