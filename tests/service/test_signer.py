@@ -342,24 +342,23 @@ def test_a_stuck_client_holds_nobody_up_for_long(alone: Settings) -> None:
         dripping.join()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(default_user() is None, reason="no user daemon here")
 def test_nothing_of_others_is_given_to_the_signers_user(tmp_path: Path) -> None:
     """Whoever is that user could have put a link to root's files into its folder."""
-    owner = pwd.getpwuid(os.geteuid())
-    (tmp_path / "secret").write_text("x")
-    (tmp_path / "secret").chmod(0o600)
-    folder = tmp_path / "signer"
+    daemon = pwd.getpwnam(default_user() or "")
+    secret, folder = tmp_path / "secret", tmp_path / "signer"
+    secret.write_text("x")
     folder.mkdir()
-    os.link(tmp_path / "secret", folder / "log.key")
-    before = (tmp_path / "secret").stat()
-    give(folder, owner)
-    assert (tmp_path / "secret").stat().st_ctime_ns == before.st_ctime_ns
-    if os.geteuid() == 0:
-        daemon = pwd.getpwnam("daemon")
-        os.chown(folder, daemon.pw_uid, daemon.pw_gid)
-        give(folder, daemon)
-        assert (tmp_path / "secret").stat().st_uid == 0
-        with pytest.raises(SignerRefused, match="signer.user"):
-            give(folder, pwd.getpwnam("bin"))
+    os.link(secret, folder / "log.key")
+    (folder / "state").symlink_to(secret)
+    (folder / "lock").touch()
+    give(folder, daemon)
+    assert secret.stat().st_uid == 0
+    assert (folder / "lock").stat().st_uid == folder.stat().st_uid == daemon.pw_uid
+    other = next(item for item in pwd.getpwall() if item.pw_uid not in (0, daemon.pw_uid))
+    with pytest.raises(SignerRefused, match="belongs to the user"):
+        give(folder, other)
 
 
 def test_the_databases_user_is_refused(tmp_path: Path) -> None:

@@ -82,20 +82,27 @@ def become(account: pwd.struct_passwd, options: SignerOptions) -> None:
 
 
 def give(folder: Path, account: pwd.struct_passwd) -> None:
-    """Give a folder that is still root's, with what root put there, to an account.
+    """Give a folder, and the files that root left in it, to an account.
 
-    One that is the account's already stays as it is: its user may have put a link to somebody else's file there.
+    Only plain files that have no other name: the account may have put a link to somebody else's file there.
     Raises SignerRefused("signer.user") for a third user's folder.
     """
     owner = folder.stat().st_uid
-    if owner == account.pw_uid:
-        return
-    if owner != 0:
+    if owner not in (0, account.pw_uid):
         raise SignerRefused(
             "signer.user", f"{folder} belongs to the user {owner}: give it to {account.pw_name}"
         )
-    for path in (*folder.iterdir(), folder):
-        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    for path in folder.iterdir():
+        if not stat.S_ISREG(path.lstat().st_mode):
+            continue
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            found = os.fstat(descriptor)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == 0:
+                os.fchown(descriptor, account.pw_uid, account.pw_gid)
+        finally:
+            os.close(descriptor)
+    os.chown(folder, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def close_memory() -> None:
