@@ -33,10 +33,7 @@ def drive(port: int, streams: Sequence[Sequence[bytes]]) -> Drive:
 
 
 async def _drive(port: int, streams: Sequence[Sequence[bytes]]) -> Drive:
-    loop = asyncio.get_running_loop()
-    connections = [
-        (await loop.create_connection(_Connection, "127.0.0.1", port))[1] for _ in range(len(streams))
-    ]
+    connections = [await connect(port) for _ in streams]
     started = time.perf_counter()
     busy = await asyncio.gather(
         *(_send_all(connection, stream) for connection, stream in zip(connections, streams, strict=True))
@@ -47,7 +44,7 @@ async def _drive(port: int, streams: Sequence[Sequence[bytes]]) -> Drive:
     return Drive(seconds, sum(busy))
 
 
-async def _send_all(connection: "_Connection", stream: Sequence[bytes]) -> int:
+async def _send_all(connection: "Connection", stream: Sequence[bytes]) -> int:
     busy = 0
     for request in stream:
         status, body = await connection.send(request)
@@ -60,7 +57,12 @@ async def _send_all(connection: "_Connection", stream: Sequence[bytes]) -> int:
     return busy
 
 
-class _Connection(asyncio.Protocol):
+async def connect(port: int) -> "Connection":
+    """Open one connection."""
+    return (await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port))[1]
+
+
+class Connection(asyncio.Protocol):
     """One keep-alive connection with one request under way."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -46,9 +46,11 @@ class Server:
 
 
 @contextmanager
-def open_server(home: Path, *names: str, **arguments: list[str]) -> Iterator[Server]:
+def open_server(
+    home: Path, *names: str, policy: Path | None = None, **arguments: list[str]
+) -> Iterator[Server]:
     """Start PostgreSQL below `home` and the commands of these names, each with its arguments; stop all at the
-    end.
+    end. `policy` names the witnesses the log asks.
     """
     with ExitStack() as stack:
         cluster = Cluster(home)
@@ -71,7 +73,7 @@ def open_server(home: Path, *names: str, **arguments: list[str]) -> Iterator[Ser
 @contextmanager
 def open_stage(home: Path) -> Iterator[Stage]:
     """Start everything below `home` and the peer, on loopback; stop it all at the end."""
-    port, peer_port = _free_port(), _free_port()
+    port, peer_port = free_port(), free_port()
     with ExitStack() as stack:
         names = ("signer", "log", "serve")
         server = stack.enter_context(open_server(home, *names, serve=["--port", str(port)]))
@@ -81,8 +83,8 @@ def open_stage(home: Path) -> Iterator[Stage]:
         peer = [sys.executable, "-m", "uvicorn", "--factory", "stackwitness.bench.peer:create_peer"]
         environ = {**server.environ, PEER_URL: peer_url}
         other = _start(stack, home, "peer", [*peer, "--port", str(peer_port), "--no-access-log"], environ)
-        _await_port(port)
-        _await_port(peer_port)
+        await_port(port)
+        await_port(peer_port)
         api = psutil.Process(server.processes["serve"].pid)
         yield Stage(server.wiring, server.cluster.url(), port, peer_port, api, psutil.Process(other.pid))
 
@@ -105,14 +107,16 @@ def _start(
     return process
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _await_port(port: int) -> None:
+def await_port(port: int) -> None:
+    """Wait until somebody listens; raises OSError."""
     deadline = time.monotonic() + START_WITHIN_S
     while True:
         try:

@@ -97,9 +97,12 @@ def account(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="ingest or log")] = "ingest",
+    what: Annotated[str, typer.Argument(help="ingest, log or hammer")] = "ingest",
     rounds: Annotated[int, typer.Option(help="ingest: runs of each contender; medians are shown", min=1)] = 3,
     entries: Annotated[int, typer.Option(help="log: entries to fill it with", min=1000)] = 100_000,
+    seconds: Annotated[int, typer.Option(help="hammer: how long", min=5)] = 60,
+    rate: Annotated[int, typer.Option(help="hammer: envelopes a second", min=1)] = 300,
+    policy: Annotated[Path | None, typer.Option(help="hammer: policy naming running witnesses")] = None,
 ) -> None:
     """Measure this machine: the service beside its peers or its limits, in one run."""
     if what == "ingest":
@@ -110,5 +113,9 @@ def bench(
         from stackwitness.bench.log import run as run_log
 
         run_log(entries)
+    elif what == "hammer":
+        from stackwitness.bench.hammer import run as run_hammer
+
+        run_hammer(seconds, rate, policy)
     else:
-        raise typer.BadParameter(f"{what!r} is neither ingest nor log")
+        raise typer.BadParameter(f"{what!r} is neither ingest, log nor hammer")
