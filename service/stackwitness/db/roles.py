@@ -95,7 +95,7 @@ def _join(conn: Connection, login: str, names: tuple[str, ...], options: str) ->
 
 def act_as(conn: Connection, role: Role, agency: str = NOBODY) -> None:
     """Take a role, and an agency's view, until the transaction ends: its rights are the role's and no more."""
-    conn.execute(
-        text("SELECT set_config('role', :role, true), set_config('stackwitness.agency', :agency, true)"),
-        {"role": role, "agency": agency},
+    # Once for every transaction there is, hence without the layers of a compiled statement.
+    conn.exec_driver_sql(
+        "SELECT set_config('role', %s, true), set_config('stackwitness.agency', %s, true)", (role, agency)
     )
