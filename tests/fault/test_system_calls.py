@@ -20,6 +20,7 @@ import pytest
 
 from stackwitness.log.signer.options import passed_on, signer_command
 from stackwitness.log.signer.user import default_user
+from stackwitness.tether import tether
 from tests.fault.conftest import Note
 from tests.fault.faults import DRAFT
 from tests.fault.world import World
@@ -85,7 +86,9 @@ class Running:
             environment = passed_on(environment)
         output = (self.world.settings.home / f"{name}.out").open("ab")
         with output:
-            self._processes[name] = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+            self._processes[name] = subprocess.Popen(
+                command, env=environment, stdout=output, stderr=output, preexec_fn=tether(signal.SIGKILL)
+            )
 
     def revive(self) -> list[str]:
         """Start again what died; return the names."""

@@ -27,7 +27,7 @@ from stackwitness.log.signer.signing import LogSigner
 from stackwitness.log.stopping import stop_on_signals
 
 MAX_REQUEST_BYTES = 256
-CLIENT_TIMEOUT_S = 5.0
+CLIENT_TIMEOUT_S = 2.0
 POLL_S = 0.5
 log = logging.getLogger("signer")
 
