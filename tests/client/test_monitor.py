@@ -12,7 +12,7 @@ import pytest
 
 from emdi.encoding import b64u_encode
 from emdi.entry import KIND_EVENT, KIND_QUARANTINED, KIND_READING, encode_entry
-from emdi.envelope import ZERO_HASH, seal_envelope
+from emdi.envelope import ZERO_HASH, Skip, seal_envelope
 from emdi.event import seal_event
 from emdi.head import format_head, head_root, station_line, subject_line
 from emdi.keys import LocalKey
@@ -105,6 +105,8 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
     with static_log(tmp_path / "site", log.log_key) as site:
         (tmp_path / "site").mkdir(exist_ok=True)
         made = Watch(log, site, tmp_path / "monitor")
+        opened = next(item for item in log.envelopes if item.ep == 1)
+        log.event("epoch.open", {"ep": 1, "prev_ep": 0, "env_id": opened.env_id.hex()})
         made.publish()
         yield made
 
@@ -162,6 +164,19 @@ def test_heads_recompute(followed: Watch) -> None:
     assert (followed.home / "mirror/heads" / str(len(followed.log.entries) - 2)).read_bytes() == format_head(
         lines
     )
+
+
+def test_an_admitted_loss_and_its_event_are_no_alarm(followed: Watch) -> None:
+    last = followed.log.envelopes[-1]
+    followed.envelope(seq=last.seq + 4, skip=Skip(last.seq + 1, last.seq + 3, "spool lost"))
+    gap: dict[str, Any] = {"ep": last.ep, "from": last.seq + 1, "to": last.seq + 3, "why": "spool lost"}
+    gap["env_id"] = followed.log.envelopes[-1].env_id.hex()
+    followed.log.events.append(followed.log.make_event("gap.opened", gap))
+    followed.append(KIND_EVENT, followed.log.events[-1].jws)
+    followed.publish()
+    for _ in range(2):
+        assert (followed.look().exit_code, followed.alarms()) == (0, [])
+        followed.later()
 
 
 def head_lines(log: Log) -> list[str]:
@@ -320,6 +335,17 @@ def unreadable(w: Watch) -> list[str]:
     return [f"entry {idx} cannot be read"]
 
 
+def silent_about_a_loss(w: Watch) -> list[str]:
+    last = w.log.envelopes[-1]
+    idx = w.envelope(seq=last.seq + 4, skip=Skip(last.seq + 1, last.seq + 3, "spool lost"))
+    w.publish()
+    assert w.look().exit_code == 0  # the event may yet come
+    w.later()
+    w.envelope()
+    w.publish()
+    return [f"entry {idx} (envelope", "calls for an event gap.opened"]
+
+
 def hidden_in_the_head(w: Watch) -> list[str]:
     lines = [line for line in head_lines(w.log) if line.startswith("subject")]
     w.event("log", "head.daily", head_data(lines, len(w.log.entries)))
@@ -372,6 +398,7 @@ WRONGS: list[tuple[Wrong, str, int]] = [
     (signed_before_what_it_names, "iat", 1),
     (two_for_one_place, "equivocation", 1),
     (unreadable, "malformed", 3),
+    (silent_about_a_loss, "missing", 2),
     (hidden_in_the_head, "head", 1),
     (other_head_served, "head", 1),
     (frozen, "stale", 2),

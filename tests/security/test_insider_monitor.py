@@ -242,11 +242,21 @@ def test_a_reading_nobody_signed_is_named_once_it_should_be_logged(site: Site) -
         "INSERT INTO reading (at, channel_no, envelope_no, value, status)"
         f" VALUES (to_timestamp({at / 1000}), {CHANNEL}, {number}, 1.0, 'N')"
     )
+    # A flag nobody raised, dated far ahead.
+    copied = "stn, detector, detector_version, kind, verdict, from_at, to_at, channels, e_value, text_en, text_zh, plot"
+    site.sql(
+        f"INSERT INTO flag (flag_id, episode, raised_at, event_id, {copied}) SELECT '4711-999', 'x',"
+        f" raised_at + interval '1 year', sha256('x'), {copied} FROM flag LIMIT 1"
+    )
     rewind(site)
     assert (site.look().exit_code, site.alarms()) == (0, [])
     site.now_ms += 61_000
-    assert (site.look().exit_code, site.alarms()) == (1, ["unsigned"])
-    assert "no entry of the log signs it" in site.check("unsigned").observed[0]
+    assert (site.look().exit_code, site.alarms()) == (1, ["unsigned", "unsigned"])
+    accounts = [
+        check_proof(parse_proof(p.read_bytes()), site.policy) for p in site.home.glob("alarms/*.json")
+    ]
+    assert all("no entry of the log signs it" in account.observed[0] for account in accounts)
+    assert "flag 4711-999" in "".join(account.says for account in accounts)
 
 
 def test_the_sample_alone_finds_an_edit(site: Site) -> None:

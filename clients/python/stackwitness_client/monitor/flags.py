@@ -12,6 +12,7 @@ from stackwitness_client.monitor.projection import MERGE_DELAY_MS
 from stackwitness_client.monitor.state import State
 
 TIMES = ("from_at", "to_at")
+LATER = ("to_at", "text_en", "text_zh", "decision")
 
 
 class FlagCheck:
@@ -47,7 +48,7 @@ class FlagCheck:
             "SELECT shown, raised_idx, newest_idx, decision_idx FROM flag WHERE flag_id = ?", (flag_id,)
         ).fetchone()
         if row is None:
-            if shown["raised_ms"] < now_ms - MERGE_DELAY_MS:
+            if self._state.suspect(f"flag:{flag_id}:", now_ms, MERGE_DELAY_MS):
                 says = f"station {shown['stn']}: the server lists flag {flag_id}, which no entry of the log raises"
                 yield Finding("unsigned", f"unsigned:flag:{flag_id}", says, (), _unsigned(shown))
             return
@@ -55,23 +56,25 @@ class FlagCheck:
             self._state.db.execute("UPDATE flag SET listed = ? WHERE flag_id = ?", (turn, flag_id))
         signed = json.loads(row[0])
         roles = {"raised": row[1], "newest": row[2], "decision": row[3]}
-        for name, value in signed.items():
-            if shown[name] == value or self._may_be_newer(name, shown, signed, now_ms):
+        wrong = {name: value for name, value in signed.items() if shown[name] != value}
+        if not wrong:
+            self._state.clear_suspects(f"flag:{flag_id}:")
+        for name, value in wrong.items():
+            # An extension or decision may be shown before its entry is published, for as long as that may take.
+            excused = f"flag:{flag_id}:{name}:{shown[name]!r}"
+            may_come = name in LATER and not self._went_back(name, shown[name], value)
+            if may_come and not self._state.suspect(excused, now_ms, MERGE_DELAY_MS):
                 continue
             places = {role: idx for role, idx in roles.items() if idx is not None}
             says = f"flag {flag_id}: the log says {name} = {value!r}, the server shows {shown[name]!r}"
             seen = {"flag_id": flag_id, "stn": signed["stn"], "field": name, "shown": shown[name]}
             seen["roles"] = list(places)
-            yield Finding(
-                "flag", f"flag:{flag_id}:{name}:{shown[name]!r}", says, tuple(places.values()), seen
-            )
+            yield Finding("flag", excused, says, tuple(places.values()), seen)
 
     @staticmethod
-    def _may_be_newer(name: str, shown: dict[str, Any], signed: dict[str, Any], now_ms: int) -> bool:
-        """An extension or decision of the last minute may be shown before its entry is published."""
-        if name in ("to_at", "text_en", "text_zh"):
-            return bool(shown["to_at"] > signed["to_at"])
-        return name == "decision" and (shown["decided_ms"] or 0) > now_ms - MERGE_DELAY_MS
+    def _went_back(name: str, shown: Any, signed: Any) -> bool:
+        """Nothing that is yet to come makes an interval shorter or takes a decision away."""
+        return bool(shown < signed) if name == "to_at" else name == "decision" and shown is None
 
     def _shown(self) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {"limit": 1000}
@@ -83,7 +86,6 @@ class FlagCheck:
                     for name in TIMES:
                         shown[name] = _ms(shown[name])
                     shown["raised_ms"] = _ms(shown["raised_at"])
-                    shown["decided_ms"] = None if shown["decided_at"] is None else _ms(shown["decided_at"])
                     yield shown
                 if page["next"] is None:
                     return

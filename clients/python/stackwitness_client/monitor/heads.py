@@ -51,6 +51,7 @@ def check_heads(state: State, source: Source, mirror: Mirror) -> Iterator[Findin
                 yield _wrong(idx, as_of, lines, "the entries give another head than the one signed", [])
             yield from _check_file(idx, as_of, root, lines, source, mirror)
         with state.transaction():
+            state.put("heads", True)
             state.db.execute("DELETE FROM head_due WHERE idx = ?", (idx,))
 
 

@@ -29,6 +29,7 @@ from stackwitness_client.monitor.sync import Refused, Sync, prove
 UNREACHABLE = 3
 POLICY_NOT_MET = 4
 GRAVEST = (1, 4, 2, 3)
+AHEAD_ENTRIES = 4096  # two entries of one transaction never stand further apart
 SILENCE_MS = 26 * 3_600_000  # without witnesses: the daily head alone makes an entry a day
 
 
@@ -153,6 +154,12 @@ class Monitor:
             return
         if cosigned_ms is None:
             turn.notes.append("freshness not checked: no witness cosigned the checkpoint")
+            newest_ms = int(self.state.get("newest_recv_ms", now_ms))
+            if self.state.get("heads", False) and now_ms - newest_ms > SILENCE_MS:
+                says = f"no new entry for {(now_ms - newest_ms) // 3_600_000} hours, not even the daily head"
+                seen = {"now_ms": now_ms, "seen_ms": [newest_ms]}
+                self._write(turn, "stale", self._observation("stale", says, (note,), **seen))
+                return
         elif now_ms - cosigned_ms > STALE_MS:
             says = f"the checkpoint served was cosigned {(now_ms - cosigned_ms) // 60_000} minutes ago"
             self._write(turn, "stale", self._observation("stale", says, (note,), now_ms=now_ms))
@@ -185,9 +192,21 @@ class Monitor:
             elif found.undecided:
                 turn.notes.append(f"witness {url} not compared: {found.says}")
 
+    def _unmet(self, below: int) -> Iterator[Finding]:
+        """An admitted loss and a new epoch are stored with their event in one transaction: neither comes alone."""
+        for key, want_idx, have_idx in self.state.take_unmet(below):
+            typ, _, env_id = key.partition(":")
+            if want_idx is not None:
+                says = f"entry {want_idx} (envelope {env_id[:16]}) calls for an event {typ}, and the log holds none"
+            else:
+                says = f"entry {have_idx} ({typ}) speaks of envelope {env_id[:16]}, which does not say so"
+            leaf = want_idx if want_idx is not None else have_idx
+            yield Finding("missing", f"missing:{key}", says, () if leaf is None else (leaf,), {"why": says})
+
     # What stands on the log ---------------------------------------------------------------------------
     def _check_rest(self, turn: Turn, newest: Seen) -> None:
         self._check_witnesses(turn, newest)
+        self._raise(turn, newest, self._unmet(max(turn.size - turn.entries, turn.size - AHEAD_ENTRIES)))
         self._raise(turn, newest, check_heads(self.state, self._source, self.mirror))
         if not self._api:
             turn.notes.append("readings, flags and catalog not checked: no token")

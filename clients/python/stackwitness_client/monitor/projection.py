@@ -115,6 +115,8 @@ class ProjectionCheck:
                 yield differs(span.stn, place, mine, shown)
             elif shown["revisions"] < mine.revisions:
                 yield differs(span.stn, place, mine, {**shown, "lost_revisions": mine.revisions})
+            elif shown["revisions"] > mine.revisions:
+                self._suspect(span.stn, place, now_ms)
         for place, mine in signed.items():
             yield differs(span.stn, place, mine, None)
 
@@ -158,25 +160,21 @@ class ProjectionCheck:
     def _suspect(self, stn: str, place: Place, now_ms: int) -> None:
         """A reading shown before its entry is published looks like a forged one: it must appear within a minute."""
         detail = json.dumps({"stn": stn, "channel": place[0], "at_ms": place[1]})
-        with self._state.transaction():
-            self._state.db.execute(
-                "INSERT OR IGNORE INTO suspect VALUES (?, ?, ?)",
-                (f"{stn}:{place[0]}:{place[1]}", now_ms, detail),
-            )
+        self._state.suspect(f"reading:{stn}:{place[0]}:{place[1]}", now_ms, MERGE_DELAY_MS, detail)
 
     def _recheck(self, now_ms: int) -> Iterable[Finding]:
         rows = self._state.db.execute(
-            "SELECT key, first_ms, detail FROM suspect WHERE first_ms < ? ORDER BY key LIMIT 1000",
+            "SELECT key, detail FROM suspect WHERE first_ms < ? AND key LIKE 'reading:%' ORDER BY key LIMIT 1000",
             (now_ms - MERGE_DELAY_MS,),
         ).fetchall()
-        for key, _, text in rows:
+        for key, text in rows:
             detail = json.loads(text)
             stn, place = detail["stn"], (detail["channel"], detail["at_ms"])
             span = Span(stn, place[1], place[1])
-            if place not in self.signed(span):
-                for shown_place, shown in self._shown(span, place[0]):
-                    if shown_place == place:
-                        yield unsigned(stn, place, shown)
+            mine = self.signed(span).get(place)
+            for shown_place, shown in self._shown(span, place[0]):
+                if shown_place == place and (mine is None or shown["revisions"] > mine.revisions):
+                    yield unsigned(stn, place, shown)
             with self._state.transaction():
                 self._state.db.execute("DELETE FROM suspect WHERE key = ?", (key,))
 
@@ -200,6 +198,9 @@ def differs(stn: str, place: Place, mine: Signed, shown: dict[str, Any] | None) 
 def unsigned(stn: str, place: Place, shown: dict[str, Any]) -> Finding:
     """Name a reading that is shown and that nobody signed."""
     channel, at_ms = place
-    says = f"station {stn}, {channel} at {format_at(at_ms)}: the server shows {shown['value']}, no entry signs it"
+    what = (
+        f"{shown['value']}, revised {shown['revisions']} times" if shown["revisions"] else str(shown["value"])
+    )
+    says = f"station {stn}, {channel} at {format_at(at_ms)}: the server shows {what}; no entry signs that"
     seen = {"stn": stn, "channel": channel, "at_ms": at_ms, "shown": shown}
     return Finding("unsigned", f"unsigned:{stn}:{channel}:{at_ms}", says, (), seen)

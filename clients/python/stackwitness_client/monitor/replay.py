@@ -45,6 +45,7 @@ class Replay:
         self._spans = spans
         self._roots: OrderedDict[int, bytes] = OrderedDict()
         self._since: OrderedDict[int, int | None] = OrderedDict()
+        self._recv_ms: int | None = None
         self._envelopes: list[tuple[Any, ...]] = []
         self._events: list[tuple[Any, ...]] = []
         self._touched: tuple[set[str], set[str]] = (set(), set())
@@ -65,6 +66,8 @@ class Replay:
         db.executemany("INSERT OR REPLACE INTO envelope VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._envelopes)
         db.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?)", self._events)
         self._state.save_heads(*self._touched)
+        if self._recv_ms is not None:
+            self._state.put("newest_recv_ms", self._recv_ms)
         self._envelopes, self._events, self._touched = [], [], (set(), set())
 
     def _dispatch(self, idx: int, entry: Entry) -> None:
@@ -72,6 +75,7 @@ class Replay:
             self._take_genesis(idx, entry.body)
             return
         self._check_received(idx, entry)
+        self._recv_ms = entry.recv_ms
         if entry.kind == KIND_READING:
             self._take_envelope(idx, *parse_columns(entry.body))
         elif entry.kind == KIND_EVENT:
@@ -104,6 +108,10 @@ class Replay:
         if envelope.cp is not None:
             self._check_gossip(idx, envelope, *envelope.cp)
         self._check_iat(idx, envelope)
+        if envelope.skip is not None:
+            self._state.want("gap.opened", envelope.env_id.hex(), idx)
+        if known is not None and envelope.ep > known.ep:
+            self._state.want("epoch.open", envelope.env_id.hex(), idx)
         if known is None or (envelope.ep, envelope.seq) > (known.ep, known.seq):
             head = self._state.set_station(
                 stn, envelope.ep, envelope.seq, envelope.env_id, idx, last_ms - first_ms
@@ -247,6 +255,8 @@ class Replay:
                 self._state.db.execute("INSERT OR REPLACE INTO head_due VALUES (?, ?, ?)", due)
             elif event.typ == "catalog.baseline":
                 self._state.put("baseline", {"idx": idx, "sha256": event.data["sha256"]})
+            elif event.typ in ("gap.opened", "epoch.open"):
+                self._state.have(event.typ, str(event.data["env_id"]), idx)
             elif event.typ == "log.freeze":
                 self._state.put("frozen_idx", idx)
         except EmdiError as error:

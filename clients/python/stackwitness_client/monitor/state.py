@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS flag (
     flag_id TEXT PRIMARY KEY, raised_idx INTEGER NOT NULL, newest_idx INTEGER NOT NULL, decision_idx INTEGER,
     shown TEXT NOT NULL, listed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS head_due (idx INTEGER PRIMARY KEY, as_of INTEGER NOT NULL, root TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS claim (key TEXT PRIMARY KEY, want_idx INTEGER, have_idx INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pending (key TEXT PRIMARY KEY, type TEXT NOT NULL, finding TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (
     key TEXT PRIMARY KEY, type TEXT NOT NULL, n INTEGER NOT NULL, at_ms INTEGER NOT NULL) WITHOUT ROWID;
@@ -205,6 +206,43 @@ class State:
             "INSERT OR REPLACE INTO subject VALUES (?, ?, ?, ?)",
             [(s, h.sseq, h.event_id, h.idx) for s, h in ((s, self.subjects[s]) for s in subjects)],
         )
+
+    def want(self, typ: str, env_id: str, idx: int) -> None:
+        """An envelope at `idx` is of a kind that an event of this type must go with."""
+        self.db.execute(
+            "INSERT INTO claim VALUES (?, ?, NULL) ON CONFLICT (key) DO UPDATE SET want_idx = excluded.want_idx",
+            (f"{typ}:{env_id}", idx),
+        )
+
+    def have(self, typ: str, env_id: str, idx: int) -> None:
+        """The event at `idx` says so of an envelope."""
+        self.db.execute(
+            "INSERT INTO claim VALUES (?, NULL, ?) ON CONFLICT (key) DO UPDATE SET have_idx = excluded.have_idx",
+            (f"{typ}:{env_id}", idx),
+        )
+
+    def take_unmet(self, below: int) -> list[tuple[str, int | None, int | None]]:
+        """Return the claims that stand alone though both halves should be below this index, and forget them."""
+        with self.transaction():
+            self.db.execute("DELETE FROM claim WHERE want_idx NOT NULL AND have_idx NOT NULL")
+            unmet = "want_idx < :below OR have_idx < :below"
+            rows = self.db.execute(
+                f"SELECT * FROM claim WHERE {unmet} ORDER BY key", {"below": below}
+            ).fetchall()
+            self.db.execute(f"DELETE FROM claim WHERE {unmet}", {"below": below})
+        return rows
+
+    def suspect(self, key: str, now_ms: int, grace_ms: int, detail: str = "null") -> bool:
+        """Remember something that may only be ahead of the log; tell whether that excuse is used up."""
+        with self.transaction():
+            self.db.execute("INSERT OR IGNORE INTO suspect VALUES (?, ?, ?)", (key, now_ms, detail))
+            row = self.db.execute("SELECT first_ms FROM suspect WHERE key = ?", (key,)).fetchone()
+        return bool(row[0] < now_ms - grace_ms)
+
+    def clear_suspects(self, prefix: str) -> None:
+        """Forget what begins so: it is as the log says."""
+        with self.transaction():
+            self.db.execute("DELETE FROM suspect WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
 
     # Facts --------------------------------------------------------------------------------------------
     def find(self, finding: Finding) -> None:
