@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from emdi.keys import LocalKey
 from stackwitness.db.embedded import locked
 from stackwitness.db.engine import make_engine
+from stackwitness.log.custody import Custody
 from stackwitness.log.reader import LogReader
 from stackwitness.settings import Settings
 
@@ -18,12 +19,13 @@ SERVICE_KID = "service-1"
 
 @dataclass(frozen=True)
 class Wiring:
-    """Hold what flows need: settings, engine, the key that signs events, the published log."""
+    """Hold what flows need: settings, engine, the key that signs events, the published log, the custody log."""
 
     settings: Settings
     engine: Engine
     service_key: LocalKey
     log_reader: LogReader
+    custody: Custody
 
 
 def wire(settings: Settings) -> Wiring:
@@ -31,7 +33,8 @@ def wire(settings: Settings) -> Wiring:
     if settings.database_url is None:
         raise ValueError("wire() needs a database_url; open_database(settings) gives one")
     engine = make_engine(settings.database_url)
-    return Wiring(settings, engine, ensure_service_key(settings.key_dir), LogReader(settings.log_dir, engine))
+    key = ensure_service_key(settings.key_dir)
+    return Wiring(settings, engine, key, LogReader(settings.log_dir, engine), Custody(engine, key))
 
 
 def ensure_service_key(key_dir: Path) -> LocalKey:

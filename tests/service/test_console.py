@@ -176,6 +176,10 @@ def test_a_flag_page_carries_its_provenance(service: Service) -> None:
         assert words in page
     # The links that a page offers must lead somewhere.
     assert service.client.get(f"/v1/events/{event_id}", headers=service.headers("auditor")).status_code == 200
+    # Who looked stands on the page itself, this look included.
+    (look,) = service.rows("SELECT event_id FROM custody")
+    assert "Who looked at this" in page
+    assert f"/v1/events/{look.event_id.hex()}" in page
 
 
 def test_filters_keep_what_they_name(service: Service) -> None:

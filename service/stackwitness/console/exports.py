@@ -40,4 +40,7 @@ def _view(export: Export) -> ExportView:
         export.error or "",
         ms_of(export.requested_at),
         export.manifest_sha256.hex() if export.manifest_sha256 else "",
+        export.entries_done,
+        export.entries_of,
+        len(export.stns) - 1,
     )

@@ -22,6 +22,7 @@ from stackwitness.console.views import (
     KeyView,
     LimitView,
     LogView,
+    LookView,
     ReviewView,
     StationView,
     SuspectView,
@@ -31,6 +32,7 @@ from stackwitness.errors import NotFound
 from stackwitness.flags import flow as flags
 from stackwitness.flags.domain import Flag, FlagState
 from stackwitness.ingest import queries as ingest
+from stackwitness.log import custody
 from stackwitness.log.queries import find_places
 from stackwitness.readings import queries as readings
 from stackwitness.reviews import flow as reviews
@@ -192,6 +194,12 @@ def _view_station(
 
 
 def _list_reviews(conn: Connection, flag_id: str) -> list[ReviewView]:
+    name_of = _namer(conn)
+    return [_view_review(review, name_of) for review in reversed(reviews.list_reviews(conn, flag_id))]
+
+
+def _namer(conn: Connection) -> Callable[[str], str]:
+    """Return a function from account ids to names that asks once for each."""
     names: dict[str, str] = {}
 
     def name_of(account_id: str) -> str:
@@ -200,7 +208,16 @@ def _list_reviews(conn: Connection, flag_id: str) -> list[ReviewView]:
             names[account_id] = account.display_name if account else account_id
         return names[account_id]
 
-    return [_view_review(review, name_of) for review in reversed(reviews.list_reviews(conn, flag_id))]
+    return name_of
+
+
+def list_looks(conn: Connection, what: custody.What, object_id: str) -> list[LookView]:
+    """Return who looked at a flag or an export, oldest first."""
+    name_of = _namer(conn)
+    return [
+        LookView(look.act, name_of(look.account_id), ms_of(look.at), look.event_id.hex())
+        for look in custody.list_looks(conn, what, object_id)
+    ]
 
 
 def _view_review(review: Review, name_of: Callable[[str], str]) -> ReviewView:

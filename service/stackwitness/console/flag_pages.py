@@ -96,6 +96,9 @@ def _show(
         detail = facts.find_flag(conn, flag_id)
         waiting = facts.list_flags(conn, state="open")
     flag = detail.flag
+    visit.note_view(flag.stn, "flag", flag_id)
+    with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
+        looks = facts.list_looks(conn, "flag", flag_id)
     before, after = neighbours(flag, waiting)
     around_ms = AROUND_DAYS * DAY_MS
     around = (flag.from_ms - around_ms, flag.to_ms + around_ms)
@@ -104,6 +107,7 @@ def _show(
         422 if problem else 200,
         flag=flag,
         detail=detail,
+        looks=looks,
         open_count=len(waiting),
         position=next((i for i, other in enumerate(waiting, 1) if other.flag_id == flag_id), 0),
         previous_id=before,

@@ -112,8 +112,11 @@ def show_export(export_id: str, visit: Signed) -> Response:
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         export = exports.find(conn, export_id)
         station = facts.find_station(conn, export.stn)
+    visit.note_view(export.stn, "export", export_id)
+    with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
+        looks = facts.list_looks(conn, "export", export_id)
     step = ("queued", "building", "done").index(export.state) if export.state != "failed" else 2
-    return visit.render("export.html", export=export, station=station, step=step)
+    return visit.render("export.html", export=export, station=station, step=step, looks=looks)
 
 
 def _choose_span(station: StationView, days: int | None, from_day: date | None, to_day: date | None) -> Span:

@@ -114,6 +114,16 @@ class ReviewView:
 
 
 @dataclass(frozen=True)
+class LookView:
+    """Somebody looked at evidence (or took it along); `by` is a name, `at_ms` Unix ms."""
+
+    act: str
+    by: str
+    at_ms: int
+    event_id: str
+
+
+@dataclass(frozen=True)
 class FlagView:
     """A flag as lists need it."""
 
@@ -190,3 +200,6 @@ class ExportView:
     error: str
     requested_ms: int
     manifest_sha256: str = ""
+    entries_done: int = 0
+    entries_of: int | None = None
+    more_stations: int = 0

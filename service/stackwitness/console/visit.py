@@ -23,6 +23,7 @@ from stackwitness.db.roles import NOBODY
 
 if TYPE_CHECKING:
     from stackwitness.accounts.domain import Account
+    from stackwitness.log.custody import What
     from stackwitness.wiring import Wiring
 
 SESSION_COOKIE = "sw_session"
@@ -67,6 +68,18 @@ class Visit:
     def accepts(self, token: str) -> bool:
         """Tell whether a form's token belongs to this session."""
         return hmac.compare_digest(self.csrf.encode(), token.encode())
+
+    def note_view(self, stn: str, what: What, object_id: str) -> None:
+        """Have the log know that this account sees this evidence of a station."""
+        assert self.account is not None
+        self.wiring.custody.note(
+            "evidence.viewed",
+            stn=stn,
+            what=what,
+            object_id=object_id,
+            account_id=self.account.account_id,
+            agency=self.sees,
+        )
 
     def render(self, template: str, status_code: int = 200, **facts: Any) -> HTMLResponse:
         """Fill a template and return it with the page headers."""

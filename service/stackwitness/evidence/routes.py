@@ -59,6 +59,14 @@ def get_bundle(export_id: str, account: Reader, request: Request) -> FileRespons
     path = flow.bundle_path(wiring.settings, export_id)
     if export.state != "done" or not path.exists():
         raise Conflict("export.not_done", "The bundle is not there yet", state=export.state)
+    wiring.custody.note(
+        "evidence.downloaded",
+        stn=export.stn,
+        what="export",
+        object_id=export_id,
+        account_id=account.account_id,
+        agency=account.sees,
+    )
     name = f"{export.stn}-{export_id}.emdi.zip"
     return FileResponse(path, media_type="application/zip", filename=name)
 

@@ -11,8 +11,9 @@ from stackwitness.accounts.domain import Account
 from stackwitness.accounts.routes import current_account
 from stackwitness.db.unit import unit_of_work
 from stackwitness.flags import flow
-from stackwitness.flags.domain import FlagState
-from stackwitness.flags.schemas import EventView, ExtensionView, FlagDetail, FlagPage, FlagView
+from stackwitness.flags.domain import Flag, FlagState
+from stackwitness.flags.schemas import CustodyList, EventView, ExtensionView, FlagDetail, FlagPage, FlagView
+from stackwitness.log.custody import list_looks
 from stackwitness.wiring import Wiring, get_wiring
 
 router = APIRouter(tags=["flags"])
@@ -46,6 +47,7 @@ def read_flag(flag_id: FlagId, account: Reader, wiring: Wired) -> FlagDetail:
         # The newest event says the most: it covers the longest interval.
         newest = extensions[-1].event_id if extensions else flag.event_id
         claims = parse_event(flow.find_event(conn, newest)).data
+    note_view(wiring, account, flag)
     return FlagDetail(
         **FlagView.of(flag).model_dump(),
         claims=floats(claims),
@@ -57,7 +59,29 @@ def read_flag(flag_id: FlagId, account: Reader, wiring: Wired) -> FlagDetail:
 def read_plot(flag_id: FlagId, account: Reader, wiring: Wired) -> dict[str, Any]:
     """Return what to draw: series, band, limit, flagged interval, matched stretch, histogram."""
     with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
-        return flow.find_plot(conn, flag_id)
+        flag, plot = flow.find_flag(conn, flag_id), flow.find_plot(conn, flag_id)
+    note_view(wiring, account, flag)
+    return plot
+
+
+@router.get("/v1/flags/{flag_id}/custody")
+def read_custody(flag_id: FlagId, account: Reader, wiring: Wired) -> CustodyList:
+    """List who looked at a flag, once per account and UTC day, each a signed event."""
+    with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
+        flow.find_flag(conn, flag_id)
+        return CustodyList.of(list_looks(conn, "flag", flag_id))
+
+
+def note_view(wiring: Wiring, account: Account, flag: Flag) -> None:
+    """Have the log know that this account sees this flag."""
+    wiring.custody.note(
+        "evidence.viewed",
+        stn=flag.stn,
+        what="flag",
+        object_id=flag.flag_id,
+        account_id=account.account_id,
+        agency=account.sees,
+    )
 
 
 @router.get("/v1/events/{event_id}")

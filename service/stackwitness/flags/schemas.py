@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
 
 from stackwitness.flags.domain import Extension, Flag
+from stackwitness.log.custody import Look
 
 
 class FlagView(BaseModel):
@@ -95,3 +97,28 @@ class EventView(BaseModel):
     ref: list[str | int]
     data: dict[str, Any]
     jws: str
+
+
+class CustodyView(BaseModel):
+    """One look at a piece of evidence: `act` evidence.viewed or evidence.downloaded."""
+
+    act: str
+    account_id: str
+    at: datetime
+    event_id: str
+
+
+class CustodyList(BaseModel):
+    """Who looked at a piece of evidence, oldest first."""
+
+    custody: list[CustodyView]
+
+    @classmethod
+    def of(cls, looks: Iterable[Look]) -> CustodyList:
+        """Make it from the custody log."""
+        return cls(
+            custody=[
+                CustodyView(act=one.act, account_id=one.account_id, at=one.at, event_id=one.event_id.hex())
+                for one in looks
+            ]
+        )
