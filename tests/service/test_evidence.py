@@ -13,7 +13,7 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound, StackwitnessError, Unprocessable
 from stackwitness.evidence import build as build_module
 from stackwitness.evidence import flow
-from stackwitness.evidence.command import read_time, run_export
+from stackwitness.evidence.command import Wanted, read_time, run_export
 from stackwitness.evidence.domain import Export
 from stackwitness.log.fsck import fsck
 from stackwitness.settings import Settings
@@ -137,16 +137,9 @@ def test_requests_that_cannot_be(shop: Shop) -> None:
 
 def test_command_writes_the_bundle(shop: Shop, tmp_path: Path) -> None:
     output = tmp_path / "bundle.zip"
+    wanted = Wanted("S1", "", "2026-01-02T00:10:00Z", "2026-01-02T08:30:00+08:00", "", "audit", "regulator-1")
     with shop.running_log():
-        run_export(
-            shop,
-            stn="S1",
-            from_at="2026-01-02T00:10:00Z",
-            to_at="2026-01-02T08:30:00+08:00",
-            output=output,
-            purpose="audit",
-            account_id="regulator-1",
-        )
+        run_export(shop, wanted, output)
     assert verify(shop, output).exit_code == 0
     assert read_time("2026-01-02") == datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -12,27 +12,23 @@ app = typer.Typer()
 
 @app.command()
 def export(
-    station: Annotated[str, typer.Option(help="id of the station")],
-    from_at: Annotated[str, typer.Option("--from", help="first time, UTC")],
-    to_at: Annotated[str, typer.Option("--to", help="end, UTC")],
     output: Annotated[Path, typer.Option("--output", "-o", help="the bundle to write")],
+    station: Annotated[str, typer.Option(help="id of a station, or several joined by commas")] = "",
+    agency: Annotated[str, typer.Option(help="all stations of this agency")] = "",
+    from_at: Annotated[str, typer.Option("--from", help="first time, UTC; all of the past")] = "",
+    to_at: Annotated[str, typer.Option("--to", help="end, UTC; open")] = "",
+    entries: Annotated[str, typer.Option(help="only these log indexes, as first-end (half-open)")] = "",
     purpose: Annotated[str, typer.Option(help="why; stands in the bundle")] = "command line",
     account: Annotated[str, typer.Option(help="who asks; an account's id")] = "regulator",
+    redact: Annotated[bool, typer.Option("--redact", help="withhold every text; its hash stays")] = False,
     home: Home = None,
 ) -> None:
     """Write an evidence bundle that stackwitness-verify checks offline; the log process must be running."""
-    from stackwitness.evidence.command import run_export
+    from stackwitness.evidence.command import Wanted, run_export
 
+    wanted = Wanted(station, agency, from_at, to_at, entries, purpose, account, redact)
     with opened(home) as wiring:
-        export_id = run_export(
-            wiring,
-            stn=station,
-            from_at=from_at,
-            to_at=to_at,
-            output=output,
-            purpose=purpose,
-            account_id=account,
-        )
+        export_id = run_export(wiring, wanted, output)
     typer.echo(f"export {export_id}: {output}")
 
 

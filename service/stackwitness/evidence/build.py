@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -10,6 +11,7 @@ from emdi.bundle import bundle_note_text
 from emdi.checkpoint import parse_checkpoint
 from emdi.errors import NoteError
 from emdi.note import parse_note, sign_note
+from emdi.policy import parse_policy
 from emdi.tiles import TileReader
 from stackwitness.db.roles import EVERY_AGENCY, act_as
 from stackwitness.db.unit import unit_of_work
@@ -39,10 +41,18 @@ LOG_WITHIN_S = 60.0
 SAY_EVERY_S = 0.5
 
 
+Watch = Callable[[int, int], None]
+
+
+def ignore(done: int, of: int) -> None:
+    """Watch nothing."""
+
+
 class Progress:
     """Say in the request how many entries are written, at most twice a second and on a connection of its own."""
 
-    def __init__(self, wiring: Wiring, export_id: str, of: int) -> None:
+    def __init__(self, wiring: Wiring, export_id: str, of: int, watch: Watch) -> None:
+        self._watch = watch
         self._wiring = wiring
         self._export_id = export_id
         self._of = of
@@ -58,6 +68,7 @@ class Progress:
     def say(self) -> None:
         """Store the numbers now."""
         self._said = time.monotonic()
+        self._watch(min(self._done, self._of), self._of)
         with unit_of_work(self._wiring.engine, "sw_export", EVERY_AGENCY) as conn:
             queries.set_progress(conn, self._export_id, min(self._done, self._of), self._of)
 
@@ -67,7 +78,7 @@ class Progress:
         self.say()
 
 
-def write_and_seal(wiring: Wiring, export: Export, folder: Path) -> None:
+def write_and_seal(wiring: Wiring, export: Export, folder: Path, watch: Watch) -> None:
     """Write the members and have the log name them; raises LogUnavailable, EmdiError."""
     plan = load_plan(folder) if _readable(folder) else None
     if plan is None:
@@ -86,7 +97,7 @@ def write_and_seal(wiring: Wiring, export: Export, folder: Path) -> None:
         if policy is None:
             raise LogUnavailable(detail="the log has no leaf 0")
         # Entries are written once, and the readings of each envelope again.
-        progress = Progress(wiring, export.export_id, 2 * count_entries(conn, plan.choice))
+        progress = Progress(wiring, export.export_id, 2 * count_entries(conn, plan.choice), watch)
         progress.say()
         tiles = TileReader(wiring.log_reader.file, plan.size)
         bench = Bench(conn, export, plan, tiles, wiring.log_reader, policy, folder, progress.advance)
@@ -132,7 +143,7 @@ def _ensure_head(wiring: Wiring, export: Export) -> DailyHead:
 
 
 def _plan(wiring: Wiring, conn: Connection, export: Export, head: DailyHead, folder: Path) -> Plan:
-    snapshot = wiring.log_reader.snapshot()
+    snapshot = wiring.log_reader.await_quorum(parse_policy(read_policy(conn) or ""))
     place = find_places(conn, [head.event_id], (2,))[0]
     if place.idx >= snapshot.size:
         raise LogUnavailable(detail="the published log went back")

@@ -19,7 +19,7 @@ from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound, StackwitnessError, Unprocessable
 from stackwitness.evidence import queries
-from stackwitness.evidence.build import write_and_seal
+from stackwitness.evidence.build import Watch, ignore, write_and_seal
 from stackwitness.evidence.domain import EPOCH, FOR_EVER, Export, ms_of
 from stackwitness.evidence.sealing import finish
 from stackwitness.settings import Settings
@@ -114,8 +114,8 @@ def bundle_path(settings: Settings, export_id: str) -> Path:
     return settings.export_dir / f"{export_id}.zip"
 
 
-def build_export(wiring: Wiring, export_id: str) -> Path:
-    """Build a requested export and return the bundle's path.
+def build_export(wiring: Wiring, export_id: str, watch: Watch = ignore) -> Path:
+    """Build a requested export and return the bundle's path; `watch` hears of its progress.
 
     Safe to repeat after a crash at any point: a build that was interrupted goes on with the members that are
     finished, and all of them are on disk before the log hears of them. A failure is noted in the request and raised.
@@ -130,7 +130,7 @@ def build_export(wiring: Wiring, export_id: str) -> Path:
             queries.set_state(conn, export_id, "building")
         folder = wiring.settings.export_dir / f"{export_id}.parts"
         if export.manifest_sha256 is None:
-            write_and_seal(wiring, export, folder)
+            write_and_seal(wiring, export, folder, watch)
         finish(wiring, export_id, folder, target)
     except Exception as error:
         why = str(error) if isinstance(error, StackwitnessError | EmdiError) else type(error).__name__

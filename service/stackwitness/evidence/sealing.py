@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from emdi.bundle import write_bundle
 from emdi.encoding import b64_encode
 from emdi.event import Event, parse_event
+from emdi.policy import parse_policy
 from emdi.scope import bounds_of, head_to_json
 from stackwitness import clock
 from stackwitness.db.roles import EVERY_AGENCY
@@ -20,6 +21,7 @@ from stackwitness.evidence.bundle.plan import Plan
 from stackwitness.evidence.domain import Export, ms_of
 from stackwitness.evidence.members import members_in
 from stackwitness.log.events import append_event
+from stackwitness.log.policies import read_policy
 from stackwitness.log.queries import find_places
 from stackwitness.wiring import Wiring
 
@@ -46,9 +48,10 @@ def finish(wiring: Wiring, export_id: str, folder: Path, target: Path) -> None:
     event_id, jws = sealed
     if wiring.log_reader.await_receipt(event_id, LOG_WITHIN_S) is None:
         raise LogUnavailable(detail="the log does not publish the export's event")
-    snapshot = wiring.log_reader.snapshot()
     with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
         place = find_places(conn, [event_id], (2,))[0]
+        policy = parse_policy(read_policy(conn) or "")
+    snapshot = wiring.log_reader.await_quorum(policy)
     path = snapshot.consistency(int(parse_event(jws).data["size"]))
     (folder / "export.jws").write_bytes(jws + b"\n")
     (folder / "export.tlog-proof").write_bytes(snapshot.receipt(place))
