@@ -4,15 +4,18 @@ import io
 from collections.abc import Callable
 
 from emdi import bundle, tiles
-from emdi.checkpoint import open_checkpoint
+from emdi.checkpoint import Checkpoint, open_checkpoint
 from emdi.encoding import load_json
 from emdi.entry import parse_entry
 from emdi.envelope import parse_columns, parse_envelope
 from emdi.errors import EmdiError
 from emdi.event import parse_event, verify_key_proof
 from emdi.keys import LocalKey
+from emdi.merkle import root_of
 from emdi.note import NoteSigner, VerifierKey, parse_note, sign_note
 from emdi.policy import format_policy, parse_policy
+from emdi.proof_check import check_proof
+from emdi.proof_file import ProofFile, format_proof, parse_proof
 from emdi.receipt import verify_receipt
 from emdi.scope import parse_scope
 from emdi.witness import CosignatureRequest, format_request, parse_request, take_cosignatures
@@ -25,6 +28,15 @@ POLICY = parse_policy(LOG.policy)
 JWS = LOG.envelopes[0].jws
 KEY = LocalKey.generate("Ed25519", "k")
 WITNESS = NoteSigner("witness.example/1", bytes(32), 4)
+
+
+def fork_proof() -> bytes:
+    """Return the file that proves two trees of one size."""
+    entries = [*LOG.leaves()[:-1], bytes(32)]
+    other = sign_note(
+        Checkpoint(LOG.log_key.verifier.name, len(entries), root_of(entries)).text(), LOG.log_key
+    )
+    return format_proof(ProofFile("fork", "two trees", 0, (LOG.checkpoint(), other)))
 
 
 def read_zip(data: bytes) -> None:
@@ -68,6 +80,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         lambda data: tiles.parse_tile_path(data.decode("utf-8", "replace")),
         b"tile/0/x001/067.p/8",
     ),
+    "proof file": (lambda data: check_proof(parse_proof(data), POLICY), fork_proof()),
     "entries.bin": (lambda data: list(bundle.iter_entries(io.BytesIO(data))), MEMBERS["entries.bin"]),
     "manifest": (bundle.parse_manifest, MEMBERS["MANIFEST"]),
     "scope": (parse_scope, MEMBERS["scope.json"]),

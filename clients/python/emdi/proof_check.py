@@ -99,7 +99,7 @@ def check_proof(proof: ProofFile, policy: Policy) -> Account:
     opened = Opened(proof, policy)
     try:
         _CHECKS[proof.type](opened)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         raise ProofFileError(
             "proof_file.observed", f"a member is missing or of another type: {error}"
         ) from None
