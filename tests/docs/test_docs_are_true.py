@@ -103,4 +103,9 @@ def test_constraints_hold_no_addresses() -> None:
 
 def test_entry_points_are_the_fixed_names() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(project["scripts"]) == {"stackwitness", "stackwitness-station", "stackwitness-verify"}
+    assert set(project["scripts"]) == {
+        "stackwitness",
+        "stackwitness-station",
+        "stackwitness-verify",
+        "stackwitness-witness",
+    }

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from emdi.errors import PolicyError
+from emdi.policy import parse_policy
 from stackwitness.settings import Settings
 from tests.support.processes import Up, assert_all_gone, family, wait_until
 
@@ -46,10 +48,11 @@ def run_file(home: Path) -> dict[str, dict[str, int]]:
 
 def test_the_life_of_a_service(home: Path) -> None:
     # One story, for each start costs seconds: development, everything killed, killed itself, production, Ctrl-C.
-    up = Up(home, STACKWITNESS_LOG_ORIGIN=ORIGIN)
+    up = Up(home, "--witnesses", "2", STACKWITNESS_LOG_ORIGIN=ORIGIN)
     try:
         up.wait_ready()
         check_welcome(home, up)
+        check_witnessed(up)
         check_second_up_is_refused(home)
         check_parts_come_back(home, up)
         processes = family(up.process.pid)
@@ -59,7 +62,11 @@ def test_the_life_of_a_service(home: Path) -> None:
     finally:
         up.end()
     (home / "state" / "operator.token").unlink()
-    again = Up(home, STACKWITNESS_MODE="production", STACKWITNESS_LOG_ORIGIN=ORIGIN)
+    passphrase = home / "passphrase"
+    passphrase.write_text("production wants the log's key encrypted\n")
+    passphrase.chmod(0o600)
+    settings = {"STACKWITNESS_MODE": "production", "STACKWITNESS_LOG_ORIGIN": ORIGIN}
+    again = Up(home, STACKWITNESS_SIGNER_PASSPHRASE_FILE=str(passphrase), **settings)
     try:
         again.wait_ready()
         assert "sign-in" not in again.text
@@ -75,18 +82,43 @@ def test_the_life_of_a_service(home: Path) -> None:
 
 
 def check_welcome(home: Path, up: Up) -> None:
-    """One ready line, two links under a banner, secrets for the owner only, a token that works."""
+    """One ready line, four links under a banner, secrets for the owner only, a token that works."""
     state, lines = home / "state", up.text.splitlines()
     assert [line for line in lines if line.startswith("ready ")] == [f"ready {up.url}"]
-    assert sum("/sign-in?token=" in line for line in lines) == 2
+    assert sum("/sign-in?token=" in line for line in lines) == 4
     assert any("INSECURE" in line for line in lines)
     assert answers(up.url + "readyz")
-    for name in ("run.json", "operator.token", "postgres/password", "keys/service.pem", "signer/log.key"):
+    for name in (
+        "run.json",
+        "operator.token",
+        "approver.token",
+        "postgres/password",
+        "keys/service.pem",
+        "signer/log.key",
+    ):
         assert (state / name).stat().st_mode & 0o777 == 0o600, name
     token = (state / "operator.token").read_text().strip()
     request = urllib.request.Request(up.url + "v1/account", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request, timeout=5) as response:
         assert json.load(response)["role"] == "operator"
+
+
+def check_witnessed(up: Up) -> None:
+    """The policy names the witnesses of this machine, and the checkpoint has what it asks for."""
+    with urllib.request.urlopen(up.url + "log/policy", timeout=5) as response:
+        policy = parse_policy(response.read().decode())
+    assert [witness.name for witness in policy.witnesses] == ["w1", "w2"]
+
+    def is_cosigned() -> bool:
+        with urllib.request.urlopen(up.url + "log/checkpoint", timeout=5) as response:
+            note = response.read()
+        try:
+            return len(policy.check(note).keys) == 3
+        except PolicyError:
+            return False
+
+    wait_until(is_cosigned, within_s=60, what="a checkpoint both witnesses cosigned")
+    assert "a rehearsal" in up.text
 
 
 def check_second_up_is_refused(home: Path) -> None:
@@ -100,7 +132,8 @@ def check_second_up_is_refused(home: Path) -> None:
 def check_parts_come_back(home: Path, up: Up) -> None:
     """kill -9 of every part at once: all run again, and the service is ready again."""
     before = run_file(home)["pids"]
-    for name in ("postgres", "signer", "log", "serve", "worker"):
+    assert {"postgres", "signer", "log", "serve", "worker", "witness-w1", "witness-w2"} == before.keys()
+    for name in before:
         os.kill(before[name], signal.SIGKILL)
     wait_until(
         lambda: all(pid and pid != before[name] for name, pid in run_file(home)["pids"].items()),

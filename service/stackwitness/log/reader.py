@@ -1,5 +1,6 @@
 """Read the published log: checkpoint, tiles, proofs and receipts, each from one snapshot."""
 
+import contextlib
 import threading
 import time
 from collections import OrderedDict
@@ -9,7 +10,9 @@ import sqlalchemy as sa
 
 from emdi.checkpoint import Checkpoint, parse_checkpoint
 from emdi.entry import KIND_EVENT, KIND_QUARANTINED, KIND_READING, MAGIC
+from emdi.errors import EmdiError
 from emdi.note import parse_note
+from emdi.policy import Policy
 from emdi.receipt import Receipt, format_receipt
 from emdi.tiles import TileReader
 from stackwitness.db.unit import unit_of_work
@@ -19,6 +22,7 @@ from stackwitness.log.queries import Place, find_places
 CACHED_BYTES = 4 << 20  # 512 full tiles: the right edges of a log of 30 million entries, and much behind them
 ENTRIES = "tile/entries/"
 POLL_S = 0.1
+QUORUM_WITHIN_S = 20.0
 
 
 class Snapshot:
@@ -144,6 +148,21 @@ class LogReader:
             if left <= 0:
                 return None
             time.sleep(min(POLL_S, left))
+
+    def await_quorum(self, policy: Policy, seconds: float = QUORUM_WITHIN_S) -> Snapshot:
+        """Return the newest checkpoint as soon as it meets the policy, and after `seconds` as it then is. Blocks.
+
+        The log goes on without its witnesses; a moment later they may be back. Raises NotFound("log.empty").
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            snapshot = self.snapshot()
+            with contextlib.suppress(EmdiError):
+                policy.check(snapshot.note)
+                return snapshot
+            if time.monotonic() > deadline:
+                return snapshot
+            time.sleep(POLL_S)
 
     def _note_or_nothing(self) -> bytes:
         try:

@@ -9,12 +9,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO
 
 from stackwitness import clock
 from stackwitness.db.embedded import Cluster, ClusterError, migrate_database
-from stackwitness.log.errors import SignerUnavailable
 from stackwitness.log.signer.options import passed_on, signer_command
 from stackwitness.log.signer.user import default_user
 from stackwitness.private_file import write_private
@@ -22,7 +21,7 @@ from stackwitness.settings import Settings
 from stackwitness.supervisor.child import Child
 from stackwitness.supervisor.ports import free_port
 from stackwitness.supervisor.welcome import Welcome, prepare_welcome
-from stackwitness.supervisor.witnesses import await_vkey, count_witnesses, prepare_witnesses, write_policy
+from stackwitness.supervisor.witnesses import count_witnesses, prepare_witnesses, read_vkey, write_policy
 
 READY_WITHIN_S = 120.0
 GIVE_UP_AFTER_DEATHS = 5
@@ -105,7 +104,7 @@ class Supervisor:
                 self._start_witnesses()
             self._start("log", "serve", "worker")
             say("starting: signer, log, api, worker")
-            self._wait_ready()
+            self._wait_until(lambda: self._answers("/readyz"))
             if self.demo:
                 say("starting: a simulated province" + (", all of it honest" if self.honest else ""))
                 self._start_province()
@@ -113,7 +112,7 @@ class Supervisor:
                 self._greet(welcome)
             while not self.stopping.wait(POLL_S):
                 self._keep_alive()
-        except (ClusterError, SignerUnavailable) as error:
+        except ClusterError as error:
             raise StartFailed(str(error)) from error
         finally:
             self._stop()
@@ -160,7 +159,10 @@ class Supervisor:
         """Start witnesses of our own, unless a policy already names others."""
         if self.settings.policy_file is not None:
             raise StartFailed("--witnesses and the setting policy_file exclude each other")
-        vkey = await_vkey(self.settings, READY_WITHIN_S)
+        self._wait_until(lambda: read_vkey(self.settings) is not None)
+        vkey = read_vkey(self.settings)
+        if vkey is None:  # told to stop meanwhile
+            return
         local = prepare_witnesses(self.settings, vkey, self.witnesses)
         for item in local:
             name = f"witness-{item.name}"
@@ -177,10 +179,10 @@ class Supervisor:
         self.children.append(child)
         self._write_run_file()
 
-    def _wait_ready(self) -> None:
+    def _wait_until(self, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
         while not self.stopping.wait(POLL_S):
-            if self._answers("/readyz"):
+            if done():
                 return
             self._keep_alive()
             failing = next((child for child in self.children if child.deaths >= GIVE_UP_AFTER_DEATHS), None)

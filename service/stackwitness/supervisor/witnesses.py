@@ -1,7 +1,6 @@
 """Witnesses on this machine, to rehearse with: independent they are only where other organisations run them."""
 
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from stackwitness_client.witness.memory import WitnessMemory
 from stackwitness_client.witness_cli import STATE
 
 HOST = "127.0.0.1"
-POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,16 +34,12 @@ class LocalWitness:
         return [*module, "--home", str(self.home), "--host", HOST, "--port", str(self.port)]
 
 
-def await_vkey(settings: Settings, within_s: float) -> str:
-    """Return the log's public key as soon as the signer answers; raises SignerUnavailable when it does not."""
-    client, deadline = SignerClient(settings.signer_socket), time.monotonic() + within_s
-    while True:
-        try:
-            return client.vkey()
-        except SignerUnavailable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL_S)
+def read_vkey(settings: Settings) -> str | None:
+    """Return the log's public key; None while the signer does not answer."""
+    try:
+        return SignerClient(settings.signer_socket).vkey()
+    except SignerUnavailable:
+        return None
 
 
 def count_witnesses(settings: Settings) -> int:
