@@ -1,12 +1,15 @@
 """Findings can be made again from the leaves alone; what was silenced, deleted or edited comes out."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from emdi.entry import KIND_EVENT, KIND_READING, parse_entry
 from emdi.envelope import parse_envelope
@@ -14,9 +17,13 @@ from emdi.event import Event, parse_event, seal_event
 from emdi.runs import parse_run
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import flow, tasks
-from stackwitness.evidence.rerun import RerunReport, rerun_leaves
+from stackwitness.evidence.command import Wanted, run_export, run_rerun
+from stackwitness.evidence.differences import RerunReport
+from stackwitness.evidence.rerun import rerun_leaves
 from stackwitness.flags import flow as flags
 from stackwitness_client.simulator import Cheat, Plant
+from stackwitness_client.verify import findings, verify_bundle
+from stackwitness_client.verify.report import Report
 from tests.support.plants import DAY_MS, START_MS, PushedPlant, pushed_plant
 from tests.support.service import Service
 
@@ -233,3 +240,60 @@ def test_a_bundle_that_starts_later_goes_on_from_the_memory_it_carries(
 
 def service_seq(leaf: Leaf) -> int:
     return parse_envelope(leaf[2]).seq if leaf[1] == KIND_READING else -1
+
+
+@contextmanager
+def moving(service: Service) -> Iterator[None]:
+    """Move the log in a thread, as its process would."""
+    stop = threading.Event()
+
+    def move() -> None:
+        while not stop.is_set():
+            service.settle()
+            stop.wait(0.05)
+
+    thread = threading.Thread(target=move)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_bundle_is_verified_with_its_findings_and_a_silenced_flag_is_named(
+    service: Service, forging: PushedPlant, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forging.push(START_MS, END_MS, STEP_S)
+    raised = scan(service)
+    service.headers("regulator")
+    bundle = tmp_path / "bundle.zip"
+    with moving(service):
+        run_export(service.wiring, Wanted(station=STN, purpose="court", account_id="regulator"), bundle)
+    policy = service.client.get("/log/policy").text
+    report = verify_bundle(bundle, policy, rerun_detectors=True)
+    assert report.exit_code == 0, report.text()
+    assert report.step(13).done.startswith(f"the same findings; {STN}: 1 runs, {raised} flags")
+    # The database alone tells the same, and names the flag that somebody made milder.
+    assert run_rerun(service.wiring) == 0
+    with service.wiring.engine.begin() as conn:
+        conn.exec_driver_sql("ALTER TABLE event DISABLE TRIGGER ALL")
+        conn.exec_driver_sql("DELETE FROM event WHERE typ = 'flag.extended' OR typ = 'evidence.viewed'")
+        [row] = conn.exec_driver_sql("SELECT jws FROM event WHERE typ = 'flag.raised' ORDER BY sseq LIMIT 1")
+        milder = resealed(service, parse_event(bytes(row.jws)), text_en="Nothing to see")
+        conn.execute(
+            text("UPDATE event SET jws = :new WHERE jws = :old"), {"new": milder, "old": bytes(row.jws)}
+        )
+    assert run_rerun(service.wiring) == 1
+    assert "says otherwise than the detectors in: text_en" in capsys.readouterr().out
+    service.check = lambda: None  # type: ignore[method-assign]  # the state is spoilt on purpose
+
+
+def test_without_the_service_the_verifier_says_that_it_did_not_check(
+    service: Service, forging: PushedPlant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "RERUN", "stackwitness_not_installed.rerun")
+    report = Report()
+    findings.check_findings(None, [STN], report)  # type: ignore[arg-type]
+    assert report.step(13).state == "not checked"
+    assert "is not installed" in report.step(13).skipped

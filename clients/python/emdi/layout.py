@@ -30,6 +30,7 @@ OPTIONAL = frozenset(
 UNLISTED = frozenset({"MANIFEST", "bundle.note", "consistency.txt", "export.jws", "export.tlog-proof"})
 _SIZE = "(0|[1-9][0-9]{0,18})"
 _HEAD = re.compile(rf"heads/{_SIZE}(\.proof)?")
+_STATE = re.compile(r"detector-state/[A-Za-z0-9._-]{1,64}\.bin")
 _ANCHOR = re.compile(rf"anchors/{_SIZE}(?:\.(?:note|proof)|\.[0-9]\.tsr)")
 
 
@@ -37,7 +38,7 @@ def is_member(name: str) -> bool:
     """Tell whether a member of this name belongs to the format."""
     if name in MEMBERS or name in OPTIONAL:
         return True
-    return name.isascii() and bool(_HEAD.fullmatch(name) or _ANCHOR.fullmatch(name))
+    return name.isascii() and any(form.fullmatch(name) for form in (_HEAD, _ANCHOR, _STATE))
 
 
 def head_names(as_of: int) -> tuple[str, str]:

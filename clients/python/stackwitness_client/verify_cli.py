@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             trust_bundle_policy=arguments.trust_bundle_policy,
             known_proof=proof,
             tsa_roots=arguments.tsa_root.read_bytes() if arguments.tsa_root else None,
+            rerun_detectors=arguments.rerun_detectors,
         )
         if arguments.json:
             text = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
@@ -53,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--tsa-root", type=Path, help="PEM of the time-stamp authorities' roots you trust, for the anchors"
+    )
+    parser.add_argument(
+        "--rerun-detectors",
+        action="store_true",
+        help="compute the findings again (needs the service installed)",
     )
     parser.add_argument("--json", type=Path, help="write the report as JSON to this file")
     parser.add_argument(

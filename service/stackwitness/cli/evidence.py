@@ -37,12 +37,19 @@ def fsck(
     home: Home = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of lines")] = False,
     policy: Annotated[Path | None, typer.Option(help="policy file to hold the checkpoint against")] = None,
+    rerun_detectors: Annotated[
+        bool, typer.Option("--rerun-detectors", help="also compute every finding again; takes a while")
+    ] = False,
 ) -> None:
     """Re-derive everything from the raw entries and name what differs: 0 clean, 1 tampered, 2 incomplete."""
     from stackwitness.log.fsck.terminal import run_fsck
 
     with opened(home) as wiring:
         code = run_fsck(wiring.engine, wiring.settings, as_json=as_json, policy_file=policy)
+        if rerun_detectors:
+            from stackwitness.evidence.command import run_rerun
+
+            code = run_rerun(wiring, as_json=as_json) or code
     raise typer.Exit(code)
 
 
@@ -54,19 +61,59 @@ def rebuild(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of lines")] = False,
 ) -> None:
     """Restore a lost or edited database from the published log: 0 nothing differed, 1 put right, 2 some lost."""
-    from stackwitness.db.embedded import open_database
-    from stackwitness.db.migrate import migrate
+    from stackwitness.db.embedded import migrate_database, open_database
     from stackwitness.log.rebuild.command import run_rebuild
     from stackwitness.wiring import wire
 
     settings = load_settings(home)
     place = from_tiles or str(settings.log_dir)
-    with open_database(settings) as url:
-        migrate(url)  # a database that is gone altogether starts as an empty one
+    migrate_database(settings)  # a database that is gone altogether starts as an empty one
+    with open_database(settings, owner=True) as url:
         wiring = wire(settings.model_copy(update={"database_url": url}))
         code = run_rebuild(wiring.engine, settings, wiring.service_key, place, policy, as_json=as_json)
         wiring.engine.dispose()
     raise typer.Exit(code)
+
+
+@app.command()
+def freeze(
+    successor_home: Annotated[Path, typer.Option(help="empty folder of the log that follows")],
+    successor_origin: Annotated[str, typer.Option(help="its name; by default this one's, a year later")] = "",
+    why: Annotated[str, typer.Option(help="stands in the event")] = "end of the year",
+    home: Home = None,
+) -> None:
+    """End this log for ever and make its successor; run it while `up` runs. Run again, it goes on where it was."""
+    from stackwitness.log.freezing import run_freeze
+    from stackwitness.wiring import ensure_service_key
+
+    settings = load_settings(home)
+    successor = run_freeze(settings, ensure_service_key, successor_home, successor_origin, why)
+    typer.echo(f"{settings.log_origin} is frozen. Start its successor with")
+    typer.echo(f"  STACKWITNESS_LOG_ORIGIN={successor.log_origin} stackwitness up --home {successor.home}")
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="new folder to write")],
+    home: Home = None,
+) -> None:
+    """Copy database, published log, signer and keys, in the order that restores; the service may go on."""
+    from stackwitness.backup import make_backup
+
+    for line in make_backup(load_settings(home), folder):
+        typer.echo(line)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="folder that `backup` wrote")],
+    home: Home = None,
+) -> None:
+    """Make an empty home again from a backup; then `fsck`, or `rebuild` where the published log went on."""
+    from stackwitness.backup import restore_backup
+
+    for line in restore_backup(load_settings(home), folder):
+        typer.echo(line)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -274,3 +274,19 @@ def config_logged(conn: Connection, subject: str, config_hash: str) -> bool:
         text("SELECT jws FROM event WHERE subj = :subj ORDER BY sseq DESC"), {"subj": subject}
     )
     return any(parse_event(bytes(row.jws)).data.get("config_hash") == config_hash for row in rows)
+
+
+def read_leaves(conn: Connection, stn: str) -> Iterator[Row[Any]]:
+    """Yield idx (None while it waits), kind and body of a station's envelopes and events and of the detectors'
+    configurations, in the order of the log.
+    """
+    query = text(
+        "SELECT e.idx, 1 AS kind, v.jws AS body, p.qid FROM envelope v"
+        " LEFT JOIN log_entry e ON e.kind = 1 AND e.entry_id = v.env_id"
+        " LEFT JOIN log_pending p ON p.kind = 1 AND p.entry_id = v.env_id WHERE v.stn = :stn"
+        " UNION ALL SELECT e.idx, 2, w.jws, p.qid FROM event w"
+        " LEFT JOIN log_entry e ON e.kind = 2 AND e.entry_id = w.event_id"
+        " LEFT JOIN log_pending p ON p.kind = 2 AND p.entry_id = w.event_id"
+        " WHERE w.subj IN ('detector', 'station:' || :stn) ORDER BY 1 NULLS LAST, 4"
+    )
+    yield from conn.execute(query.execution_options(yield_per=1000), {"stn": stn})

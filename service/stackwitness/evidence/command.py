@@ -1,5 +1,6 @@
 """`stackwitness export`: one bundle, made at once, straight from the database."""
 
+import json
 import re
 import shutil
 import sys
@@ -17,6 +18,7 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound, Unprocessable
 from stackwitness.evidence import flow
 from stackwitness.evidence.domain import EPOCH, FOR_EVER
+from stackwitness.stations.queries import list_stations
 from stackwitness.wiring import Wiring
 
 
@@ -86,3 +88,17 @@ def _name_stations(conn: Connection, wanted: Wanted) -> list[str]:
     if bool(wanted.station) == bool(wanted.agency):
         raise Unprocessable("export.stations", "Name stations or an agency")
     return flow.stations_of(conn, wanted.agency) if wanted.agency else wanted.station.split(",")
+
+
+def run_rerun(wiring: Wiring, *, as_json: bool = False) -> int:
+    """Run the detectors again over every station, print the account; 0 the same, 1 something differs."""
+    from stackwitness.evidence.rerun import rerun_database  # loads numpy and the detectors
+
+    snapshot = wiring.engine.execution_options(isolation_level="REPEATABLE READ")
+    ok = True
+    with unit_of_work(snapshot, "sw_export", EVERY_AGENCY) as conn:
+        stns = [station.stn for station in list_stations(conn)]
+        for report in rerun_database(conn, stns):
+            ok = ok and report.ok
+            print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(report.lines()))
+    return 0 if ok else 1

@@ -8,19 +8,23 @@ readings from its envelopes, period and order from the runs. Found by name from 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any
 
+from sqlalchemy import Connection
+
 from emdi.bundle import BundleReader, iter_entries
+from emdi.columns import Columns
 from emdi.encoding import dump_json, load_json
 from emdi.entry import KIND_EVENT, KIND_READING, parse_entry
-from emdi.envelope import parse_columns
+from emdi.envelope import Envelope, parse_columns
 from emdi.errors import EmdiError
 from emdi.event import Event, parse_event
 from emdi.runs import RUN, Fault, Run, RunChain, Span, parse_run
 from stackwitness.detection.frames import make_frame
+from stackwitness.detection.queries import read_leaves
 from stackwitness.detection.runs import digest_of, input_of
+from stackwitness.evidence.differences import Difference, RerunReport
 from stackwitness.evidence.leaves import Leaves
 from stackwitness.flags.domain import Provenance
 from stackwitness.flags.flow import claims_of, plot_text
@@ -38,53 +42,9 @@ from stackwitness_detectors import (
 
 # Flags of losses the station itself admits: no detector finds them.
 CONTINUITY = "continuity"
-STATE_MEMBER = "detector-state.bin"
+STATE_MEMBER = "detector-state/{stn}.bin"
+CONFIG = "detector.config"
 FLAGS = frozenset({"flag.raised", "flag.extended"})
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What does not come out as the log says: stable dotted code, log index (None: none), text for people."""
-
-    code: str
-    idx: int | None
-    text: str
-
-    def line(self) -> str:
-        """Return it for people."""
-        return f"{self.code}{'' if self.idx is None else f' (idx {self.idx})'}: {self.text}"
-
-
-@dataclass
-class RerunReport:
-    """What was run again and what differs. `runs`, `flags` and `readings` count what was compared; `skipped`
-    says what could not be.
-    """
-
-    stn: str
-    runs: int = 0
-    flags: int = 0
-    readings: int = 0
-    differences: list[Difference] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Tell whether everything that was run again came out the same."""
-        return not self.differences
-
-    def lines(self) -> list[str]:
-        """Return the account for people."""
-        counted = f"{self.runs} runs over {self.readings} readings, {self.flags} flags"
-        return [
-            f"station {self.stn}: detectors run again, {counted}: {'the same' if self.ok else 'NOT the same'}",
-            *(difference.line() for difference in self.differences),
-            *(f"not run again: {text}" for text in self.skipped),
-        ]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON-able members."""
-        return {"ok": self.ok, **asdict(self)}
 
 
 @dataclass
@@ -126,11 +86,14 @@ class Rerun:
         if config is not None:
             self._configs[config_hash(config)] = config
 
-    def take_envelope(self, idx: int | None, jws: bytes) -> None:
+    def take_envelope(self, jws: bytes) -> None:
         """Take an accepted envelope; raises EmdiError when it cannot be read."""
         envelope, columns = parse_columns(jws)
-        if envelope.stn != self.report.stn:
-            return
+        if envelope.stn == self.report.stn:
+            self.take_readings(envelope, columns)
+
+    def take_readings(self, envelope: Envelope, columns: Columns) -> None:
+        """Take an accepted envelope of the station, already parsed."""
         span = Span((envelope.ep, envelope.seq), min(columns.at_ms), max(columns.at_ms))
         if not self._leaves.count:
             self._chain.complete = self._wanted == "" and envelope.seq == 0 and not self._epochs
@@ -139,7 +102,7 @@ class Rerun:
 
     def take_event(self, idx: int | None, event: Event) -> None:
         """Take an event of the station's subject."""
-        if event.subj == "detector" and event.typ == "detector.config":
+        if event.typ == CONFIG:
             self.take_config(event)
         if event.subj != f"station:{self.report.stn}":
             return
@@ -338,28 +301,50 @@ def rerun_leaves(
     again = Rerun(stn, state)
     for idx, kind, body in leaves:
         if kind == KIND_READING:
-            again.take_envelope(idx, body)
+            again.take_envelope(body)
         elif kind == KIND_EVENT:
             again.take_event(idx, parse_event(body))
     return again.close()
 
 
-def rerun_bundle(path: Path, stn: str) -> RerunReport:
-    """Run the detectors again over the entries of an export bundle (already verified) of station `stn`.
+def rerun_bundle(reader: BundleReader, stns: Iterable[str]) -> list[RerunReport]:
+    """Run the detectors again over the entries of an export bundle (already verified), station by station.
 
-    A member detector-state.bin gives the memory at the bundle's beginning: content whose hash a run names.
-    Raises EmdiError, DetectorError, OSError.
+    A member detector-state/<station>.bin gives the memory at the bundle's beginning: a content whose hash a run
+    names. Raises EmdiError, DetectorError.
     """
-    with BundleReader(path) as reader:
-        state = reader.read(STATE_MEMBER) if STATE_MEMBER in reader.sizes else None
-        with reader.stream("entries.bin") as file:
-            return rerun_leaves(stn, _bundle_leaves(iter_entries(file)), state)
+    reruns = {}
+    for stn in stns:
+        name = STATE_MEMBER.format(stn=stn)
+        reruns[f"station:{stn}"] = Rerun(stn, reader.read(name) if name in reader.sizes else None)
+    with reader.stream("entries.bin") as stream:
+        for idx, data in iter_entries(stream):
+            entry = parse_entry(data)
+            if entry.kind == KIND_EVENT:
+                _hand_out(reruns, idx, parse_event(entry.body))
+            elif entry.kind == KIND_READING:
+                envelope, columns = parse_columns(entry.body)
+                if (again := reruns.get(f"station:{envelope.stn}")) is not None:
+                    again.take_readings(envelope, columns)
+    return [again.close() for again in reruns.values()]
 
 
-def _bundle_leaves(entries: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int | None, int, bytes]]:
-    for idx, data in entries:
-        entry = parse_entry(data)
-        yield idx, entry.kind, entry.body
+def rerun_database(conn: Connection, stns: Iterable[str]) -> Iterator[RerunReport]:
+    """Run the detectors again over what the database holds of each station, in the order of the log.
+
+    What waits for the log comes last. That the rows are the leaves is the checker's own business.
+    """
+    for stn in stns:
+        rows = ((row.idx, row.kind, bytes(row.body)) for row in read_leaves(conn, stn))
+        yield rerun_leaves(stn, rows)
+
+
+def _hand_out(reruns: dict[str, Rerun], idx: int, event: Event) -> None:
+    if event.subj in reruns:
+        reruns[event.subj].take_event(idx, event)
+    elif event.typ == CONFIG:
+        for again in reruns.values():
+            again.take_config(event)
 
 
 def rebuild_config(data: dict[str, Any]) -> Config | None:

@@ -11,6 +11,7 @@ from stackwitness_client.verify.completeness import CompletenessCheck
 from stackwitness_client.verify.container import check_container
 from stackwitness_client.verify.contents import Contents
 from stackwitness_client.verify.entries import EntryWalk
+from stackwitness_client.verify.findings import check_findings
 from stackwitness_client.verify.parquet import check_parquet
 from stackwitness_client.verify.report import Finding, Report, Step, Verdict
 from stackwitness_client.verify.seal import SealCheck
@@ -28,13 +29,15 @@ def verify_bundle(
     trust_bundle_policy: bool = False,
     known_proof: str | None = None,
     tsa_roots: bytes | None = None,
+    rerun_detectors: bool = False,
 ) -> Report:
     """Check a bundle against the verifier's own policy and return the account; never raises for a bad bundle.
 
     `known_checkpoint` is a signed checkpoint of the same log kept from earlier, `known_proof` the lines of a
     consistency proof from it to the bundle's, for when the bundle itself lacks the hashes. Without a policy the bundle's
     own is used, which counts as "policy not met" unless `trust_bundle_policy`. `tsa_roots`: PEM
-    of the time-stamp authorities to believe. Memory use does not grow with the bundle. Raises OSError when the file itself cannot be read.
+    of the time-stamp authorities to believe. `rerun_detectors` computes the findings again, where the service
+    is installed. Memory use does not grow with the bundle. Raises OSError when the file itself cannot be read.
     """
     report = Report()
     try:
@@ -57,6 +60,8 @@ def verify_bundle(
         check_texts(reader, contents, report)
         check_parquet(reader, report)
         check_anchors(reader, trust.checkpoint, tsa_roots, report)
+        if rerun_detectors:
+            check_findings(reader, contents.stns, report)
     return report
 
 
