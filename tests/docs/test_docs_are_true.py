@@ -106,6 +106,7 @@ def test_entry_points_are_the_fixed_names() -> None:
     assert set(project["scripts"]) == {
         "stackwitness",
         "stackwitness-station",
+        "stackwitness-monitor",
         "stackwitness-verify",
         "stackwitness-witness",
     }
