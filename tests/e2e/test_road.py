@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from stackwitness.db.embedded import Cluster
 from tests.support.dataset import write_plant
 from tests.support.processes import Up, wait_until
 
@@ -51,7 +52,7 @@ def count(home: Path, table: str) -> int:
     """Count a table's rows; 0 while the database is away."""
     with (
         contextlib.suppress(psycopg.OperationalError),
-        psycopg.connect(running(home)["database_url"]) as conn,
+        psycopg.connect(Cluster(home / "state").url()) as conn,
     ):
         row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
         return int(row[0]) if row else 0
@@ -61,7 +62,7 @@ def count(home: Path, table: str) -> int:
 @contextlib.contextmanager
 def insider(home: Path) -> Iterator[psycopg.Connection]:
     """Open the database as its superuser, with every trigger switched off."""
-    with psycopg.connect(running(home)["database_url"]) as conn:
+    with psycopg.connect(Cluster(home / "state").url()) as conn:
         for table in ("envelope", "flag", "flag_extension", "review"):
             conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")  # type: ignore[arg-type]
         yield conn

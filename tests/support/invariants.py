@@ -62,6 +62,8 @@ MADE_BY_EVENTS = {
         "t.review_id",
     ),
     "export": ({"export.made"}, "'station:' || t.stn", None),
+    "ddl_event": ({"db.ddl"}, "'database'", None),
+    "catalog_baseline": ({"catalog.baseline"}, "'database'", None),
 }
 
 
