@@ -77,6 +77,49 @@ def test_vkeys(vkey: str) -> None:
         VerifierKey.parse(vkey)
 
 
+def test_cosigners_of_kind_6() -> None:
+    cosigner = NoteSigner("w.example/1", seed("kind 6"), 6)
+    text = f"log.example/1\n7\n{ZEROS}=\n"
+    line = cosigner.cosign(text, 1_790_000_000)
+    note = format_note(text, [LOG.sign(text), line])
+    verified = verify_note(note, [LOG.verifier, VerifierKey.parse(cosigner.vkey)])
+    assert (verified.by, verified.times_s) == (("log.example/1", "w.example/1"), (0, 1_790_000_000))
+    # Name, origin, size, root and time are all signed.
+    renamed = NoteSigner("w.example/2", seed("kind 6"), 6)
+    for changed in ("log.example/2\n7\n", "log.example/1\n8\n", "log.example/1\n07\n"):
+        refused(
+            "note.cosigned" if "07" in changed else "note.signature",
+            verify_note,
+            format_note(f"{changed}{ZEROS}=\n", [line]),
+            [cosigner.verifier],
+        )
+    other = line.replace("w.example/1", "w.example/2")
+    blob = b64_decode(other.split(" ")[2].rstrip("\n"))
+    moved = f"\u2014 w.example/2 {b64_encode(renamed.verifier.keyid + blob[4:])}\n"
+    refused("note.signature", verify_note, format_note(text, [moved]), [renamed.verifier])
+    late = b64_encode(blob[:4] + (1_790_000_001).to_bytes(8, "big") + blob[12:])
+    refused(
+        "note.signature",
+        verify_note,
+        format_note(text, [f"\u2014 w.example/1 {late}\n"]),
+        [cosigner.verifier],
+    )
+    refused("note.cosigned", cosigner.cosign, "no checkpoint\n", 1)
+    refused("note.kind", cosigner.sign, text)
+    refused("note.kind", NoteSigner, "w", seed("w"), 5)
+    refused("note.cosigned", NoteSigner("w" * 256, seed("w"), 6).cosign, text, 1)
+    for vkey in (cosigner.vkey[:-8], cosigner.vkey.replace("example/1", "example/2")):
+        with pytest.raises(EmdiError):
+            VerifierKey.parse(vkey)
+
+
+def test_without_mldsa_kind_6_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    vkey = NoteSigner("w.example/1", seed("kind 6"), 6).vkey
+    monkeypatch.setattr("emdi.note.mldsa", None)
+    refused("note.unsupported", VerifierKey.parse, vkey)
+    refused("note.unsupported", NoteSigner, "w", seed("w"), 6)
+
+
 CHECKPOINTS = ["", "o\n", "o\n1\n", f"o\n01\n{ZEROS}=\n", f"o\n-1\n{ZEROS}=\n", f"o\n1\n{ZEROS}=\nextra\n", f"o\n1\n{ZEROS}\n",
                f"o\n1\n{ZEROS}=", f"o o\n1\n{ZEROS}=\n", f"\n1\n{ZEROS}=\n", f"o\n{2**63}\n{ZEROS}=\n", f"o\n1\u2028\n{ZEROS}=\n",
                "o\n1\nAAAA\n"]  # fmt: skip
@@ -100,7 +143,7 @@ POLICIES = [
     (L + "quorum none\x0b\n", "policy.control"), (L + "quorum none\r\n", "policy.control"), (L + "quorum\u2028none\n", "policy.control"),
     (L + "trust me\nquorum none\n", "policy.keyword"), (f"log {WITNESS.vkey}\nquorum none\n", "policy.log"),
     (L + f"witness w {LOG.vkey}\nquorum w\n", "policy.witness"), ("log x\nquorum none\n", "note.vkey"),
-    (L + "quorum none extra\n", "policy.quorum"), (L + "log\nquorum none\n", "policy.log"), ("x" * 70000, "policy.size"),
+    (L + "quorum none extra\n", "policy.quorum"), (L + "log\nquorum none\n", "policy.log"), ("x" * 140_000, "policy.size"),
 ]  # fmt: skip
 
 
