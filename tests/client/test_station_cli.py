@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from emdi.encoding import b64u_decode
+from emdi.envelope import Skip
 from emdi.event import verify_key_proof
 from emdi.keys import PublicKey
+from stackwitness_client.home import load_config
 from stackwitness_client.http import ServerLink
 from stackwitness_client.station_cli import main
 from tests.support.small_server import POLICY_TEXT, Exchange, SmallServer, small_server
@@ -213,3 +215,73 @@ def test_a_lost_spool_goes_on_in_a_new_epoch(home: Path, server: SmallServer) ->
     assert main(["record", "--home", str(home), LINE.replace("03:04", "03:05")]) == 0
     assert main(push) == 0
     assert [(envelope.ep, envelope.seq) for envelope in server.chains["s1"]] == [(0, 0), (1, 0)]
+
+
+def test_a_lost_spool_goes_on_in_the_same_epoch_and_admits_the_loss(
+    home: Path, server: SmallServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push = ["push", "--home", str(home), "--give-up", "5"]
+    skip = ["skip", "--home", str(home), "--lost", "7", "--why", "disk replaced"]
+    assert main(skip) == 7  # the server knows nothing yet
+    assert main(["record", "--home", str(home), LINE]) == 0
+    assert main(skip) == 7
+    assert main(push) == 0
+    for path in home.glob("spool.db*"):
+        path.unlink()
+    assert main([*skip[:-1], 'quotes "and" such']) == 7
+    assert main([*skip[:4], "0", *skip[5:]]) == 7
+    capsys.readouterr()
+    assert main(skip) == 0
+    assert capsys.readouterr().out == "the next envelope admits the loss of epoch 0, seq 1 to 7\n"
+    for minute in ("03:05", "03:06"):
+        assert main(["record", "--home", str(home), LINE.replace("03:04", minute)]) == 0
+    assert main(skip) == 3  # what waits is pushed first
+    assert main(push) == 0
+    chain = server.chains["s1"]
+    assert [(envelope.seq, envelope.skip) for envelope in chain] == [
+        (0, None),
+        (8, Skip(1, 7, "disk replaced")),
+        (9, None),
+    ]
+    assert chain[1].prev == chain[0].env_id
+
+
+def test_a_key_is_rotated_and_the_chain_goes_on(
+    home: Path, server: SmallServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = home.with_name("token")
+    token.write_text("t\n")
+    rotate = ["rotate-key", "--home", str(home), "--token-file", str(token), "--give-up", "5"]
+    assert main([*rotate[:4], str(home / "absent")]) == 3
+    assert main(["record", "--home", str(home), LINE]) == 0
+    capsys.readouterr()
+    assert main(rotate) == 0  # what the old key signed is sent first
+    assert "key s1-2 signs from now on" in capsys.readouterr().out
+    assert main(["record", "--home", str(home), LINE.replace("03:04", "03:05"), "--push"]) == 0
+    assert [(e.seq, e.kid) for e in server.chains["s1"]] == [(0, "s1-1"), (1, "s1-2")]
+    assert server.chains["s1"][1].prev == server.chains["s1"][0].env_id
+    assert load_config(home).key == "key-s1-2.pem"
+    assert main([*rotate, "--alg", "ES256", "--kid", "mill"]) == 0
+    assert server.keys["mill"][1].alg == "ES256"
+
+
+def test_a_rotation_that_lost_its_answer_is_finished(home: Path, server: SmallServer) -> None:
+    token = home.with_name("token")
+    token.write_text("t")
+    rotate = ["rotate-key", "--home", str(home), "--token-file", str(token), "--give-up", "1"]
+
+    def swallow(x: Exchange) -> bool:
+        if not x.path.endswith("/rotate"):
+            return False
+        form = json.loads(x.body)["new"]
+        server.keys[form["kid"]] = ("s1", PublicKey.from_bytes(form["alg"], b64u_decode(form["public_b64u"])))
+        server.ended.add("s1-1")
+        x.answer(503, b"")
+        return True
+
+    server.faults.append(swallow)
+    assert main(rotate) == 4
+    assert load_config(home).kid == "s1-1"
+    assert main(rotate) == 0
+    assert load_config(home).kid == "s1-2"
+    assert main(["record", "--home", str(home), LINE, "--push"]) == 0

@@ -25,6 +25,7 @@ from emdi.encoding import b64u_decode, b64u_encode
 from emdi.entry import KIND_READING, encode_entry
 from emdi.envelope import Envelope, parse_envelope, verify_signature
 from emdi.errors import ChainError, EmdiError
+from emdi.event import verify_key_proof, verify_succession
 from emdi.keys import PublicKey
 from emdi.merkle import inclusion_path, leaf_hash, root_of
 from emdi.note import NoteSigner, sign_note
@@ -78,6 +79,7 @@ class SmallServer:
     index_of: dict[bytes, int] = field(default_factory=dict)
     chains: dict[str, list[Envelope]] = field(default_factory=dict)
     stations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
     keys: dict[str, tuple[str, PublicKey]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
@@ -145,6 +147,8 @@ class SmallServer:
                 x.answer(200, {"keys": [self._key_json(kid, key) for kid, key in mine]})
             case ("POST", "v1", "stations", stn, "keys"):
                 self._pin(x, stn)
+            case ("POST", "v1", "stations", stn, "keys", old, "rotate"):
+                self._rotate(x, stn, old)
             case ("GET", "v1", "detection"):
                 x.answer(200, {"stations": [{"stn": stn, "lag_h": 0.0} for stn in self.chains]})
             case ("GET", "v1", "readings"):
@@ -170,9 +174,23 @@ class SmallServer:
         self.keys[form["kid"]] = (stn, PublicKey.from_bytes(form["alg"], b64u_decode(form["public_b64u"])))
         x.answer(201, {"keys": []})
 
-    @staticmethod
-    def _key_json(kid: str, key: PublicKey) -> dict[str, Any]:
-        return {"kid": kid, "alg": key.alg, "public_b64u": b64u_encode(key.raw), "revoked": False}
+    def _rotate(self, x: Exchange, stn: str, old: str) -> None:
+        form = json.loads(x.body)
+        new, kid = form["new"], form["new"]["kid"]
+        key = PublicKey.from_bytes(new["alg"], b64u_decode(new["public_b64u"]))
+        if old in self.ended:
+            x.problem(409, "key.revoked")
+            return
+        names = {"stn": stn, "kid": kid, "key": key}
+        verify_key_proof(new["proof"], **names)
+        verify_succession(form["old_proof"], **names, old_kid=old, old_key=self.keys[old][1])
+        self.keys[kid] = (stn, key)
+        self.ended.add(old)
+        x.answer(201, {"keys": []})
+
+    def _key_json(self, kid: str, key: PublicKey) -> dict[str, Any]:
+        public_b64u = b64u_encode(key.raw)
+        return {"kid": kid, "alg": key.alg, "public_b64u": public_b64u, "revoked": kid in self.ended}
 
     def _take(self, x: Exchange) -> None:
         stored: list[Any] = []
@@ -180,6 +198,9 @@ class SmallServer:
         for number, line in enumerate(x.body.split(b"\n"), 1):
             try:
                 envelope = parse_envelope(line)
+                if envelope.kid in self.ended:
+                    x.problem(403, "key.revoked", line=number, stored=stored)
+                    return
                 verify_signature(envelope, self.keys[envelope.kid][1])
             except (EmdiError, KeyError) as error:
                 x.problem(422, getattr(error, "code", "key.unknown"), line=number, stored=stored)
