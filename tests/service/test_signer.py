@@ -198,6 +198,16 @@ def test_production_refuses_a_plaintext_key(tmp_path: Path) -> None:
         opened(tmp_path, open_key_store(settings, home))
 
 
+def test_a_passphrase_encrypts_a_key_that_lay_open(tmp_path: Path) -> None:
+    home = Disk(tmp_path / "signer")
+    vkey = opened(tmp_path, KeyFiles(home)).vkey
+    passphrase = b"correct horse battery staple"
+    assert opened(tmp_path, KeyFiles(home, passphrase, plaintext_allowed=False)).vkey == vkey
+    assert b"PRIVATE" not in home.read(KEY)
+    with pytest.raises(SignerRefused, match="passphrase"):
+        opened(tmp_path, KeyFiles(home))
+
+
 def test_short_and_missing_secrets_are_refused(tmp_path: Path) -> None:
     (tmp_path / "short").write_text("hunter2\n")
     for name in ("short", "absent"):

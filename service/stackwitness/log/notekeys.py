@@ -44,6 +44,11 @@ def format_note_key(signer: NoteSigner, seed: bytes) -> str:
 
 def parse_note_key(text: str, where: str) -> NoteSigner:
     """Read the text form of a private note key; raises LogKeyInvalid."""
+    return parse_note_seed(text, where)[0]
+
+
+def parse_note_seed(text: str, where: str) -> tuple[NoteSigner, bytes]:
+    """Read the text form of a private note key; return its signer and its seed. Raises LogKeyInvalid."""
     match = _PRIVATE.fullmatch(text)
     secret = base64.b64decode(match[3]) if match else b""
     if match is None or len(secret) != 33 or secret[0] != 1:
@@ -51,7 +56,7 @@ def parse_note_key(text: str, where: str) -> NoteSigner:
     signer = NoteSigner(match[1], secret[1:])
     if signer.vkey.split("+")[1] != match[2]:
         raise LogKeyInvalid(f"{where}: the key hash does not fit the key")
-    return signer
+    return signer, secret[1:]
 
 
 def load_export_key(settings: "Settings", *, create: bool = False) -> NoteSigner:

@@ -4,19 +4,21 @@ Most of the time there is one key. During a rotation there are two, and every no
 whoever knows only the old key and whoever knows only the new one can check it.
 """
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
 from emdi.note import VerifierKey
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogKeyInvalid, SignerRefused
-from stackwitness.log.notekeys import format_note_key, new_note_key, parse_note_key
+from stackwitness.log.notekeys import format_note_key, new_note_key, parse_note_key, parse_note_seed
 from stackwitness.log.signer.options import SignerSettings
 from stackwitness.log.signer.sealed import is_sealed, open_sealed, seal_seed
 
 KEY = "log.key"
 NEXT_KEY = "log.key.next"
 MIN_PASSPHRASE_BYTES = 16
+log = logging.getLogger("signer")
 
 
 class LineSigner(Protocol):
@@ -102,8 +104,13 @@ class KeyFiles:
             if self._passphrase is None:
                 raise SignerRefused("signer.passphrase", "the key is encrypted: set signer_passphrase_file")
             return open_sealed(text, self._passphrase)
-        self._refuse_plaintext()
-        return parse_note_key(text, name)
+        if self._passphrase is None:
+            self._refuse_plaintext()
+            return parse_note_key(text, name)
+        signer, seed = parse_note_seed(text, name)
+        self._home.write(name, seal_seed(signer, seed, self._passphrase).encode(), mode=0o600)
+        log.warning("%s lay open on the disk until now; it is encrypted from here on", name)
+        return signer
 
     def _write(self, name: str, origin: str) -> None:
         signer, seed = new_note_key(origin)
