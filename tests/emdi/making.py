@@ -219,11 +219,13 @@ def honest_log() -> Log:
     return log
 
 
-def scope_of(log: Log) -> Scope:
+def scope_of(log: Log, without: frozenset[int] = frozenset()) -> Scope:
     """Return the scope of an export of the whole log; its last head is the one that counts."""
     head, runs = None, ()
-    if log.envelopes:
-        first, last = log.envelopes[0], log.envelopes[-1]
+    hidden = {log.entries[idx][PREFIX_BYTES:] for idx in without}
+    envelopes = [envelope for envelope in log.envelopes if envelope.jws not in hidden]
+    if envelopes:
+        first, last = envelopes[0], envelopes[-1]
         head = StationHead(last.ep, last.seq, last.env_id)
         runs = (Run(first.ep, first.seq, last.ep, last.seq),)
     return Scope(
@@ -238,11 +240,16 @@ def scope_of(log: Log) -> Scope:
         size=len(log.entries),
         heads=tuple(log.heads),
         head_as_of=max(log.heads),
-        readings=len(log.rows["readings"]),
-        envelopes=len(log.envelopes),
-        flags=len(log.rows["flags"]),
-        reviews=len(log.rows["reviews"]),
+        readings=len(shown(log.rows["readings"], without)),
+        envelopes=len(envelopes),
+        flags=len(shown(log.rows["flags"], without)),
+        reviews=len(shown(log.rows["reviews"], without)),
     )
+
+
+def shown(rows: list[str], without: frozenset[int]) -> list[str]:
+    """Return the rows of a table that are not of hidden entries."""
+    return [row for row in rows if int(row.partition(",")[0]) not in without]
 
 
 def head_members(log: Log) -> dict[str, bytes]:
@@ -263,13 +270,17 @@ def head_members(log: Log) -> dict[str, bytes]:
     return members
 
 
-def members_of(log: Log, more: Callable[[Log], dict[str, bytes]] = lambda log: {}) -> dict[str, bytes]:
+def members_of(
+    log: Log,
+    more: Callable[[Log], dict[str, bytes]] = lambda log: {},
+    without: frozenset[int] = frozenset(),
+) -> dict[str, bytes]:
     """Return the members of the export bundle of the whole log, which gets a head as its last entry; with those
-    that `more` gives.
+    that `more` gives. A dishonest exporter leaves the entries `without` out and seals what is left.
     """
     if len(log.entries) - 1 not in log.heads:
         log.head()
-    scope = scope_of(log)
+    scope = scope_of(log, without)
     size, leaves, note = len(log.entries), log.leaves(), log.checkpoint()
     decisions = [event for event in log.events if event.typ == "review.decision"]
     texts = [bundle.Disclosure(event.event_id, SALT, "Send someone.") for event in decisions]
@@ -278,13 +289,17 @@ def members_of(log: Log, more: Callable[[Log], dict[str, bytes]] = lambda log: {
         "scope.json": format_scope(scope),
         "checkpoint": note,
         "policy.txt": log.policy.encode(),
-        "entries.bin": b"".join(bundle.pack_entries(enumerate(log.entries))),
+        "entries.bin": b"".join(
+            bundle.pack_entries(item for item in enumerate(log.entries) if item[0] not in without)
+        ),
         "proofs.txt": "".join(
-            bundle.format_proof(idx, merkle.inclusion_path(leaves, idx)) for idx in range(size)
+            bundle.format_proof(idx, merkle.inclusion_path(leaves, idx))
+            for idx in range(size)
+            if idx not in without
         ).encode(),
-        "readings.csv": (bundle.READINGS_HEADER + "".join(log.rows["readings"])).encode(),
-        "flags.csv": (bundle.FLAGS_HEADER + "".join(log.rows["flags"])).encode(),
-        "reviews.csv": (bundle.REVIEWS_HEADER + "".join(log.rows["reviews"])).encode(),
+        "readings.csv": (bundle.READINGS_HEADER + "".join(shown(log.rows["readings"], without))).encode(),
+        "flags.csv": (bundle.FLAGS_HEADER + "".join(shown(log.rows["flags"], without))).encode(),
+        "reviews.csv": (bundle.REVIEWS_HEADER + "".join(shown(log.rows["reviews"], without))).encode(),
         "custody.csv": bundle.CUSTODY_HEADER.encode(),
         "disclosures.jsonl": "".join(map(bundle.format_disclosure, texts)).encode(),
         **head_members(log),

@@ -33,6 +33,13 @@ class Shop:
     def policy_text(self) -> str:
         return f"log {self.log.vkey}\nquorum none\n"
 
+    def grant(self, account: Account) -> None:
+        """Make an account."""
+        with self.engine.begin() as conn:
+            grant_access(conn, self.service_key, account, act="test")
+        self.loop.sequence()
+        self.loop.publish()
+
     def running_log(self) -> AbstractContextManager[None]:
         return running(self.loop)
 

@@ -12,6 +12,7 @@ from emdi.checkpoint import parse_checkpoint
 from emdi.errors import NoteError
 from emdi.note import parse_note, sign_note
 from emdi.policy import parse_policy
+from emdi.scope import COMMON_SUBJECTS
 from emdi.tiles import TileReader
 from stackwitness.db.roles import EVERY_AGENCY, act_as
 from stackwitness.db.unit import unit_of_work
@@ -133,7 +134,8 @@ def _ensure_head(wiring: Wiring, export: Export) -> DailyHead:
     with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
         head = find_newest(conn)
         subjects = find_subjects(conn, export, size)
-    concern = concern_of(export, subjects)
+    # The log's own events move on all the time, the head's own among them.
+    concern = concern_of(export, set(subjects) - set(COMMON_SUBJECTS))
     tiles = TileReader(wiring.log_reader.file, size)
     if head is None or speaks_of(tiles, concern, head.as_of, size):
         head = request_head(wiring.engine, size)
