@@ -93,6 +93,7 @@ BEGIN
         ('export',           'stn',      'export.made'),
         ('head_daily',       'log',      'head.daily'),
         ('custody',          'stn',      'evidence.viewed evidence.downloaded'),
+        ('log_freeze',       'log',      'log.freeze'),
         ('ddl_event',        'database', 'db.ddl'),
         ('catalog_baseline', 'database', 'catalog.baseline')
     ) AS v (place, subject, types) LOOP
@@ -245,6 +246,8 @@ BEGIN
         ('log_pending',                   's',   'sd',  's',    's',   's',    's'),
         ('log_entry',                     's',   'is',  's',    's',   's',    's'),
         ('log_head',                      's',   'is',  's',    's',   's',    's'),
+        ('log_freeze',                    's',   'is',  's',    's',   's',    's'),
+        ('log_previous',                  's',   's',   's',    's',   's',    's'),
         ('log_bytes',                     '-',   's',   '-',    '-',   's',    '-'),
         ('ddl_seen',                      '-',   's',   '-',    '-',   's',    's'),
         ('ddl_event',                     '-',   'is',  '-',    '-',   's',    's'),
@@ -278,6 +281,7 @@ BEGIN
     GRANT EXECUTE ON FUNCTION log_prefix(integer, bigint), log_leaf(integer, bigint, bytea)
         TO sw_ingest, sw_seq, sw_detect, sw_review, sw_export, sw_read;
     GRANT EXECUTE ON FUNCTION lock_stations(text[]) TO sw_ingest, sw_detect, sw_review;
+    GRANT EXECUTE ON FUNCTION summarize_readings() TO sw_export;
     GRANT EXECUTE ON FUNCTION make_month(date) TO sw_ingest, sw_detect;
     IF pg_has_role(current_user, 'stackwitness_owner', 'USAGE') THEN
         ALTER DEFAULT PRIVILEGES FOR ROLE stackwitness_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;

@@ -45,6 +45,8 @@ log_genesis                    s       is   s       s       s       s
 log_pending                    s       sd   s       s       s       s
 log_entry                      s       is   s       s       s       s
 log_head                       s       is   s       s       s       s
+log_freeze                     s       is   s       s       s       s
+log_previous                   s       s    s       s       s       s
 log_bytes                      .       s    .       .       s       .
 head_daily                     .       is   .       .       s       s
 head_request                   .       sd   .       .       is      .
@@ -65,7 +67,7 @@ MUTABLE = {
     *("procrastinate_jobs", "procrastinate_events", "procrastinate_workers", "procrastinate_periodic_defers"),
 }
 # Rows that no event names: what a leaf is made of, and the log itself.
-WITHOUT_EVENT = {"envelope", "quarantine", "log_genesis", "log_entry", "log_head", "ddl_seen", "event"}
+WITHOUT_EVENT = {"envelope", "quarantine", "log_genesis", "log_entry", "log_head", "log_previous", "ddl_seen", "event"}
 
 Conn = psycopg.Connection[tuple[object, ...]]
 

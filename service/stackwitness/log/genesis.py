@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,6 +21,7 @@ class Genesis:
     """What leaf 0 says. `policy` is the policy file's text; `created_ms` is Unix milliseconds.
 
     `key_approvals` is how many officers stand behind a station's key: two, unless a log of development says one.
+    `previous` commits to the shard before this one (emdi.shard).
     """
 
     origin: str
@@ -29,12 +31,15 @@ class Genesis:
     export_vkey: str
     created_ms: int
     key_approvals: int = OFFICERS
+    previous: dict[str, Any] | None = None
 
     def body(self) -> bytes:
         """Return the leaf's bytes: JSON, sorted names, no spaces; the usual number of officers goes unsaid."""
         members = {"v": VERSION, **asdict(self)}
         if self.key_approvals == OFFICERS:
             del members["key_approvals"]
+        if self.previous is None:
+            del members["previous"]
         return json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
 
     @property
@@ -59,6 +64,7 @@ def make_genesis(
     export_vkey: str,
     created_ms: int,
     key_approvals: int = OFFICERS,
+    previous: dict[str, Any] | None = None,
 ) -> Genesis:
     """Put together leaf 0 of a new log, with the policy every reader starts from: this log, no witness
     yet.
@@ -66,7 +72,7 @@ def make_genesis(
     policy = f"log {log_vkey}\nquorum none\n"
     parse_policy(policy)
     public_b64u = b64u_encode(service_public.raw)
-    return Genesis(origin, policy, service_kid, public_b64u, export_vkey, created_ms, key_approvals)
+    return Genesis(origin, policy, service_kid, public_b64u, export_vkey, created_ms, key_approvals, previous)
 
 
 def read_genesis(conn: sa.Connection) -> Genesis | None:

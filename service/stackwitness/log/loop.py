@@ -24,6 +24,7 @@ from stackwitness.log.heads import Heads
 from stackwitness.log.logkeys import read_log_keys
 from stackwitness.log.notekeys import load_export_key
 from stackwitness.log.policies import take_policy
+from stackwitness.log.previous import read_previous
 from stackwitness.log.publisher import Publisher
 from stackwitness.log.sequencer import BATCH, LogHead, Sequencer, lock_log, read_head, read_root
 from stackwitness.log.signer.client import SignerClient
@@ -152,6 +153,7 @@ def ensure_genesis(
             vkey = known[0]  # leaf 0 names the first key, for ever
         created_ms = clock.now_ms() if stored is None else stored.created_ms
         export_key = load_export_key(settings, create=stored is None)
+        before = read_previous(conn)
         wanted = make_genesis(
             settings.log_origin,
             vkey,
@@ -160,6 +162,7 @@ def ensure_genesis(
             export_key.vkey,
             created_ms,
             settings.key_approvals if stored is None else stored.key_approvals,
+            None if before is None else before[0].members(),
         )
         if stored is None and (read_head(conn).size or signer.head()):
             raise LogForked("the log has been signed before, but this database has no leaf 0")

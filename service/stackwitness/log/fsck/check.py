@@ -31,6 +31,7 @@ from stackwitness.log.fsck.signatures import Signatures
 from stackwitness.log.fsck.spans import SPAN
 from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, settle_leaf, stored_entry
 from stackwitness.log.genesis import Genesis
+from stackwitness.log.previous import read_previous
 
 Progress = Callable[[int, int], None]
 
@@ -75,7 +76,8 @@ class _Check:
         self.tree = Tree(self.tiles, report)
         self.stored = rows.count_entries(conn)
         self.signatures = Signatures(report, max(self.stored, self.tiles.size))
-        self.history = History(report, self.signatures)
+        before = read_previous(conn)
+        self.history = History(report, self.signatures, b"" if before is None else before[1])
         query = "SELECT stn, name, channel_no FROM channel"
         channels = {(row.stn, row.name): row.channel_no for row in rows.read_table(conn, query)}
         self.projection = Projection(conn, channels, report)
@@ -198,7 +200,12 @@ class _Check:
             row.stn: (row.ep, row.seq, bytes(row.env_id), row.last_at)
             for row in rows.read_table(self.conn, "SELECT stn, ep, seq, env_id, last_at FROM station_head")
         }
-        wanted = {stn: (*head, at_of(history.last_at_ms[stn])) for stn, head in history.stations.items()}
+        wanted = {
+            # A station silent since the shard began: its latest reading stands in the shard before.
+            stn: (*head, at_of(history.last_at_ms[stn]) if stn in history.last_at_ms else stored[stn][3])
+            for stn, head in history.stations.items()
+            if stn in history.last_at_ms or stn in stored
+        }
         self._compare_cache("station_head", stored, wanted)
         subjects = {
             row.subj: (row.sseq, bytes(row.event_id))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from emdi.chain import StationHead, check_next, check_subject
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, Entry
@@ -10,6 +11,7 @@ from emdi.errors import ChainError, EmdiError, EnvelopeError
 from emdi.event import Event, parse_event
 from emdi.keyring import KeyRing
 from emdi.keys import PublicKey
+from emdi.shard import chains_of, parse_previous
 from stackwitness.log.fsck.records import Records
 from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.signatures import Signatures
@@ -25,6 +27,7 @@ class History:
 
     report: Report
     signatures: Signatures
+    previous_head: bytes = b""
     genesis: Genesis | None = None
     log_keys: LogKeys | None = None
     keys: KeyRing = field(default_factory=KeyRing)
@@ -60,7 +63,17 @@ class History:
             return genesis
         self.keys.take_genesis(idx, body)
         self.genesis, self.log_keys = genesis, LogKeys(genesis)
+        if genesis.previous is not None:
+            self._take_previous(idx, genesis.previous)
         return genesis
+
+    def _take_previous(self, idx: int | None, members: dict[str, Any]) -> None:
+        """Let the stations' chains go on where the shard before this one ended."""
+        try:
+            self.stations |= chains_of(parse_previous(members), self.previous_head)
+        except EmdiError as error:
+            text = f"where the chains of the shard before ended: {error}"
+            self.report.tamper("log_previous.edited", "log_previous", members.get("origin", "?"), text, idx)
 
     def _take_envelope(self, idx: int | None, envelope: Envelope, *, quarantined: bool) -> None:
         table = "quarantine" if quarantined else "envelope"

@@ -46,6 +46,7 @@ QUERIES = {
     "custody": "SELECT encode(event_id, 'hex') AS key, event_id, typ, stn, what, object_id, account_id, day::text "
     "AS day FROM custody",
     "export": "SELECT export_id AS key, event_id, stn, manifest_sha256 FROM export",
+    "log_freeze": "SELECT encode(event_id, 'hex') AS key, event_id, successor_origin, why FROM log_freeze",
 }
 
 # A token that is gone lets nobody in: only one that was put there, or changed, is an attack.
@@ -236,6 +237,10 @@ def _export(event: Event) -> Rows:
     yield "export", data["export_id"], columns
 
 
+def _freeze(event: Event) -> Rows:
+    yield "log_freeze", event.event_id.hex(), {name: event.data[name] for name in ("successor_origin", "why")}
+
+
 def _ddl(event: Event) -> Rows:
     data = event.data
     columns = {name: data[name] for name in ("at_ms", "tag", "identity", "role")}
@@ -289,5 +294,6 @@ MAKERS: dict[str, Callable[[Event], Rows]] = {
     "evidence.viewed": _custody,
     "evidence.downloaded": _custody,
     "db.ddl": _ddl,
+    "log.freeze": _freeze,
     "catalog.baseline": _baseline,
 }

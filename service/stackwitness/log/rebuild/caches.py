@@ -6,8 +6,10 @@ import sqlalchemy as sa
 
 from emdi.envelope import Envelope
 from emdi.event import Event
+from emdi.shard import chains_of
 from stackwitness.log.fsck.history import at_of
 from stackwitness.log.fsck.report import Report
+from stackwitness.log.previous import read_previous
 
 
 @dataclass
@@ -30,9 +32,13 @@ class Heads:
 
     def repair(self, conn: sa.Connection, report: Report) -> int:
         """Put both tables right; name each row; return how many."""
-        wanted = {stn: (*head, at_of(self.last_ms[stn])) for stn, head in self.stations.items()}
         rows = conn.execute(sa.text("SELECT stn, ep, seq, env_id, last_at FROM station_head")).all()
         stored = {row.stn: (row.ep, row.seq, bytes(row.env_id), row.last_at) for row in rows}
+        wanted = {stn: (*head, at_of(self.last_ms[stn])) for stn, head in self.stations.items()}
+        before = read_previous(conn)
+        for stn, head in chains_of(*before).items() if before else ():
+            if stn not in wanted:  # silent since the shard began
+                wanted[stn] = (*head, stored[stn][3] if stn in stored else at_of(0))
         changed = sorted(stn for stn in stored.keys() | wanted.keys() if stored.get(stn) != wanted.get(stn))
         for stn in changed:
             report.tamper("station_head.edited", "station_head", stn, "put right: the head of the chain")

@@ -1,0 +1,61 @@
+"""The shard before this one, as leaf 0 commits to it: where its tree ended, and where every station's chain did."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from emdi.chain import StationHead
+from emdi.encoding import b64u_decode, b64u_encode
+from emdi.errors import EncodingError, HeadError
+from emdi.head import head_root, parse_head, parse_line
+
+_MEMBERS = {"origin", "size", "root_b64u", "head_root_b64u"}
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The frozen shard: origin, final size and root, and the root over the lines of its final head."""
+
+    origin: str
+    size: int
+    root: bytes
+    head_root: bytes
+
+    def members(self) -> dict[str, Any]:
+        """Return the member `previous` of leaf 0."""
+        return {
+            "origin": self.origin,
+            "size": self.size,
+            "root_b64u": b64u_encode(self.root),
+            "head_root_b64u": b64u_encode(self.head_root),
+        }
+
+
+def parse_previous(members: object) -> Previous:
+    """Read the member `previous` of leaf 0; raise HeadError("head.previous")."""
+    if not isinstance(members, dict) or members.keys() != _MEMBERS:
+        raise HeadError("head.previous", f"previous has exactly {sorted(_MEMBERS)}")
+    origin, size = members["origin"], members["size"]
+    if type(origin) is not str or not origin or type(size) is not int or size < 1:
+        raise HeadError("head.previous", "origin or size of the shard before is malformed")
+    try:
+        root, head = b64u_decode(members["root_b64u"]), b64u_decode(members["head_root_b64u"])
+    except (EncodingError, AttributeError, TypeError):
+        raise HeadError("head.previous", "a root is not base64url") from None
+    if len(root) != 32 or len(head) != 32:
+        raise HeadError("head.previous", "a root is 32 bytes")
+    return Previous(origin, size, root, head)
+
+
+def chains_of(previous: Previous, head: bytes) -> dict[str, StationHead]:
+    """Return where every station's chain goes on, from the file of the final head.
+
+    Raises HeadError: head.root when the lines are not those leaf 0 commits to, and what a malformed file raises.
+    """
+    lines = parse_head(head)
+    if head_root(lines) != previous.head_root:
+        raise HeadError("head.root", "the lines are not those that leaf 0 commits to")
+    chains = {}
+    for line in map(parse_line, lines):
+        if line.ep is not None:
+            chains[line.name] = StationHead(line.ep, line.seq, line.entry_id)
+    return chains
