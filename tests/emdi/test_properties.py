@@ -303,7 +303,9 @@ def test_receipts_round_trip(extra: bytes, index: int, path: list[bytes]) -> Non
 def test_policies_round_trip(logs: int, witnesses: int, quorum: str) -> None:
     named = tuple(
         PolicyWitness(
-            f"w{n}", NoteSigner("w.example", seed(f"w{n}"), 4).verifier, "https://w.example" if n % 2 else ""
+            f"w{n}",
+            NoteSigner("w.example", seed(f"w{n}"), 6 if n == 3 else 4).verifier,
+            "https://w.example" if n % 2 else "",
         )
         for n in range(witnesses)
     )

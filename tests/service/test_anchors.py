@@ -20,6 +20,7 @@ from stackwitness.log.fsck import fsck
 from stackwitness.settings import Settings
 from stackwitness_client.verify.timestamps import check_timestamp, have_library, open_timestamp
 from tests.service.log_support import SmallLog, make_log
+from tests.support import invariants
 from tests.support.tsa import LocalTsa
 
 pytestmark = [
@@ -79,6 +80,12 @@ def test_two_authorities_stamp_one_note(office: Office) -> None:
         assert hashlib.sha256(note).hexdigest() == anchor.note_sha256
         assert check_timestamp(tsr, note, [tsa.root]).gen_time_ms == anchor.gen_time_ms
     assert office.publish() == 3  # the two events
+    assert invariants.check(office.small.engine, office.log_dir) == []
+    place = office.log_dir / "anchors" / "1.0.tsr"
+    place.rename(place.with_name("1.2.tsr"))
+    assert invariants.check(office.small.engine, office.log_dir) == [
+        "anchored file 1.0.tsr is gone or changed"
+    ]
 
 
 def test_a_round_comes_once_an_hour(office: Office) -> None:

@@ -6,6 +6,7 @@ It shares no code with the server: the format's own functions and plain SQL only
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def check(engine: Engine, log_dir: Path) -> list[str]:
         found = [
             *check_leaves(conn),
             *check_log(conn, log_dir),
+            *check_anchored(conn, log_dir),
             *check_stations(conn),
             *check_readings(conn),
             *check_subjects(conn),
@@ -128,6 +130,17 @@ def check_log(conn: Connection, log_dir: Path) -> Iterator[str]:
         reader = TileReader(lambda path: (log_dir / path).read_bytes(), published.size)
         if published.size and reader.root() != published.root:
             yield f"the tiles on disk do not give the checkpoint's root at {published.size}"
+
+
+def check_anchored(conn: Connection, log_dir: Path) -> Iterator[str]:
+    """Every anchor's files are on disk as its event names them, and its note is of this log."""
+    for row in conn.execute(text("SELECT jws FROM event WHERE typ = 'anchor.tsa'")):
+        said = parse_event(bytes(row.jws)).data
+        note, response = f"{said['size']}.note", f"{said['size']}.{said['k']}.tsr"
+        for name, digest in ((note, said["note_sha256"]), (response, said["tsr_sha256"])):
+            path = log_dir / "anchors" / name
+            if not path.exists() or sha256(path.read_bytes()).hexdigest() != digest:
+                yield f"anchored file {name} is gone or changed"
 
 
 def check_stations(conn: Connection) -> Iterator[str]:
