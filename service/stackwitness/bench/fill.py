@@ -32,7 +32,7 @@ Job = tuple[str, bytes, int, int, bytes]  # stn, seed of its key, first seq, cou
 def fill(wiring: Wiring, envelopes: int, stations: int = STATIONS) -> Iterator[int]:
     """Store at least so many 12-reading envelopes of chained minutes; yield the number stored so far."""
     seeds = {f"fill-{n:03d}": n.to_bytes(32, "big") for n in range(1, stations + 1)}
-    channels = {stn: _register(wiring, stn, seed) for stn, seed in seeds.items()}
+    channels = {stn: register(wiring, stn, seed) for stn, seed in seeds.items()}
     heads = dict.fromkeys(seeds, (0, ZERO_HASH))
     stored = 0
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -41,7 +41,7 @@ def fill(wiring: Wiring, envelopes: int, stations: int = STATIONS) -> Iterator[i
             for sealed in pool.map(seal_run, jobs):
                 stn, last = sealed[0][1], sealed[-1]
                 heads[stn] = (last[3] + 1, last[0])
-                _store(wiring, [jws for *_, jws in sealed], channels[stn])
+                store(wiring, [jws for *_, jws in sealed], channels[stn])
                 stored += len(sealed)
             yield stored
 
@@ -65,7 +65,8 @@ def seal_run(job: Job) -> list[tuple[bytes, str, int, int, bytes]]:
     return made
 
 
-def _register(wiring: Wiring, stn: str, seed: bytes) -> dict[str, PinnedChannel]:
+def register(wiring: Wiring, stn: str, seed: bytes) -> dict[str, PinnedChannel]:
+    """Register a station, its channels and the key `<stn>-1` of a seed; return its channels by name."""
     key = LocalKey.from_seed(seed, f"{stn}-1")
     with unit_of_work(wiring.engine) as conn:
         station = Station(stn, stn, "bench", "bench")
@@ -76,7 +77,8 @@ def _register(wiring: Wiring, stn: str, seed: bytes) -> dict[str, PinnedChannel]
         return {c.name: PinnedChannel(c.channel_no, c.unit) for c in list_channels(conn, stn)}
 
 
-def _store(wiring: Wiring, sealed: Sequence[bytes], channels: dict[str, PinnedChannel]) -> None:
+def store(wiring: Wiring, sealed: Sequence[bytes], channels: dict[str, PinnedChannel]) -> None:
+    """Store consecutive envelopes of one station with their readings and its head, in one transaction."""
     checked = []
     for jws in sealed:
         envelope, readings = parse_columns(jws)

@@ -97,9 +97,10 @@ def account(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="ingest, log or hammer")] = "ingest",
+    what: Annotated[str, typer.Argument(help="ingest, log, evidence or hammer")] = "ingest",
     rounds: Annotated[int, typer.Option(help="ingest: runs of each contender; medians are shown", min=1)] = 3,
     entries: Annotated[int, typer.Option(help="log: entries to fill it with", min=1000)] = 100_000,
+    readings: Annotated[int, typer.Option(help="evidence: readings in the bundle", min=720)] = 1_000_000,
     seconds: Annotated[int, typer.Option(help="hammer: how long", min=5)] = 60,
     rate: Annotated[int, typer.Option(help="hammer: envelopes a second", min=1)] = 300,
     policy: Annotated[Path | None, typer.Option(help="hammer: policy naming running witnesses")] = None,
@@ -117,5 +118,9 @@ def bench(
         from stackwitness.bench.hammer import run as run_hammer
 
         run_hammer(seconds, rate, policy)
+    elif what == "evidence":
+        from stackwitness.bench.evidence import run as run_evidence
+
+        run_evidence(readings)
     else:
-        raise typer.BadParameter(f"{what!r} is neither ingest, log nor hammer")
+        raise typer.BadParameter(f"{what!r} is neither ingest, log, evidence nor hammer")
