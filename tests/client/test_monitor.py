@@ -1,5 +1,6 @@
 """The monitor over logs of files: honest ones pass in silence, each dishonesty raises its alarm, with a proof."""
 
+import json
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from emdi.encoding import b64u_encode
-from emdi.entry import KIND_EVENT, KIND_QUARANTINED, KIND_READING, encode_entry
+from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, encode_entry, parse_entry
 from emdi.envelope import ZERO_HASH, Skip, seal_envelope
 from emdi.event import seal_event
 from emdi.head import format_head, head_root, station_line, subject_line
@@ -22,10 +23,11 @@ from emdi.pack import Record
 from emdi.policy import parse_policy
 from emdi.proof_check import Account, check_proof
 from emdi.proof_file import parse_proof
+from emdi.shard import Previous
 from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor.loop import Monitor, Turn
-from tests.emdi.making import START_MS, STN, Log, honest_log, seed
-from tests.support.static_log import StaticLog, static_log
+from tests.emdi.making import START_MS, STN, Log, seed
+from tests.support.static_log import StaticLog, static_log, whole_log
 
 DAY_MS = 86_400_000
 
@@ -101,12 +103,10 @@ def record(at_ms: int, value: str = "41.5") -> Record:
 
 @pytest.fixture
 def watch(tmp_path: Path) -> Iterator[Watch]:
-    log = honest_log()
+    log = whole_log()
     with static_log(tmp_path / "site", log.log_key) as site:
         (tmp_path / "site").mkdir(exist_ok=True)
         made = Watch(log, site, tmp_path / "monitor")
-        opened = next(item for item in log.envelopes if item.ep == 1)
-        log.event("epoch.open", {"ep": 1, "prev_ep": 0, "env_id": opened.env_id.hex()})
         made.publish()
         yield made
 
@@ -177,6 +177,27 @@ def test_an_admitted_loss_and_its_event_are_no_alarm(followed: Watch) -> None:
     for _ in range(2):
         assert (followed.look().exit_code, followed.alarms()) == (0, [])
         followed.later()
+
+
+def test_a_successor_goes_on_where_the_shard_before_ended(watch: Watch) -> None:
+    old, lines = watch.log, head_lines(watch.log)
+    ended = Previous("log.example/2025", len(old.entries), root_of(old.leaves()), head_root(lines))
+    new = Log()
+    new.genesis()
+    members = {**json.loads(parse_entry(new.entries[0]).body), "previous": ended.members()}
+    new.entries[0] = encode_entry(KIND_GENESIS, START_MS, json.dumps(members).encode())
+    new.station = LocalKey.generate("Ed25519", "mill-1-c")
+    new.register_key(new.station)
+    new.envelopes = old.envelopes[-1:]
+    watch.log = new
+    watch.site.write("previous/head", format_head(lines))
+    watch.envelope(cp=(5, root_of(old.leaves()[:5])))
+    watch.publish()
+    assert (watch.look().exit_code, watch.alarms()) == (0, [])
+    last = new.envelopes[-1]
+    watch.envelope(seq=last.seq + 2, prev=bytes(32))
+    watch.publish()
+    assert (watch.look().exit_code, watch.alarms()) == (1, ["chain"])
 
 
 def head_lines(log: Log) -> list[str]:

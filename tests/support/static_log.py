@@ -16,10 +16,19 @@ from emdi.checkpoint import Checkpoint
 from emdi.merkle import leaf_hash, root_of
 from emdi.note import KIND_COSIGNATURE, NoteSigner, format_note
 from emdi.tiles import encode_bundle, entries_path, tile_path
+from tests.emdi.making import Log, honest_log
 
 WITNESS = NoteSigner(
     "witness.example/1", hashlib.sha256(b"only for tests: witness").digest(), KIND_COSIGNATURE
 )
+
+
+def whole_log() -> Log:
+    """Return an honest log in which the new epoch has its event, as ingest stores the two together."""
+    log = honest_log()
+    opened = next(item for item in log.envelopes if item.ep == 1)
+    log.event("epoch.open", {"ep": 1, "prev_ep": 0, "env_id": opened.env_id.hex()})
+    return log
 
 
 @dataclass

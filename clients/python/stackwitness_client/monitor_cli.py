@@ -164,7 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     watch.add_argument("--once", action="store_true", help="one turn, then exit with its code")
     watch.add_argument("--interval", type=float, default=60.0, metavar="S", help="seconds between turns")
-    watch.add_argument("--sample", type=int, default=20, help="old envelopes to compare again in each turn")
+    watch.add_argument(
+        "--sample", type=int, default=10, help="stretches of old readings to compare again a turn"
+    )
     watch.add_argument("--serve", type=int, metavar="PORT", help="serve the mirror read-only on this port")
     watch.add_argument("--serve-address", default="127.0.0.1", help="address to serve on")
     watch.set_defaults(run=run)

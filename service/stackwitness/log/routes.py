@@ -1,6 +1,6 @@
 """The log over HTTP: checkpoint and tiles as static files, policy, leaf 0, and receipts."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -121,6 +121,15 @@ def get_head_file(as_of: Annotated[int, Path(ge=0, le=MAX_UINT)], reader: Reader
     except FileNotFoundError:
         raise NotFound("head.unknown", "There is no head of this size") from None
     return PlainTextResponse(data, headers=FOREVER)
+
+
+@router.get("/log/previous/{name}", response_class=PlainTextResponse)
+def get_previous(name: Literal["checkpoint", "head"], reader: Reader) -> Response:
+    """Return the final checkpoint, or the final head, of the shard before this one; leaf 0 commits to both."""
+    try:
+        return PlainTextResponse(reader.file(f"previous/{name}"), headers=FOREVER)
+    except FileNotFoundError:
+        raise NotFound("log.no_tile", "This log is a first shard") from None
 
 
 @router.get("/log/anchors/{name}", response_class=Response)

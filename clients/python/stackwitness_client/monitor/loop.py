@@ -19,7 +19,7 @@ from stackwitness_client.monitor.compare import View, compare, open_witness
 from stackwitness_client.monitor.finding import Finding
 from stackwitness_client.monitor.flags import FlagCheck
 from stackwitness_client.monitor.heads import check_heads
-from stackwitness_client.monitor.mirror import Mirror
+from stackwitness_client.monitor.mirror import Mirror, write_durably
 from stackwitness_client.monitor.projection import ProjectionCheck
 from stackwitness_client.monitor.replay import MAX_PER_TYPE
 from stackwitness_client.monitor.source import HttpSource
@@ -28,6 +28,7 @@ from stackwitness_client.monitor.sync import Refused, Sync, prove
 
 UNREACHABLE = 3
 POLICY_NOT_MET = 4
+SERVED_POLICY = "log-policy.txt"
 GRAVEST = (1, 4, 2, 3)
 AHEAD_ENTRIES = 4096  # two entries of one transaction never stand further apart
 SILENCE_MS = 26 * 3_600_000  # without witnesses: the daily head alone makes an entry a day
@@ -75,14 +76,14 @@ class Monitor:
         rng: random.Random | None = None,
         progress: Callable[[int, int], None] = lambda at, size: None,
         new_requests: int = 200,
-        sample_requests: int = 20,
+        sample_requests: int = 10,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.state = State(home / "state.db")
         self.mirror = Mirror(home / "mirror")
         self.alarms = AlarmBook(home / "alarms", self.state)
-        self.last = Turn()
+        self.last = Turn(codes={EXIT_CODES[alarm.type] for alarm in self.alarms.standing()})
         self._link = link
         self._source = HttpSource(link)
         self._policy = policy
@@ -145,7 +146,14 @@ class Monitor:
         first_ms, last_ms = min(times_ms, default=got_ms), max(times_ms, default=asked_ms)
         turn.entries = self._sync.follow(tree, note, first_ms, last_ms)
         turn.size = tree.size
+        self._keep_policy()
         self._check_fresh(turn, note, max(times_ms, default=None))
+
+    def _keep_policy(self) -> None:
+        """Keep the policy the log says is in force, for those who read the mirror; this monitor has its own."""
+        path, text = self.home / SERVED_POLICY, str(self.state.get("policy", "")).encode()
+        if not path.exists() or path.read_bytes() != text:
+            write_durably(path, text)
 
     def _check_fresh(self, turn: Turn, note: bytes, cosigned_ms: int | None) -> None:
         """A log that lives has its checkpoint cosigned every ten minutes; one that shows an old one hides news."""

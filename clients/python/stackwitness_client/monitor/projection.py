@@ -101,7 +101,27 @@ class ProjectionCheck:
                 (self._random.randrange(replayed),),
             ).fetchone()
             if row is not None:
-                yield Span(self._names[row[0]], row[1], row[2])
+                first_ms, last_ms = self._reach(row[0], row[1], "<= ? ORDER BY first_ms DESC")
+                later_first_ms, later_last_ms = self._reach(row[0], row[1], ">= ? ORDER BY first_ms")
+                yield Span(self._names[row[0]], min(first_ms, later_first_ms), max(last_ms, later_last_ms))
+
+    def _reach(self, station_no: int, at_ms: int, side: str) -> tuple[int, int]:
+        """Return how far half a request's readings reach to one side of an envelope without a gap."""
+        rows = self._state.db.execute(
+            f"SELECT first_ms, last_ms, readings FROM envelope WHERE station_no = ? AND first_ms {side}",
+            (station_no, at_ms),
+        )
+        from_ms, to_ms, readings = 0, 0, 0
+        for first_ms, last_ms, count in rows:
+            if readings and not from_ms - SPAN_GAP_MS <= first_ms <= to_ms + SPAN_GAP_MS:
+                break
+            from_ms, to_ms = (
+                (min(from_ms, first_ms), max(to_ms, last_ms)) if readings else (first_ms, last_ms)
+            )
+            readings += count
+            if readings >= SPAN_READINGS // 2:
+                break
+        return from_ms, to_ms
 
     # Comparing ----------------------------------------------------------------------------------------
     def _compare(self, span: Span, now_ms: int) -> Iterator[Finding]:

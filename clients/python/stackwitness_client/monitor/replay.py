@@ -15,12 +15,14 @@ from emdi.event import Event, parse_event
 from emdi.jws import verify_signature
 from emdi.keyring import KEY_EVENTS
 from emdi.proof_check import BACK_DATED_MS, signed_flag
+from emdi.shard import Previous, chains_of, parse_previous
 from emdi.units import format_at
 from stackwitness_client.monitor.finding import Finding
 from stackwitness_client.monitor.state import Seen, State, SubjectHead
 
 IAT_SLACK_MS = 5 * 60_000  # a device's clock may be off by this much
 MAX_PER_TYPE = 100  # alarms of one type; more of the same are counted, not filed
+PREVIOUS_HEAD = "previous/head"
 _ROOTS = 4096
 
 
@@ -36,11 +38,19 @@ class Between:
 class Replay:
     """Take entries from `state.replayed` on; what is wrong goes to `state.find`.
 
-    `root_at(size)` gives the log's own root at a smaller size, `spans` say between which checkpoints entries came.
+    `root_at(size)` gives the log's own root at a smaller size, `spans` say between which checkpoints entries came,
+    `read` fetches a further file of the log.
     """
 
-    def __init__(self, state: State, root_at: Callable[[int], bytes], spans: list[Between]) -> None:
+    def __init__(
+        self,
+        state: State,
+        root_at: Callable[[int], bytes],
+        spans: list[Between],
+        read: Callable[[str], bytes],
+    ) -> None:
         self._state = state
+        self._read = read
         self._root_at = root_at
         self._spans = spans
         self._roots: OrderedDict[int, bytes] = OrderedDict()
@@ -86,9 +96,22 @@ class Replay:
     def _take_genesis(self, idx: int, body: bytes) -> None:
         members = self._state.ring.take_genesis(idx, body, self._spans[0].by.tree.origin)
         self._state.db.execute("INSERT OR REPLACE INTO key_entry VALUES (?, ?)", (idx, body))
-        previous = members.get("previous")
-        if isinstance(previous, dict):
-            self._state.put("previous_size", int(previous["size"]))
+        self._state.put("policy", str(members.get("policy", "")))
+        if members.get("previous") is not None:
+            self._take_previous(idx, parse_previous(members["previous"]))
+
+    def _take_previous(self, idx: int, previous: Previous) -> None:
+        """A shard goes on where the one before it ended: leaf 0 commits to every station's last envelope."""
+        self._state.put("previous_size", previous.size)
+        try:
+            chains = chains_of(previous, self._read(PREVIOUS_HEAD))
+        except (FileNotFoundError, EmdiError) as error:
+            says = f"where the shard before this one ended is not served as leaf 0 commits to it: {error}"
+            self._find(Finding("missing", "missing:previous", says, (idx,), {"why": says}))
+            return
+        for stn, head in chains.items():
+            self._state.set_station(stn, *head, -1, 0)
+            self._touched[0].add(stn)
 
     # Stations -----------------------------------------------------------------------------------------
     def _take_envelope(self, idx: int, envelope: Envelope, columns: Columns) -> None:
@@ -103,7 +126,7 @@ class Replay:
             chain.check_next(known, envelope)
         except ChainError as error:
             says = f"station {stn}: entry {idx} (epoch {envelope.ep}, seq {envelope.seq}) breaks the chain: {error}"
-            leaves = (idx,) if head is None else (head.idx, idx)
+            leaves = (idx,) if head is None or head.idx < 0 else (head.idx, idx)
             self._find(Finding("chain", f"chain:{idx}", says, leaves, {"stn": stn}))
         if envelope.cp is not None:
             self._check_gossip(idx, envelope, *envelope.cp)
@@ -145,8 +168,8 @@ class Replay:
                     self._roots.popitem(last=False)
             if self._roots[size] == root:
                 return
-        if size <= self._state.get("previous_size", 0) and envelope.iat_ms <= self._spans[0].by.first_ms:
-            return  # a tree of the shard before this one, which this log does not hold
+        if size <= self._state.get("previous_size", 0):
+            return  # perhaps a tree of the shard before this one, which this log does not hold
         says = (
             f"station {envelope.stn} signed in entry {idx} that it was shown another tree of {size} entries"
         )
@@ -257,6 +280,8 @@ class Replay:
                 self._state.put("baseline", {"idx": idx, "sha256": event.data["sha256"]})
             elif event.typ in ("gap.opened", "epoch.open"):
                 self._state.have(event.typ, str(event.data["env_id"]), idx)
+            elif event.typ == "policy.change":
+                self._state.put("policy", str(event.data["policy"]))
             elif event.typ == "log.freeze":
                 self._state.put("frozen_idx", idx)
         except EmdiError as error:

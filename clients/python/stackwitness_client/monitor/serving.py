@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from emdi.encoding import load_json
 from emdi.entry import parse_entry
 from emdi.errors import EmdiError
 from emdi.proof_file import EXIT_CODES
-from stackwitness_client.monitor.loop import Monitor
+from stackwitness_client.monitor.loop import SERVED_POLICY, Monitor
 from stackwitness_client.monitor.mirror import CHECKPOINT, servable
 from stackwitness_client.monitor.sync import entry_at
 
@@ -68,11 +67,10 @@ def answer(monitor: Monitor, path: str) -> Answer:
     name = path.removeprefix("/log/")
     if name == path:
         raise FileNotFoundError(path)
-    if name in ("genesis", "policy"):
-        body = parse_entry(entry_at(monitor.mirror, 0)).body
-        return (
-            (body, JSON, FOREVER) if name == "genesis" else (load_json(body)["policy"].encode(), TEXT, NEVER)
-        )
+    if name == "genesis":
+        return parse_entry(entry_at(monitor.mirror, 0)).body, JSON, FOREVER
+    if name == "policy":
+        return (monitor.home / SERVED_POLICY).read_bytes(), TEXT, NEVER
     if not servable(name):
         raise FileNotFoundError(path)
     data = (monitor.mirror.root / name).read_bytes()

@@ -74,7 +74,7 @@ class Sync:
         size, at = tiles.tree.size, self.state.replayed
         # Every root the replay asks for is one of the mirrored part, which by then stands on disk.
         ours = self.mirror.tiles(size)
-        replay = Replay(self.state, ours.root_at, self._spans(at))
+        replay = Replay(self.state, ours.root_at, self._spans(at), self._fetch)
         while at < size:
             end = min(size, (at // TILE_WIDTH + WINDOW_BUNDLES) * TILE_WIDTH)
             with self.state.transaction():
@@ -93,6 +93,11 @@ class Sync:
                 self.mirror.drop_partial(self._full.pop())
             self.progress(at, size)
         self.counts = replay.counts
+
+    def _fetch(self, path: str) -> bytes:
+        data = self.source.read(path)
+        self.mirror.put(path, data)
+        return data
 
     def _spans(self, at: int) -> list[Between]:
         spans, after = [], self.state.seen_below(at + 1)
