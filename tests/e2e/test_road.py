@@ -72,7 +72,7 @@ def insider(home: Path) -> Iterator[psycopg.Connection]:
 @pytest.mark.timeout(600)
 def test_the_whole_road_of_a_reading(home: Path) -> None:
     manifest, readings = write_plant(home, days=DAYS)
-    up = Up(home)
+    up = Up(home, "--witnesses", "3")  # every receipt and bundle below must carry two of their signatures
     try:
         up.wait_ready()
         report = replay_under_fire(home, manifest)
