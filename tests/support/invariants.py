@@ -14,12 +14,15 @@ from sqlalchemy import Connection, Engine, text
 
 from emdi.chain import StationHead, check_next, check_subject
 from emdi.checkpoint import parse_checkpoint
+from emdi.encoding import b64u_decode
 from emdi.entry import encode_entry
 from emdi.envelope import parse_envelope
 from emdi.errors import EmdiError
 from emdi.event import parse_event
+from emdi.head import HeadsBuilder, format_head, head_root
 from emdi.merkle import CompactRange, leaf_hash
 from emdi.note import parse_note
+from emdi.runs import parse_run
 from emdi.tiles import TileReader
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,6 +66,8 @@ MADE_BY_EVENTS = {
         "t.review_id",
     ),
     "export": ({"export.made"}, "'station:' || t.stn", None),
+    "head_daily": ({"head.daily"}, "'log'", None),
+    "custody": ({"evidence.viewed", "evidence.downloaded"}, "'station:' || t.stn", None),
     "ddl_event": ({"db.ddl"}, "'database'", None),
     "catalog_baseline": ({"catalog.baseline"}, "'database'", None),
 }
@@ -75,6 +80,8 @@ def check(engine: Engine, log_dir: Path) -> list[str]:
             *check_leaves(conn),
             *check_log(conn, log_dir),
             *check_anchored(conn, log_dir),
+            *check_heads(conn, log_dir),
+            *check_runs(conn),
             *check_stations(conn),
             *check_readings(conn),
             *check_subjects(conn),
@@ -141,6 +148,50 @@ def check_anchored(conn: Connection, log_dir: Path) -> Iterator[str]:
             path = log_dir / "anchors" / name
             if not path.exists() or sha256(path.read_bytes()).hexdigest() != digest:
                 yield f"anchored file {name} is gone or changed"
+
+
+def check_heads(conn: Connection, log_dir: Path) -> Iterator[str]:
+    """Every head is what the entries below it say; its file is there."""
+    signed = {
+        event.data["as_of"]: event.data
+        for row in conn.execute(text("SELECT jws FROM event WHERE typ = 'head.daily'"))
+        if (event := parse_event(bytes(row.jws)))
+    }
+    builder, size = HeadsBuilder(), max(signed, default=0)
+    query = (
+        "SELECT l.idx, l.kind, coalesce(v.jws, e.jws) AS jws FROM log_entry l"
+        " LEFT JOIN envelope v ON l.kind = 1 AND v.env_id = l.entry_id"
+        " LEFT JOIN event e ON l.kind = 2 AND e.event_id = l.entry_id WHERE l.idx <= :size ORDER BY l.idx"
+    )
+    for row in conn.execute(text(query), {"size": size}).all():
+        if row.idx in signed:
+            yield from check_head(signed.pop(row.idx), row.idx, builder.lines(), log_dir)
+        if row.jws is not None and row.kind in (1, 2):
+            jws = bytes(row.jws)
+            builder.take(parse_envelope(jws) if row.kind == 1 else parse_event(jws), row.idx)
+    for as_of, data in signed.items():
+        yield from check_head(data, as_of, builder.lines(), log_dir)
+
+
+def check_head(data: dict[str, Any], as_of: int, lines: list[str], log_dir: Path) -> Iterator[str]:
+    """Compare one head with the lines that its entries give."""
+    if (data["lines"], b64u_decode(data["root_b64u"])) != (len(lines), head_root(lines)):
+        yield f"the head of {as_of} entries is not what they say"
+    if (log_dir / "heads" / str(as_of)).read_bytes() != format_head(lines):
+        yield f"the file of the head of {as_of} entries is not what they say"
+
+
+def check_runs(conn: Connection) -> Iterator[str]:
+    """The last run of each station left the memory that is kept, and ended where it ends."""
+    query = (
+        "SELECT d.stn, (extract(epoch FROM d.upto) * 1000)::bigint AS upto_ms, d.state_hash, e.jws"
+        " FROM detection_state d LEFT JOIN LATERAL (SELECT jws FROM event WHERE typ = 'detector.run'"
+        " AND subj = 'station:' || d.stn ORDER BY sseq DESC LIMIT 1) e ON true"
+    )
+    for row in conn.execute(text(query)):
+        last = parse_run(parse_event(bytes(row.jws))) if row.jws is not None else None
+        if last is None or (last.upto_ms, last.state_after) != (row.upto_ms, bytes(row.state_hash).hex()):
+            yield f"the detectors' memory of {row.stn} is not what the last run left: {last}"
 
 
 def check_stations(conn: Connection) -> Iterator[str]:
