@@ -115,6 +115,13 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="print head, spool and last verified checkpoint as JSON")
     status.set_defaults(run=_status)
 
+    for command in (init, record, push, status, *_add_later(commands)):
+        command.add_argument("--home", required=True, type=Path, metavar="DIR", help="the station's folder")
+    return parser
+
+
+def _add_later(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
+    """Add what a station needs when its key or its spool ends."""
     rotate = commands.add_parser(
         "rotate-key", help="replace the key by a new one, which the old one vouches for"
     )
@@ -141,9 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 
     epoch = commands.add_parser("new-epoch", help="go on after a lost spool, in the epoch after the server's")
     epoch.set_defaults(run=_new_epoch)
-    for command in (init, record, push, status, rotate, skip, epoch):
-        command.add_argument("--home", required=True, type=Path, metavar="DIR", help="the station's folder")
-    return parser
+    return rotate, skip, epoch
 
 
 def _init(arguments: argparse.Namespace) -> None:
