@@ -34,10 +34,23 @@ UNFLAG = [
     f"DELETE FROM flag WHERE event_id = (SELECT event_id FROM event WHERE sseq = {LAST_FLAG} AND subj = 'station:S1')",
     f"DELETE FROM event WHERE sseq = {LAST_FLAG} AND subj = 'station:S1'",
 ]
+# Rows that say another station, or another subject, than their station or the service signed.
+ASCRIBE_TAIL = [
+    f"UPDATE envelope SET stn = 'S9', seq = seq + 1000 WHERE seq >= {LAST} - 2",
+    "UPDATE station_head h SET seq = v.seq, env_id = v.env_id FROM envelope v WHERE v.stn = 'S1' "
+    "AND v.seq = (SELECT max(seq) FROM envelope WHERE stn = 'S1')",
+]
+ASCRIBE_DECISION = [
+    f"UPDATE event SET subj = 'station:S9', sseq = 0 WHERE sseq = {LATEST} AND subj = 'station:S1'",
+    "DELETE FROM review",
+    ROLL_HEAD_BACK,
+]
 # statements, exit code, text that names what is gone
 ATTACKS = {
     "last envelope": (TAIL, 1, "though it is signed and logged"),
     "last envelope with its log row": ([*TAIL, ENTRIES], 1, "though it is signed and logged"),
+    "last three envelopes ascribed to another station": (ASCRIBE_TAIL, 1, "envelope S1 ep 0 seq 39"),
+    "last decision ascribed to another station": (ASCRIBE_DECISION, 1, "review S1-"),
     "last decision and head": ([*UNDECIDE, ROLL_HEAD_BACK], 1, "review S1-"),
     "last decision, head and log row": ([*UNDECIDE, ROLL_HEAD_BACK, EVENTS], 1, "review S1-"),
     "last flag, its decision, head and log rows": ([*UNFLAG, ROLL_HEAD_BACK, EVENTS], 1, "flag S1-"),
