@@ -1,6 +1,9 @@
 """A lost or edited database is made again from the published bundles, byte for byte, and each row is named."""
 
+import multiprocessing
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from emdi.errors import NoteError
-from emdi.policy import Policy
+from emdi.policy import Policy, parse_policy
+from stackwitness.db.engine import make_engine
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogCorrupt
 from stackwitness.log.fsck import fsck
@@ -264,3 +268,34 @@ def test_a_lost_log_folder_is_written_again_from_a_mirror(log: SmallLog, tmp_pat
     assert signed
     restore(policy_log, str(mirror))
     assert all_files(log.settings.log_dir) == all_files(mirror)
+
+
+def test_killed_in_the_middle_nothing_has_happened_and_it_is_run_again(log: SmallLog) -> None:
+    edit(log.engine, "UPDATE reading SET value = 1", "DELETE FROM event WHERE typ = 'flag.raised'")
+    before = dump(log.engine)
+    for step in ("Reading entries", "Comparing readings"):
+        arguments = (log.settings.model_dump(), log.vkey, step)
+        process = multiprocessing.get_context("fork").Process(target=rebuild_until, args=arguments)
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+        assert dump(log.engine) == before
+    restore(log)
+    assert restore(log).rows == 0
+
+
+def rebuild_until(members: dict[str, Any], vkey: str, step: str) -> None:
+    """Rebuild in a process of its own, and die without a word at this step."""
+    settings = Settings(**members)
+    engine = make_engine(settings.database_url or "")
+    log = make_log(settings, engine)
+    policy = parse_policy(f"log {vkey}\nquorum none\n")
+    with ExitStack() as stack:
+        source = open_source(str(settings.log_dir), policy, b"", stack)
+        source.verify([], lambda *_: None)
+
+        def progress(what: str, count: int, total: int) -> None:
+            if what == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        rebuild(engine, log.service_key, source, progress)

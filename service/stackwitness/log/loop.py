@@ -13,6 +13,7 @@ from emdi.errors import EmdiError
 from emdi.keys import Signer
 from emdi.note import parse_note
 from stackwitness import clock
+from stackwitness.db.durability import refuse_fragile
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import StackwitnessError
 from stackwitness.log.anchors import Anchors, anchoring
@@ -216,8 +217,11 @@ def make_anchors(wiring: LogWiring) -> Anchors | None:
 
 
 def start_log(wiring: LogWiring, loop: LogLoop, signer: CheckpointSigner) -> None:
-    """Make sure of leaf 0, and follow the policy in force."""
+    """Make sure of the database and of leaf 0, and follow the policy in force."""
     settings = wiring.settings
+    if settings.mode == "production":
+        with unit_of_work(wiring.engine, "sw_seq") as conn:
+            refuse_fragile(conn)
     ensure_genesis(wiring.engine, settings, wiring.service_key, signer)
     policy = take_policy(wiring.engine, wiring.service_key, signer.vkey(), settings.policy_file)
     timeout_s = settings.witness_timeout_ms / 1000
