@@ -21,6 +21,7 @@ from stackwitness.settings import Settings
 from stackwitness_client.verify.timestamps import check_timestamp, have_library, open_timestamp
 from tests.service.log_support import SmallLog, make_log
 from tests.support import invariants
+from tests.support.service import Service
 from tests.support.tsa import LocalTsa
 
 pytestmark = [
@@ -196,3 +197,19 @@ def test_a_stamp_tells_the_time_it_was_made(office: Office) -> None:
     anchor = office.anchors().take_round()[0]
     assert before_ms <= anchor.gen_time_ms <= clock.now_ms()
     assert open_timestamp(office.file("1.0.tsr"), office.file("1.note"))[1].authority == "CN=one leaf"
+
+
+def test_anchored_files_are_served(service: Service) -> None:
+    folder = service.settings.log_dir / "anchors"
+    folder.mkdir()
+    (folder / "1.note").write_bytes(b"note")
+    (folder / "1.0.tsr").write_bytes(b"response")
+    (folder / "secret").write_bytes(b"none of yours")
+    response = service.client.get("/log/anchors/1.0.tsr")
+    assert (response.content, response.headers["content-type"]) == (
+        b"response",
+        "application/timestamp-reply",
+    )
+    assert service.client.get("/log/anchors/1.note").text == "note"
+    for name in ("2.note", "secret", "..%2fcheckpoint", "01.note", "1.10.tsr"):
+        assert service.client.get(f"/log/anchors/{name}").status_code == 404, name

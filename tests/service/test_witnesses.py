@@ -23,12 +23,13 @@ from stackwitness.errors import StackwitnessError
 from stackwitness.log.loop import LogLoop, Turns
 from stackwitness.log.notekeys import load_note_signer
 from stackwitness.log.policies import read_policy, take_policy
-from stackwitness.log.status import STATUS_FILE, StatusFile, read_alarm, read_warnings
+from stackwitness.log.status import STATUS_FILE, LogWarning, StatusFile, read_alarm, read_warnings
 from stackwitness.settings import Settings
 from stackwitness_client.witness.cosigner import Cosigner
 from tests.emdi.making import seed
 from tests.service.log_support import SmallLog, make_log
 from tests.service.witness_support import Answer, Crowd
+from tests.support.service import Service
 
 TIMEOUT_S = 1.0
 
@@ -266,3 +267,29 @@ def test_unusable_policy_files(crowd: Crowd, tmp_path: Path) -> None:
         with pytest.raises(StackwitnessError) as caught:
             take_policy(small.engine, small.service_key, small.vkey, path)
         assert caught.value.code == "log.policy"
+
+
+def test_readiness_and_metrics_tell_of_warnings(service: Service) -> None:
+    status = StatusFile(service.settings.home / STATUS_FILE)
+    assert service.client.get("/readyz").json()["warnings"] == []
+    status.clear(
+        1, [LogWarning("log.quorum", "q"), LogWarning("log.witness", "w1"), LogWarning("log.anchor", "t")]
+    )
+    assert service.client.get("/readyz").json()["warnings"] == [
+        {"code": "log.quorum", "text": "q"},
+        {"code": "log.witness", "text": "w1"},
+        {"code": "log.anchor", "text": "t"},
+    ]
+    lines = service.client.get("/metrics").text.splitlines()
+    for name in ("quorum", "witnesses", "anchors"):
+        assert f"stackwitness_{name}_missing 1.0" in lines
+
+
+def test_the_policy_in_force_is_served(service: Service, tmp_path: Path) -> None:
+    first = service.client.get("/log/policy").text
+    path = tmp_path / "policy.txt"
+    path.write_text(f"# ours\n{first}")
+    vkey = parse_policy(first).logs[0].key.format()
+    take_policy(service.wiring.engine, service.wiring.service_key, vkey, path)
+    assert service.client.get("/log/policy").text == f"# ours\n{first}"
+    service.settle()
