@@ -9,7 +9,7 @@ import pytest
 from emdi.encoding import b64u_encode, dump_json
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING
 from emdi.envelope import ZERO_HASH, seal_envelope
-from emdi.event import seal_event, seal_key_proof
+from emdi.event import seal_event, seal_key_proof, seal_succession
 from emdi.jws import sign_jws
 from emdi.keys import LocalKey
 from stackwitness_client.verify import Report, verify_bundle
@@ -61,6 +61,37 @@ def key_of_another_station(log: Log) -> None:
     data |= {"public_b64u": b64u_encode(key.public.raw), "proof": seal_key_proof(key, "mill-2")}
     log.event("key.register", data)
     log.station = key
+    log.envelope()
+
+
+def key_data(key: LocalKey) -> dict[str, object]:
+    data = {"stn": STN, "kid": key.kid, "alg": key.public.alg, "public_b64u": b64u_encode(key.public.raw)}
+    return {**data, "proof": seal_key_proof(key, STN)}
+
+
+def key_without_officers(log: Log) -> None:
+    """The service's key alone makes no key of a station."""
+    log.station = LocalKey.from_seed(seed("other"), "other-1")
+    log.event("key.register", key_data(log.station), "operator-1")
+    log.envelope()
+
+
+def key_approved_by_who_asked(log: Log) -> None:
+    key = LocalKey.from_seed(seed("other"), "other-1")
+    log.event("key.request", key_data(key), "operator-1")
+    approved = {"approvals": ["operator-1", "operator-2"], "request": log.events[-1].event_id.hex()}
+    log.event("key.register", {**key_data(key), **approved}, "operator-1")
+
+
+def rotation_without_the_old_key(log: Log) -> None:
+    key, old = LocalKey.from_seed(seed("other"), "other-1"), log.station
+    false = seal_succession(LocalKey.from_seed(seed("thief"), old.kid), STN, key.kid, key.public)
+    log.event("key.rotate", {**key_data(key), "old_kid": old.kid, "old_proof": false}, "operator-1")
+
+
+def envelope_behind_a_compromise(log: Log) -> None:
+    compromise = {"kid": log.station.kid, "why": "stolen", "suspect_from_idx": 5}
+    log.event("key.compromise", compromise, "operator-1")
     log.envelope()
 
 
@@ -162,6 +193,10 @@ LIES: list[tuple[Callable[[Log], None], int, str]] = [
     (register_a_kid_again, 1, "key.duplicate"),
     (unrevoke_by_registering_again, 1, "key.revoked"),
     (key_of_another_station, 1, "key.station"),
+    (key_without_officers, 1, "key.officers"),
+    (key_approved_by_who_asked, 1, "key.officers"),
+    (rotation_without_the_old_key, 1, "key.old_proof"),
+    (envelope_behind_a_compromise, 1, "key.revoked"),
     (proof_for_another_station, 1, "key.proof"),
     (envelope_logged_twice, 1, "chain.known"),
     (epoch_goes_back, 1, "chain.replayed"),
@@ -210,3 +245,13 @@ def test_two_exports_cannot_be_mixed() -> None:
     for name in differing:
         mixed = zip_of({**first, name: second[name]})
         assert verify_bundle(io.BytesIO(mixed.getvalue()), log.policy).exit_code != 0, name  # type: ignore[arg-type]
+
+
+def test_what_a_compromised_key_signed_is_told_and_still_verifies() -> None:
+    log = honest_log()
+    log.event(
+        "key.compromise", {"kid": log.station.kid, "why": "stolen", "suspect_from_idx": 12}, "operator-1"
+    )
+    report = check(log)
+    assert report.exit_code == 0, report.text()
+    assert "signed at idx 12 and later is suspect, 3 envelopes here" in report.text()

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from emdi.keys import LocalKey
 from stackwitness.accounts import flow as accounts
 from stackwitness.console.assets import UPLOT_SHA256, AssetMismatch, check_pinned, load_assets
 from stackwitness.console.failures import WORDS
@@ -25,6 +26,7 @@ from stackwitness.evidence import flow as evidence
 from stackwitness.problems import install_problems
 from stackwitness.settings import Settings
 from tests.service.console_seed import seed
+from tests.service.rig import Rig, key_form
 from tests.support.service import Service
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -341,3 +343,53 @@ def test_a_regulator_asks_for_evidence_and_downloads_it(service: Service) -> Non
     inspector = sign_in(service, "inspector")
     own = {**form, "csrf": csrf_of(inspector.get("/").text)}
     assert inspector.post("/stations/riverside-2/exports", data=own).status_code == 403
+
+
+def test_officers_act_on_the_stations_page(service: Service) -> None:
+    """A second operator approves a key, an inspector acknowledges an epoch, readings of a thief are marked."""
+    rig, new = Rig(service), LocalKey.generate("Ed25519", "4711-2")
+    service.client.post("/v1/stations/4711/keys", json=key_form(new, "4711"), headers=rig.operator)
+    rig.post(rig.next())
+    rig.ep, rig.seq, rig.prev = 2, 0, bytes(32)
+    rig.post(rig.next())
+    service.settle()
+    page = "/stations/4711"
+    browsers = {role: sign_in(service, role) for role in ("operator", "approver", "inspector")}
+    pages = {role: browser.get(page).text for role, browser in browsers.items()}
+    assert {role: "Approve this key" in text for role, text in pages.items()} == {
+        "operator": False, "approver": True, "inspector": False,
+    }  # fmt: skip
+    assert [role for role, text in pages.items() if "Acknowledge this epoch" in text] == ["inspector"]
+    overview = browsers["inspector"].get("/").text
+    assert "key 4711-2 waits for a second operator" in overview
+    assert "epoch 2 waits for an inspector" in overview
+    acts = [
+        ("operator", f"{page}/keys/4711-2/approve", {}, 409),
+        ("inspector", f"{page}/keys/4711-2/approve", {}, 403),
+        ("approver", f"{page}/keys/4711-2/approve", {}, 303),
+        ("approver", f"{page}/epochs/2/ack", {"why": "seen"}, 403),
+        ("inspector", f"{page}/epochs/2/ack", {"why": "seen"}, 303),
+    ]
+    for role, path, form, status in acts:
+        body = {**form, "csrf": csrf_of(pages[role])}
+        answer = browsers[role].post(path, data=body, follow_redirects=False)
+        assert answer.status_code == status, (role, path)
+        assert browsers[role].post(path, data=form, follow_redirects=False).status_code == 403
+    size = service.settle()
+    compromise = {"why": "stolen", "suspect_from_idx": 1}
+    path = f"/v1/stations/4711/keys/{rig.key.kid}/compromise"
+    assert service.client.post(path, json=compromise, headers=rig.operator).status_code == 200
+    limit = {"channel": "nox", "limit": 40, "from": "2026-03-01T00:00:00Z", "why": "permit 7"}
+    service.client.post("/v1/stations/4711/limits", json=limit, headers=rig.operator)
+    assert size > 1
+    text = browsers["inspector"].get(page).text
+    for words in (
+        "Suspect readings",
+        "2 envelopes logged from index 1 on",
+        "Limits that changed",
+        "permit 7",
+    ):
+        assert words in text, words
+    chinese = browsers["inspector"].get(page, headers={"Accept-Language": "zh"}).text
+    assert "可疑读数" in chinese
+    assert "Acknowledge this epoch" not in text
