@@ -1,5 +1,6 @@
 """Make a small honest log and its export bundle, so that tests can spoil it piece by piece."""
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Callable
@@ -186,10 +187,12 @@ class Log:
     def head_lines(self, as_of: int) -> list[str]:
         builder = HeadsBuilder()
         for idx, entry in enumerate(map(parse_entry, self.entries[:as_of])):
-            if entry.kind == KIND_READING:
-                builder.take(parse_envelope(entry.body), idx)
-            elif entry.kind == KIND_EVENT:
-                builder.take(parse_event(entry.body), idx)
+            # A forger's head is silent about what would give the forgery away.
+            with contextlib.suppress(EmdiError):
+                if entry.kind == KIND_READING:
+                    builder.take(parse_envelope(entry.body), idx)
+                elif entry.kind == KIND_EVENT:
+                    builder.take(parse_event(entry.body), idx)
         return builder.lines()
 
     def leaves(self) -> list[bytes]:
