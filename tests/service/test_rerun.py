@@ -19,11 +19,12 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import flow, tasks
 from stackwitness.evidence.command import Wanted, run_export, run_rerun
 from stackwitness.evidence.differences import RerunReport
-from stackwitness.evidence.rerun import rerun_leaves
+from stackwitness.evidence.rerun import find_state, rerun_leaves
 from stackwitness.flags import flow as flags
 from stackwitness_client.simulator import Cheat, Plant
 from stackwitness_client.verify import findings, verify_bundle
 from stackwitness_client.verify.report import Report
+from stackwitness_detectors import state_hash
 from tests.support.plants import DAY_MS, START_MS, PushedPlant, pushed_plant
 from tests.support.service import Service
 
@@ -229,7 +230,13 @@ def test_a_bundle_that_starts_later_goes_on_from_the_memory_it_carries(
         leaf for leaf in given
         if leaf[1] == KIND_EVENT or service_seq(leaf) >= first
     ]  # fmt: skip
-    report = rerun(later, bytes(row.state))
+    needed = min(service_seq(leaf) for leaf in later if leaf[1] == KIND_READING)
+    [(_, again)] = [one for one in events(given, "detector.run") if one[1].data["state_before"]]
+    with service.wiring.engine.begin() as conn:
+        state = find_state(conn, STN, (again.data["input"]["ep_first"], needed))
+    assert state is not None
+    assert state_hash(state) == state_hash(bytes(row.state)) == again.data["state_before"]
+    report = rerun(later, state)
     assert report.ok, report.lines()
     assert (report.runs, report.skipped) == (1, ["1 runs before the first whose memory is known"])
     # Without the memory nothing can be vouched for, and the account says so.

@@ -80,6 +80,11 @@ class Rerun:
         self._known: dict[str, Known] = {}
         self._told: list[tuple[int | None, Event]] = []
 
+    @property
+    def state(self) -> bytes | None:
+        """The detectors' memory after the runs compared so far; None before the first."""
+        return self._state
+
     def take_config(self, event: Event) -> None:
         """Take a detector.config event: the numbers that decided, rebuilt and held against their hash."""
         config = rebuild_config(event.data)
@@ -337,6 +342,27 @@ def rerun_database(conn: Connection, stns: Iterable[str]) -> Iterator[RerunRepor
     for stn in stns:
         rows = ((row.idx, row.kind, bytes(row.body)) for row in read_leaves(conn, stn))
         yield rerun_leaves(stn, rows)
+
+
+def find_state(conn: Connection, stn: str, first: tuple[int, int]) -> bytes | None:
+    """Return the memory before the first run that needs no envelope before `first` (ep, seq), computed from the
+    station's first reading on; None when there is no such run, or when it begins anew.
+
+    This is what a bundle whose envelopes begin at `first` carries as detector-state/<stn>.bin.
+    """
+    again = Rerun(stn)
+    for row in read_leaves(conn, stn):
+        body = bytes(row.body)
+        if row.kind == KIND_READING:
+            again.take_envelope(body)
+            continue
+        event = parse_event(body)
+        if event.typ == RUN and event.subj == f"station:{stn}":
+            following = parse_run(event)
+            if following.first >= first:
+                return again.state if following.state_before else None
+        again.take_event(row.idx, event)
+    return None
 
 
 def _hand_out(reruns: dict[str, Rerun], idx: int, event: Event) -> None:
