@@ -6,14 +6,19 @@ prints the table; `make test` runs a part of it, the same one every time.
 
 import itertools
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from emdi.envelope import Envelope
+from emdi.policy import parse_policy
+from emdi.tiles import TileReader
 from stackwitness.errors import StackwitnessError
 from stackwitness.ingest import queries
+from stackwitness.log.loop import LogLoop
+from stackwitness.log.witnesses import Cosigned, Witnesses
 from tests.fault.conftest import Note
 from tests.fault.faults import (
     FAILS,
@@ -27,6 +32,7 @@ from tests.fault.faults import (
     faulty_statement,
 )
 from tests.fault.world import World, die
+from tests.service.witness_support import Crowd
 
 # Files that one publication over a bundle's end writes, in its order, and what they are.
 FILES = {
@@ -51,14 +57,16 @@ def part(*ranges: Iterable[Any], every: int) -> list[Any]:
     ]
 
 
-def go_on(world: World, loop: Any, fault: Fault, more: int) -> str:
+def go_on(
+    world: World, loop: LogLoop, fault: Fault, more: int, start: Callable[[], LogLoop] | None = None
+) -> str:
     """Let the same process try again unless it is dead, then start again as after a crash; check it all."""
     said = []
     world.collect()
     if fault.kind != KILLED:
         world.grow(more)
         said.append(f"same process: {world.turn(loop)}")
-    again = world.log.start()
+    again = (start or world.log.start)()
     world.grow(0 if fault.kind != KILLED else more)
     said.append(f"restart: {world.turn(again)}")
     return "; ".join([*said, world.check()])
@@ -166,6 +174,42 @@ def test_answer_of_the_signer(
     monkeypatch.undo()
     assert world.published == before
     note("signer: answer", f"{kind}, {AGAIN[more]}", happened, go_on(world, loop, fault, more))
+
+
+@pytest.mark.parametrize(("kind", "more"), part(FAULTS, AGAIN, every=5))
+def test_answer_of_a_witness(
+    world: World, kind: str, more: int, note: Note, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real witness, a required quorum: the witness may remember a checkpoint that nobody ever saw."""
+    fault, real = Fault(kind, "answer", "witness"), Witnesses.cosign
+    crowd = Crowd(world.log, tmp_path)
+    with crowd.stack:
+        crowd.add("w1")
+
+        def started() -> LogLoop:
+            loop = world.log.start()
+            loop.announcer.follow(parse_policy(crowd.policy_text(1)), 5.0, require_quorum=True)
+            crowd.stack.callback(loop.announcer.close)
+            return loop
+
+        def strike(asked: Witnesses, checkpoint: bytes, tiles: TileReader) -> Cosigned:
+            if fault.fired:
+                return real(asked, checkpoint, tiles)
+            fault.fired = True
+            if kind != FAILS:
+                real(asked, checkpoint, tiles)
+            if kind == KILLED:
+                raise Killed
+            return Cosigned(checkpoint, False, ("w1: injected",))
+
+        loop, before = started(), world.published
+        world.grow(GROWN)
+        monkeypatch.setattr(Witnesses, "cosign", strike)
+        happened = struck(world, lambda: world.turn(loop), fault, before)
+        assert world.published == before
+        recovered = go_on(world, loop if kind != KILLED else started(), fault, more, started)
+        parse_policy(crowd.policy_text(1)).check(world.log.reader.checkpoint())
+    note("witness: answer", f"{kind}, {AGAIN[more]}", happened, recovered)
 
 
 INGEST = ("lock_stations", "copy_envelopes", "copy_readings", "store_heads")
