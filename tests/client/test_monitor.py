@@ -468,3 +468,29 @@ def test_a_log_that_does_not_answer_is_not_an_alarm_until_it_is_old(followed: Wa
     followed.site.url = url
     followed.publish()
     assert (followed.look().exit_code, followed.alarms()) == (0, [])
+
+
+def test_a_damaged_mirror_is_not_blamed_on_the_log(followed: Watch) -> None:
+    for _ in range(260):
+        followed.envelope()
+    followed.publish()
+    assert followed.look().exit_code == 0
+    bundle = followed.home / "mirror/tile/entries/000"
+    whole = bundle.read_bytes()
+    bundle.write_bytes(bytes(len(whole)))
+    early = followed.log.envelopes[20]
+    place = {
+        "seq": early.seq,
+        "prev": early.prev,
+        "ep": early.ep,
+        "records": [record(followed.now_ms, "7.0")],
+    }
+    followed.envelope(kind=KIND_QUARANTINED, **place)
+    followed.publish()
+    turn = followed.look()
+    assert (turn.exit_code, followed.alarms()) == (3, [])
+    assert "own mirror is damaged" in turn.notes[-1]
+    # Nothing was forgotten: with the file put right, the alarm comes with its proof.
+    bundle.write_bytes(whole)
+    assert (followed.look().exit_code, followed.alarms()) == (1, ["equivocation"])
+    followed.check("equivocation")

@@ -12,6 +12,7 @@ from stackwitness_client.monitor.projection import MERGE_DELAY_MS
 from stackwitness_client.monitor.state import State
 
 TIMES = ("from_at", "to_at")
+PAGE_FLAGS = 1000
 LATER = ("to_at", "text_en", "text_zh", "decision")
 
 
@@ -28,8 +29,13 @@ class FlagCheck:
         turn = int(self._state.get("flag_turn", 0)) + 1
         with self._state.transaction():
             self._state.put("flag_turn", turn)
+        listed: list[str] = []
         for shown in self._shown():
-            yield from self._compare(shown, turn, now_ms)
+            yield from self._compare(shown, now_ms)
+            listed.append(shown["flag_id"])
+            if len(listed) == PAGE_FLAGS:
+                self._mark(listed, turn)
+        self._mark(listed, turn)
         # Numbers of turns tell the rows not met this time, without a set of all flags in memory.
         rows = self._state.db.execute(
             "SELECT flag_id, raised_idx, shown FROM flag WHERE listed <> ?", (turn,)
@@ -41,7 +47,15 @@ class FlagCheck:
                 "missing-flag", f"missing-flag:{flag_id}", says, (idx,), {"flag_id": flag_id, "stn": stn}
             )
 
-    def _compare(self, shown: dict[str, Any], turn: int, now_ms: int) -> Iterator[Finding]:
+    def _mark(self, listed: list[str], turn: int) -> None:
+        """Note that these flags were listed in this turn."""
+        with self._state.transaction():
+            self._state.db.executemany(
+                "UPDATE flag SET listed = ? WHERE flag_id = ?", [(turn, flag_id) for flag_id in listed]
+            )
+        listed.clear()
+
+    def _compare(self, shown: dict[str, Any], now_ms: int) -> Iterator[Finding]:
         self.compared += 1
         flag_id = shown["flag_id"]
         row = self._state.db.execute(
@@ -52,8 +66,6 @@ class FlagCheck:
                 says = f"station {shown['stn']}: the server lists flag {flag_id}, which no entry of the log raises"
                 yield Finding("unsigned", f"unsigned:flag:{flag_id}", says, (), _unsigned(shown))
             return
-        with self._state.transaction():
-            self._state.db.execute("UPDATE flag SET listed = ? WHERE flag_id = ?", (turn, flag_id))
         signed = json.loads(row[0])
         roles = {"raised": row[1], "newest": row[2], "decision": row[3]}
         wrong = {name: value for name, value in signed.items() if shown[name] != value}
@@ -77,7 +89,7 @@ class FlagCheck:
         return bool(shown < signed) if name == "to_at" else name == "decision" and shown is None
 
     def _shown(self) -> Iterator[dict[str, Any]]:
-        query: dict[str, Any] = {"limit": 1000}
+        query: dict[str, Any] = {"limit": PAGE_FLAGS}
         while True:
             page = self._link.ask("GET", "/v1/flags", query=query).json()
             try:

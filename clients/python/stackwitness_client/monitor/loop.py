@@ -105,7 +105,7 @@ class Monitor:
             self._follow(turn)
             newest = self.state.newest()
             if newest is not None and self.state.replayed == newest.tree.size:
-                self._check_rest(turn, newest)
+                self._check_with_own_files(turn, newest)
         except Refused as refused:
             self._write(turn, refused.key, refused.proof)
         except FileNotFoundError as error:
@@ -212,6 +212,14 @@ class Monitor:
             yield Finding("missing", f"missing:{key}", says, () if leaf is None else (leaf,), {"why": says})
 
     # What stands on the log ---------------------------------------------------------------------------
+    def _check_with_own_files(self, turn: Turn, newest: Seen) -> None:
+        """What follows reads the mirror: files that are gone or broken there are this monitor's own trouble."""
+        try:
+            self._check_rest(turn, newest)
+        except (EmdiError, FileNotFoundError) as error:
+            turn.codes.add(UNREACHABLE)
+            turn.notes.append(f"this monitor's own mirror is damaged ({error}): give it a new home")
+
     def _check_rest(self, turn: Turn, newest: Seen) -> None:
         self._check_witnesses(turn, newest)
         self._raise(turn, newest, self._unmet(max(turn.size - turn.entries, turn.size - AHEAD_ENTRIES)))

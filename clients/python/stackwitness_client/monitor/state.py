@@ -241,8 +241,10 @@ class State:
 
     def clear_suspects(self, prefix: str) -> None:
         """Forget what begins so: it is as the log says."""
-        with self.transaction():
-            self.db.execute("DELETE FROM suspect WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+        query = "FROM suspect WHERE substr(key, 1, ?) = ?"
+        if self.db.execute(f"SELECT 1 {query} LIMIT 1", (len(prefix), prefix)).fetchone() is not None:
+            with self.transaction():
+                self.db.execute(f"DELETE {query}", (len(prefix), prefix))
 
     # Facts --------------------------------------------------------------------------------------------
     def find(self, finding: Finding) -> None:

@@ -1,11 +1,12 @@
 """Follow the log: check the newest checkpoint against the last one, take the entries between, keep all of it."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from emdi.checkpoint import Checkpoint
 from emdi.encoding import b64_encode
-from emdi.errors import EmdiError, ProofError
+from emdi.errors import EmdiError
 from emdi.merkle import verify_consistency
 from emdi.proof_file import Prefix, ProofFile, ProvenLeaf
 from emdi.tiles import TILE_WIDTH, TileReader, encode_bundle, entries_path, parse_tile_path
@@ -143,13 +144,14 @@ class Sync:
         return Refused(f"fork:{last.tree.size}:{last.tree.root.hex()}", proof)
 
     def _differs(self, error: TilesDiffer, tree: Checkpoint, note: bytes) -> Refused:
-        if error.idx is None:
+        path = None
+        if error.idx is not None:
+            with contextlib.suppress(EmdiError, FileNotFoundError):
+                path = TileReader(self.source.read, tree.size).inclusion(error.idx)
+        if path is None:
             seen = {"why": error.message, "source": self.source.name}
-            return Refused(
-                f"tiles:{error.message}",
-                ProofFile("tiles", error.message, self.now_ms(), (note,), (), None, seen),
-            )
-        path = TileReader(self.source.read, tree.size).inclusion(error.idx)
+            proof = ProofFile("tiles", error.message, self.now_ms(), (note,), (), None, seen)
+            return Refused(f"tiles:{error.message}", proof)
         entry = {
             "idx": error.idx,
             "leaf": b64_encode(error.leaf),
@@ -165,7 +167,7 @@ def prefix_of(reader: TileReader, tree: Checkpoint, size: int) -> Prefix | None:
     try:
         root, path = reader.root_at(size), tuple(reader.consistency(size))
         verify_consistency(size, tree.size, root, tree.root, path)
-    except (ProofError, EmdiError, FileNotFoundError):
+    except (EmdiError, FileNotFoundError):
         return None
     return Prefix(size, root, path)
 
