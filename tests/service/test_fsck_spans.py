@@ -1,0 +1,145 @@
+"""What other processes check of a large log finds exactly what looking at every entry finds."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from emdi.encoding import b64u_decode, b64u_encode
+from emdi.envelope import parse_envelope, seal_envelope
+from emdi.errors import EmdiError
+from emdi.keys import LocalKey
+from emdi.pack import Record
+from stackwitness.log.fsck import check, fsck, parallel
+from stackwitness.log.fsck.spelling import Spellings
+from stackwitness.settings import Settings
+from tests.service.log_station import SmallStation
+from tests.service.log_support import SmallLog, make_log
+
+KEY = LocalKey.from_seed(b"k" * 32, "k1")
+NUMBERS = {("S1", "SO2"): 1, ("S1", "flow"): 2, ("S1", "NOx"): 3}
+START_MS = 1_767_312_000_000
+
+
+@pytest.fixture
+def log(settings: Settings, engine: sa.Engine) -> SmallLog:
+    log = make_log(settings, engine)
+    loop = log.start()
+    station = SmallStation(log)
+    station.register()
+    for _ in range(3):
+        station.push(260)
+        station.raise_flag()
+    loop.sequence()
+    loop.publish()
+    return log
+
+
+def test_spans_find_what_looking_at_every_entry_finds(log: SmallLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    def both(*statements: str) -> None:
+        with log.engine.begin() as conn:
+            conn.execute(sa.text("SET LOCAL session_replication_role = replica"))
+            for table in ("envelope", "event", "log_entry", "station_key"):
+                conn.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
+            for statement in statements:
+                assert conn.execute(sa.text(statement)).rowcount > 0
+        slow = fsck(log.engine, log.settings.log_dir, log.policy)
+        with monkeypatch.context() as patch:
+            patch.setattr(check, "WORTH_ENTRIES", 0)
+            patch.setattr(check, "SPAN", 256)
+            patch.setattr(parallel, "SPAN", 256)
+            fast = fsck(log.engine, log.settings.log_dir, log.policy)
+        assert fast == slow
+
+    seen = []
+    original = check.fits
+    monkeypatch.setattr(check, "fits", lambda *given: seen.append(original(*given)) or seen[-1])
+    both()
+    assert seen == [True, True]
+    both(
+        "UPDATE reading SET value = value + 1 WHERE envelope_no = 300 AND value IS NOT NULL",
+        "DELETE FROM reading WHERE envelope_no = 560",
+        "INSERT INTO reading SELECT at, channel_no, 99999, value, status FROM reading WHERE envelope_no = 2",
+    )
+    assert seen[-2:] == [False, False]
+    both(
+        "UPDATE envelope SET last_at = last_at + interval '1 s' WHERE seq = 400",
+        "UPDATE log_entry SET leaf = sha256('x') WHERE idx = 600",
+        "UPDATE station_key SET public_key = sha256('x')",
+    )
+    bundle = Path(log.settings.log_dir) / "tile/entries/001"
+    bundle.write_bytes(bundle.read_bytes().replace(b"e", b"f", 1))
+    both("UPDATE event SET sseq = sseq + 100 WHERE typ = 'flag.raised'")
+
+
+numbers = st.decimals(-(10**6), 10**6, places=3) | st.sampled_from(
+    [Decimal("0"), Decimal("1E+3"), Decimal("-0.0")]
+)
+packs = st.lists(
+    st.tuples(
+        st.sampled_from(["SO2", "flow", "NOx"]),
+        st.integers(0, 2),
+        st.none() | numbers,
+        st.sampled_from("NNND"),
+    ),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda item: item[:2],
+)
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(st.lists(packs, min_size=1, max_size=3), st.integers(0, 10**9), st.integers(0, 10**6))
+def test_a_remembered_spelling_reads_as_the_parser_does(
+    shapes: list[list[tuple[str, int, Decimal | None, str]]], seq: int, shift_ms: int
+) -> None:
+    remembering = Spellings(NUMBERS)
+    for turn in range(3):
+        for pack in shapes:
+            records = [
+                Record(
+                    name,
+                    START_MS + shift_ms + (turn * 100 + minute) * 60_000,
+                    "mg/m3",
+                    None if value is None else value + turn,
+                    "D" if value is None else status,
+                )
+                for name, minute, value, status in pack
+            ]
+            jws = seal_envelope(
+                KEY, stn="S1", ep=turn, seq=seq + 1, prev=b"p" * 32, iat_ms=seq, cp=None, records=records
+            ).jws
+            here, there = remembering.read(jws), Spellings(NUMBERS).read(jws)
+            assert here[:-1] == there[:-1]
+            assert here.rows.pack(7) == there.rows.pack(7)
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(st.integers(0, 200), st.sampled_from(list('0123456789.-+eE"{},:[]nul ANz\\')))
+def test_what_the_parser_refuses_no_spelling_takes(place: int, letter: str) -> None:
+    record = Record("SO2", START_MS, "mg/m3", Decimal("35.10"), "N")
+    jws = seal_envelope(KEY, stn="S1", ep=0, seq=5, prev=bytes(32), iat_ms=9, cp=None, records=[record]).jws
+    remembering = Spellings(NUMBERS)
+    remembering.read(jws)
+    header, payload, signature = jws.split(b".")
+    text = b64u_decode(payload)
+    at = place % len(text)
+    changed = text[:at] + letter.encode() + text[at + 1 :]
+    spelled = b".".join((header, b64u_encode(changed).encode(), signature))
+    try:
+        wanted = parse_envelope(spelled)
+    except EmdiError:
+        with pytest.raises((EmdiError, KeyError)):
+            remembering.read(spelled)
+        return
+    try:
+        read = remembering.read(spelled)
+    except KeyError:  # a channel that is not registered
+        assert wanted.records[0].name != "SO2" or wanted.stn != "S1"
+        return
+    assert (read.stn, read.ep, read.seq, read.env_id) == (wanted.stn, wanted.ep, wanted.seq, wanted.env_id)
+    assert read.first_ms == wanted.records[0].at_ms
