@@ -112,6 +112,10 @@ def _foreign_database(url: str) -> Iterator[str]:
         run_script(conn, DROP_ALL)
     engine.dispose()
     migrate(url)
+    engine = make_engine(url, pool_size=1)
+    with engine.begin() as conn:  # this server makes every COPY FROM STDIN one from a file of its own
+        run_script(conn, "GRANT pg_read_server_files TO sw_ingest, sw_seq")
+    engine.dispose()
     yield url
 
 
