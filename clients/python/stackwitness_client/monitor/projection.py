@@ -164,7 +164,10 @@ class ProjectionCheck:
         query: dict[str, Any] = {"station": span.stn, "from": format_at(span.from_ms), "limit": PAGE_ROWS}
         query |= {"to": format_at(span.to_ms + 1)} | ({} if channel is None else {"channel": channel})
         while True:
-            page = self._link.ask("GET", "/v1/readings", query=query).json()
+            answer = self._link.ask("GET", "/v1/readings", query=query, accept=(404,))
+            if answer.status == 404:  # a station of the log that the server does not know (any more)
+                return
+            page = answer.json()
             try:
                 for row in page["rows"]:
                     at_ms = round(datetime.fromisoformat(row["at"]).timestamp() * 1000)
