@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-.PHONY: help run test check bench test-faults test-timescale fuzz docs
+.PHONY: help run test check bench test-faults test-timescale test-insider fuzz docs
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,6 +33,9 @@ test-faults: $(READY) ## break every write and every system call of the log, and
 
 test-timescale: $(READY) ## the database tests on a real TimescaleDB (needs node and npm)
 	@$(BIN)/python -m tests.support.timescale_server
+
+test-insider: $(READY) ## what an insider does, for real, and the check that finds it: the table
+	@$(BIN)/python -m tests.insider
 
 fuzz: $(READY) ## 100,000 and more hostile inputs to every parser
 	@$(BIN)/python -m tests.fuzz.many
