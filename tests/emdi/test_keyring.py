@@ -245,7 +245,7 @@ def test_a_succession_names_both_keys() -> None:
         "stn": "S", "kid": SECOND.kid, "key": SECOND.public, "old_kid": FIRST.kid, "old_key": FIRST.public,
     }  # fmt: skip
     verify_succession(proof, **good)
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"stn": "T"},
         {"kid": "s-9"},
         {"key": THIEF.public},
