@@ -50,15 +50,16 @@ class Rebuilt:
 def rebuild(engine: sa.Engine, service_key: Signer, source: VerifiedLog, progress: Progress) -> Rebuilt:
     """Make the database again what the verified log says; name every row that had to be changed.
 
-    Entries the log does not hold yet stay queued. A change is sealed by the event `projection.rebuild`; without
-    one, nothing is written. Raises LogCorrupt, EmdiError, DatabaseUnavailable.
+    Entries the log does not hold yet stay queued. A change is sealed by the event `projection.rebuild`, unless the
+    log is frozen; without a change nothing is written. Raises LogCorrupt, EmdiError, DatabaseUnavailable.
     """
     done = Rebuilt(source.checkpoint.size, source.checkpoint.root)
     with unit_of_work(engine) as conn:
         conn.execute(sa.text("SELECT set_config('stackwitness.agency', '*', true)"))
         with opened_tables(conn, [*(table.name for table in RAW_TABLES), *QUERIES, "log_head"]):
             _Rebuild(conn, source, done, progress).run()
-        if done.rows:
+        frozen = conn.execute(sa.text("SELECT EXISTS (SELECT FROM log_freeze)")).scalar_one()
+        if done.rows and not frozen:
             append_event(
                 conn,
                 service_key,
