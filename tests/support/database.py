@@ -65,7 +65,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the test a database of its own, migrated and empty."""
     foreign = os.environ.get(TEST_URL)
     if foreign is not None:
-        yield from _foreign_database(foreign)
+        yield from _foreign_database(foreign, rights="test_grants" in request.node.nodeid)
         return
     cluster: Cluster = request.getfixturevalue("cluster")
     template: str = request.getfixturevalue("template")
@@ -105,16 +105,21 @@ END $$
 """
 
 
-def _foreign_database(url: str) -> Iterator[str]:
-    """Drop all that is ours on a server with one database only, and migrate it anew."""
+def _foreign_database(url: str, *, rights: bool) -> Iterator[str]:
+    """Drop all that is ours on a server with one database only, and migrate it anew.
+
+    This server makes every COPY FROM STDIN one from a file of its own, which only a superuser may do into a
+    hypertable. Where a test is not about `rights`, the role that copies readings is given that.
+    """
     engine = make_engine(url, pool_size=1)
     with engine.begin() as conn:
         run_script(conn, DROP_ALL)
     engine.dispose()
     migrate(url)
     engine = make_engine(url, pool_size=1)
-    with engine.begin() as conn:  # this server makes every COPY FROM STDIN one from a file of its own
-        run_script(conn, "GRANT pg_read_server_files TO sw_ingest, sw_seq")
+    with engine.begin() as conn:
+        run_script(conn, "GRANT pg_read_server_files TO sw_seq")
+        run_script(conn, f"ALTER ROLE sw_ingest {'NOSUPERUSER' if rights else 'SUPERUSER'}")
     engine.dispose()
     yield url
 
