@@ -1,5 +1,6 @@
 """The log and its witnesses: real witnesses behind real sockets, good, late, forked and talking nonsense."""
 
+import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -24,6 +25,7 @@ from stackwitness.log.loop import LogLoop, Turns
 from stackwitness.log.notekeys import load_note_signer
 from stackwitness.log.policies import read_policy, take_policy
 from stackwitness.log.status import STATUS_FILE, LogWarning, StatusFile, read_alarm, read_warnings
+from stackwitness.log.witnesses import Witnesses
 from stackwitness.settings import Settings
 from stackwitness_client.witness.cosigner import Cosigner
 from tests.emdi.making import seed
@@ -166,6 +168,28 @@ def test_a_witness_that_cosigned_another_history_names_the_fork(crowd: Crowd) ->
     loop.sequence()
     assert loop.publish().size == 7
     assert "422" in loop.announcer.warnings[1].text
+
+
+def test_a_witness_that_was_late_holds_up_nothing_the_quorum_does_not_need(crowd: Crowd) -> None:
+    release = threading.Event()
+
+    def stall(handler: BaseHTTPRequestHandler) -> None:
+        release.wait(60)
+
+    crowd.add("w1")
+    crowd.add_bad("w2", stall)
+    crowd.stack.callback(release.set)
+    loop = crowd.small.start()
+    witnesses = Witnesses(parse_policy(crowd.policy_text(1)), TIMEOUT_S)
+    crowd.stack.callback(witnesses.close)
+    loop.publish()
+    note, tiles = crowd.small.reader.checkpoint(), crowd.small.reader.tiles()
+    first = witnesses.cosign(note, tiles)
+    assert (first.quorum, first.missing) == (True, ("w2: no answer in time",))
+    witnesses._timeout_s = witnesses._asked[1]._client.timeout = 100
+    began = time.monotonic()
+    assert witnesses.cosign(note, tiles).quorum
+    assert time.monotonic() - began < 50
 
 
 def test_fail_closed_publishes_nothing_until_the_quorum_is_back(crowd: Crowd, settings: Settings) -> None:

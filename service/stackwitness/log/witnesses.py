@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -57,7 +57,10 @@ class Witnesses:
         running = {
             item: self._threads.submit(item.ask, note, prove, deadline) for item in self._asked if item.idle
         }
-        wait(running.values(), self._timeout_s)
+        # Whoever was late last time is asked, but waited for only when the quorum needs it.
+        wait([future for item, future in running.items() if not item.late], self._timeout_s)
+        if not self._reaches_quorum(note + "".join(_lines_of(running.values())).encode()):
+            wait(running.values(), max(0.0, deadline - time.monotonic()))
         lines: list[str] = []
         missing: list[str] = []
         for item in self._asked:
@@ -65,6 +68,7 @@ class Witnesses:
                 lines += _outcome(running.get(item))
             except _Refused as why:
                 missing.append(f"{item.name}: {why}")
+                item.late = isinstance(why, _TooLate)
         cosigned = note + "".join(lines).encode()
         return Cosigned(cosigned, self._reaches_quorum(cosigned), tuple(missing))
 
@@ -84,6 +88,13 @@ class Witnesses:
 
 class _Refused(Exception):
     """Why a witness gave no cosignature."""
+
+
+class _TooLate(_Refused):
+    """It did not answer within the deadline."""
+
+    def __init__(self) -> None:
+        super().__init__("no answer in time")
 
 
 class _Proofs:
@@ -107,6 +118,7 @@ class _Witness:
         self.name = witness.name
         self._key = witness.key
         self._url = witness.url.rstrip("/") + "/add-checkpoint" if witness.url else ""
+        self.late = False
         self._old = 0
         self._busy = threading.Lock()
         self._client = httpx2.Client(
@@ -129,7 +141,7 @@ class _Witness:
             try:
                 return self._ask(note, prove, deadline)
             except httpx2.TimeoutException:
-                raise _Refused("no answer in time") from None
+                raise _TooLate from None
             except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
                 raise _Refused(str(error) or type(error).__name__) from None
             except EmdiError as error:
@@ -147,6 +159,7 @@ class _Witness:
             if status == 200:
                 lines = take_cosignatures(parsed, body, (self._key,))
                 self._old = checkpoint.size
+                self.late = False
                 return lines
             if status != 409:
                 said = body[:SAID_CHARS].decode("utf-8", "replace").strip()
@@ -174,11 +187,18 @@ def _within(parts: Iterator[bytes], deadline: float) -> Iterator[bytes]:
         if taken > MAX_ANSWER_BYTES:
             raise _Refused("its answer is too long")
         if time.monotonic() > deadline:
-            raise _Refused("no answer in time")
+            raise _TooLate
         yield part
 
 
 def _outcome(future: "Future[tuple[str, ...]] | None") -> tuple[str, ...]:
     if future is None or not future.done():
-        raise _Refused("no answer in time")
+        raise _TooLate
     return future.result()
+
+
+def _lines_of(futures: Iterable["Future[tuple[str, ...]]"]) -> Iterator[str]:
+    """Return the signature lines that are there by now."""
+    for future in futures:
+        if future.done() and future.exception() is None:
+            yield from future.result()
