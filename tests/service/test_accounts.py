@@ -12,7 +12,6 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Forbidden, NotFound, Unauthorized
 from tests.support.service import Service
 
-
 KEY = LocalKey.from_seed(b"s" * 32, "service-1")
 
 
