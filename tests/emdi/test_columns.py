@@ -18,6 +18,7 @@ from emdi.envelope import ZERO_HASH, parse_columns, parse_envelope, seal_envelop
 from emdi.errors import EmdiError, EncodingError
 from emdi.keys import LocalKey
 from emdi.pack import STATUSES, Record
+from emdi.tables import readings_csv_columns, readings_csv_rows
 from tests.emdi.making import seed
 
 KEY = LocalKey.from_seed(seed("columns"), "k-1")
@@ -149,6 +150,8 @@ def test_our_own_spelling_is_read_the_quick_way_and_alike(records: list[Record])
 def test_any_value_gives_the_same_double(records: list[Record]) -> None:
     payload = payload_of(records)
     assert outcome(parse_columns, payload) == outcome(general, payload)
+    place = (5, "s", 0, 7)
+    assert readings_csv_columns(*place, columns_of(records)) == readings_csv_rows(*place, records)
 
 
 @settings(deadline=None, max_examples=400)

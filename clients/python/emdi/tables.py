@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from emdi.columns import Columns
 from emdi.encoding import b64u_decode, b64u_encode, dump_json, load_json
 from emdi.errors import BundleError, EncodingError
 from emdi.pack import Record
@@ -46,6 +47,30 @@ def readings_csv_rows(idx: int, stn: str, ep: int, seq: int, records: Iterable[R
             at_ms, at = record.at_ms, format_at(record.at_ms)
         value = "" if record.value is None else repr(float(record.value))
         rows.append(f"{lead}{at},{record.name},{record.unit},{value},{record.status}\n")
+    return rows
+
+
+def readings_csv_columns(idx: int, stn: str, ep: int, seq: int, columns: Columns) -> list[str]:
+    """Return what `readings_csv_rows` returns, for readings as columns."""
+    names = [name for name, _ in columns.series]
+    spelled = [f",{name},{unit}," for name, unit in columns.series]
+    readings = sorted(
+        zip(
+            columns.at_ms,
+            [names[place] for place in columns.which],
+            [spelled[place] for place in columns.which],
+            ["" if value is None else repr(value) for value in columns.values],
+            columns.statuses,
+            strict=True,
+        )
+    )
+    lead = f"{idx},{stn},{ep},{seq},"
+    rows: list[str] = []
+    at_ms, at = -1, ""
+    for row_ms, _, middle, value, status in readings:
+        if row_ms != at_ms:
+            at_ms, at = row_ms, lead + format_at(row_ms)
+        rows.append(f"{at}{middle}{value},{status}\n")
     return rows
 
 

@@ -54,12 +54,14 @@ class EnvelopeChain:
         """Return the last envelope taken."""
         return self.runs[-1][1].head if self.runs else None
 
-    def take(self, idx: int, envelope: Envelope, recv_ms: int, report: Report) -> None:
-        """Check one envelope against the one before it and go on from it."""
+    def take(
+        self, idx: int, envelope: Envelope, recv_ms: int, span_ms: tuple[int, int], report: Report
+    ) -> None:
+        """Check one envelope, its readings' times from first to last, against the one before it; go on from it."""
         head = StationHead(envelope.ep, envelope.seq, envelope.env_id)
         last = self.last
         if last is None or (last[:2], head[:2]) in self._jumps:
-            self._go_on(idx, envelope, head, recv_ms, opens=True)
+            self._go_on(idx, head, recv_ms, span_ms, opens=True)
             return
         try:
             check_next(last, envelope)
@@ -72,7 +74,7 @@ class EnvelopeChain:
             if head[:2] <= last[:2]:
                 return
         self._note(idx, envelope, last, report)
-        self._go_on(idx, envelope, head, recv_ms, opens=False)
+        self._go_on(idx, head, recv_ms, span_ms, opens=False)
 
     def describe(self) -> str:
         """Return the range covered, for the report."""
@@ -84,9 +86,10 @@ class EnvelopeChain:
         )
         return f"{self.stn}: envelopes {', '.join(spans)}"
 
-    def _go_on(self, idx: int, envelope: Envelope, head: StationHead, recv_ms: int, *, opens: bool) -> None:
-        times = [record.at_ms for record in envelope.records]
-        edge = Edge(idx, head, recv_ms, self._period.holds(idx, recv_ms, min(times), max(times)))
+    def _go_on(
+        self, idx: int, head: StationHead, recv_ms: int, span_ms: tuple[int, int], *, opens: bool
+    ) -> None:
+        edge = Edge(idx, head, recv_ms, self._period.holds(idx, recv_ms, *span_ms))
         if opens:
             self.runs.append((edge, edge))
         else:

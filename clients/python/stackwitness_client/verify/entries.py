@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from itertools import chain
 
-from emdi.bundle import BundleReader, iter_entries, iter_proofs, readings_csv_rows
+from emdi.bundle import BundleReader, iter_entries, iter_proofs
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, Entry, parse_entry
-from emdi.envelope import parse_envelope
+from emdi.envelope import parse_columns, parse_envelope
 from emdi.errors import BundleError, EmdiError, KeyFormatError, ProofError
 from emdi.event import Event, parse_event
 from emdi.merkle import leaf_hash, verify_inclusion
+from emdi.tables import readings_csv_columns
 from stackwitness_client.verify.contents import Contents
 from stackwitness_client.verify.known import KnownPrefix
 from stackwitness_client.verify.report import Report, Verdict, weigh_signature
@@ -117,19 +118,18 @@ class EntryWalk:
         self.report.note(f"idx {idx}: station {envelope.stn} signed another envelope for {place}")
 
     def _check_envelope(self, idx: int, entry: Entry) -> None:
-        envelope = parse_envelope(entry.body)
+        envelope, readings = parse_columns(entry.body)
         place = (envelope.stn, envelope.ep, envelope.seq)
         self.report.counts["envelopes"] += 1
-        self.report.counts["readings"] += len(envelope.records)
+        self.report.counts["readings"] += len(readings.at_ms)
         self.signatures.check_envelope(idx, envelope)
         station = self.contents.stations.get(envelope.stn)
         if station is None:
             message = f"an envelope of station {envelope.stn}, which is not in scope"
             self.report.step(6).add(Verdict.TAMPERED, "chain.station", message, idx=idx, envelope=place)
             return
-        station.take(idx, envelope, entry.recv_ms, self.report)
-        rows = readings_csv_rows(idx, envelope.stn, envelope.ep, envelope.seq, envelope.records)
-        self.readings.expect(idx, rows)
+        station.take(idx, envelope, entry.recv_ms, (min(readings.at_ms), max(readings.at_ms)), self.report)
+        self.readings.expect(idx, readings_csv_columns(idx, *place, readings))
 
     def _check_event(self, idx: int, entry: Entry, proven: bool) -> None:
         event = parse_event(entry.body)
