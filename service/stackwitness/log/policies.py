@@ -58,7 +58,9 @@ def _with_keys(text: str, vkeys: Sequence[str]) -> str:
     named = {log.key.format() for log in parse_policy(text).logs}
     lines = text.split("\n")
     first = next(n for n, line in enumerate(lines, 1) if line.split()[:1] == ["log"])
-    return "\n".join([*lines[:first], *(f"log {vkey}" for vkey in vkeys if vkey not in named), *lines[first:]])
+    return "\n".join(
+        [*lines[:first], *(f"log {vkey}" for vkey in vkeys if vkey not in named), *lines[first:]]
+    )
 
 
 def _read(path: Path, vkey: str) -> str:
