@@ -82,7 +82,7 @@ def struck(world: World, act: Callable[[], object], fault: Fault, before: int) -
     return f"{name}; checkpoint {before} -> {world.published}"
 
 
-@pytest.mark.parametrize(("path", "step", "kind", "more"), part(FILES, STEPS, FAULTS, AGAIN, every=17))
+@pytest.mark.parametrize(("path", "step", "kind", "more"), part(FILES, STEPS, FAULTS, AGAIN, every=29))
 def test_write_of_a_file(world: World, path: str, step: str, kind: str, more: int, note: Note) -> None:
     fault = Fault(kind, step, path)
     loop, before = world.log.start(), world.published

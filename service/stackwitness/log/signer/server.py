@@ -64,17 +64,19 @@ def listen(path: Path) -> socket.socket:
     Only this user may connect, or this user's group where the folder hands its group on (mode 2xxx).
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     is_shared = bool(path.parent.stat().st_mode & stat.S_ISGID)
     mask = os.umask(0o117 if is_shared else 0o177)
     try:
-        with short_address(path) as address:
+        with short_address(draft) as address:
             server.bind(address)
     finally:
         os.umask(mask)
     server.listen(8)
     server.settimeout(POLL_S)
+    draft.replace(path)  # whoever sees it can connect
     return server
 
 
