@@ -67,7 +67,16 @@ MUTABLE = {
     *("procrastinate_jobs", "procrastinate_events", "procrastinate_workers", "procrastinate_periodic_defers"),
 }
 # Rows that no event names: what a leaf is made of, and the log itself.
-WITHOUT_EVENT = {"envelope", "quarantine", "log_genesis", "log_entry", "log_head", "log_previous", "ddl_seen", "event"}
+WITHOUT_EVENT = {
+    "envelope",
+    "quarantine",
+    "log_genesis",
+    "log_entry",
+    "log_head",
+    "log_previous",
+    "ddl_seen",
+    "event",
+}
 
 Conn = psycopg.Connection[tuple[object, ...]]
 
