@@ -222,8 +222,11 @@ def read_entries(conn: Connection, choice: Choice) -> Iterator[tuple[int, int, i
         yield row.idx, row.kind, row.recv_ms, bytes(row.body)
 
 
-def read_readings(conn: Connection, choice: Choice) -> Iterator[Row[Any]]:
-    """Yield the stored readings of the chosen envelopes, by idx, time and channel: the projection, as it is."""
+def read_readings(conn: Connection, choice: Choice) -> Iterator[Sequence[Any]]:
+    """Yield the stored readings of the chosen envelopes, by idx, time and channel: the projection, as it is.
+
+    Columns: idx, stn, ep, seq, at_ms, channel, unit, value, status.
+    """
     given = choice.parameters()
     query = f"""{_RUNS}
     SELECT v.envelope_no, v.first_at, v.last_at FROM run r
