@@ -18,7 +18,8 @@ from stackwitness.errors import Conflict
 from stackwitness.log.freezing import next_origin
 from stackwitness.log.fsck import fsck
 from stackwitness.log.genesis import parse_genesis
-from stackwitness.log.shards import Final, find_freeze, freeze, read_final, seed_successor
+from stackwitness.log.rebuild.successor import seed_successor
+from stackwitness.log.shards import Final, find_freeze, freeze, read_final
 from stackwitness.settings import Settings
 from tests.service.log_station import SmallStation
 from tests.service.log_support import SmallLog, make_log

@@ -12,7 +12,8 @@ from stackwitness.db.embedded import migrate_database, open_database
 from stackwitness.db.engine import make_engine
 from stackwitness.errors import Conflict
 from stackwitness.log.reader import LogReader
-from stackwitness.log.shards import find_freeze, freeze, read_final, seed_successor
+from stackwitness.log.rebuild.successor import seed_successor
+from stackwitness.log.shards import find_freeze, freeze, read_final
 from stackwitness.settings import Settings
 
 LoadKey = Callable[[Path], Signer]
