@@ -33,7 +33,7 @@ class Members(Protocol):
         """Return a whole member."""
 
     def lines(self, name: str) -> Iterator[str]:
-        """Yield the lines of a text member, each with its newline."""
+        """Yield the lines of a text member without their newline."""
 
     def stream(self, name: str) -> IO[bytes]:
         """Open a member."""
@@ -43,7 +43,7 @@ def make_report(members: Members) -> bytes:
     """Return report.json, the same bytes for the same members; raises EmdiError when one of them cannot be read.
 
     It repeats what scope.json, checkpoint, the tables and the flags' events say, and sums up readings.csv: per
-    channel how many, the least and the greatest, and both for each of at most 240 slices of the period.
+    channel how many, the least and the greatest, and both for each of at most 240 slices of the part of the period that has readings.
     """
     try:
         return _Report(members).finish()
@@ -106,7 +106,8 @@ class _Report:
     def __init__(self, members: Members) -> None:
         self._members = members
         self._scope: Scope = parse_scope(members.read("scope.json"))
-        self._slice_ms = slice_ms(self._scope.from_ms, self._scope.to_ms)
+        self._drawn = self._read_bounds()
+        self._slice_ms = slice_ms(*self._drawn)
         self._events: list[tuple[int, Event]] = []
         self._limits: dict[tuple[str, str], object] = {}
 
@@ -129,12 +130,30 @@ class _Report:
                 for station in scope.stations
             ],
             "keys": self._keys(),
+            "drawn": {"from": format_at(self._drawn[0]), "to": format_at(self._drawn[1])},
             "slice_ms": self._slice_ms,
             "channels": self._channels(),
             "flags": self._flags(),
             "custody": self._table("custody.csv"),
         }
         return dump_json(report) + b"\n"
+
+    def _read_bounds(self) -> tuple[int, int]:
+        """Return the part of the period that has readings, half-open in Unix ms."""
+        first, last = "9", ""
+        rows = self._members.lines("readings.csv")
+        next(rows)
+        for row in rows:
+            at = row.split(",", 5)[4]
+            if at < first:
+                first = at
+            if at > last:
+                last = at
+        from_ms, to_ms = self._scope.from_ms, self._scope.to_ms
+        if not last:
+            return from_ms, to_ms
+        from_ms, to_ms = max(from_ms, _ms(first)), min(to_ms, _ms(last) + 1)
+        return from_ms, max(to_ms, from_ms + 1)
 
     def _log(self) -> dict[str, Any]:
         note = parse_note(self._members.read("checkpoint"))
@@ -164,10 +183,10 @@ class _Report:
     def _take_limits(self, event: Event) -> None:
         stn = event.subj.partition(":")[2]
         if event.typ == "limit.change":
-            self._limits[(stn, event.data["channel"])] = event.data["new"]
+            self._limits[(stn, event.data["channel"])] = _number(event.data["new"])
         else:
             for channel in event.data["channels"]:
-                self._limits[(stn, channel["name"])] = channel.get("limit")
+                self._limits[(stn, channel["name"])] = _number(channel.get("limit"))
 
     def _keys(self) -> list[dict[str, Any]]:
         return [
@@ -184,23 +203,20 @@ class _Report:
 
     def _channels(self) -> list[dict[str, Any]]:
         channels: dict[tuple[str, str, str], _Channel] = {}
-        from_ms, width = self._scope.from_ms, self._slice_ms
+        from_ms, width = self._drawn[0], self._slice_ms
         place, last_at = 0, ""
         rows = self._members.lines("readings.csv")
         next(rows)
         for row in rows:
             _, stn, _, _, at, name, unit, value, status = row.split(",")
             if at != last_at:
-                if at[-1:] != "Z":
-                    raise ValueError(f"{at!r} is no time of a table")
-                at_ms = round(datetime.fromisoformat(at).timestamp() * 1000)
-                place, last_at = (at_ms - from_ms) // width, at
+                place, last_at = (_ms(at) - from_ms) // width, at
             key = (stn, name, unit)
             channel = channels.get(key)
             if channel is None:
                 channel = channels[key] = _Channel(*key)
             if 0 <= place < BUCKETS:
-                channel.take(place, value, status.rstrip("\n"))
+                channel.take(place, value, status)
         return [channels[key].to_json(self._limits.get(key[:2])) for key in sorted(channels)]
 
     def _flags(self) -> list[dict[str, Any]]:
@@ -227,7 +243,7 @@ class _Report:
         from_ms: int = flag["from_ms"] if "from_ms" in flag else data["from_ms"]
         to_ms: int = data["to_ms"]
         places = [
-            min(max((at - self._scope.from_ms) // self._slice_ms, 0), BUCKETS - 1) for at in (from_ms, to_ms)
+            min(max((at - self._drawn[0]) // self._slice_ms, 0), BUCKETS - 1) for at in (from_ms, to_ms)
         ]
         flag |= {"from": format_at(from_ms), "to": format_at(to_ms), "from_ms": from_ms, "to_ms": to_ms}
         flag |= {"slices": places, "text_en": data["text_en"], "text_zh": data["text_zh"]}
@@ -244,8 +260,18 @@ class _Report:
         if name not in self._members.sizes:
             return []
         rows = self._members.lines(name)
-        header = next(rows).rstrip("\n").split(",")
-        return [dict(zip(header, row.rstrip("\n").split(","), strict=True)) for row in rows]
+        header = next(rows).split(",")
+        return [dict(zip(header, row.split(","), strict=True)) for row in rows]
+
+
+def _ms(at: str) -> int:
+    if at[-1:] != "Z":
+        raise ValueError(f"{at!r} is no time of a table")
+    return round(datetime.fromisoformat(at).timestamp() * 1000)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def slice_ms(from_ms: int, to_ms: int) -> int:

@@ -42,6 +42,7 @@ from stackwitness.evidence.bundle.anchors import anchor_members, choose_anchors
 from stackwitness.evidence.bundle.plan import Plan
 from stackwitness.evidence.bundle.readme import README
 from stackwitness.evidence.domain import Export, ms_of
+from stackwitness.evidence.report.members import PDF, write_report
 from stackwitness.log.anchored import read_anchors
 from stackwitness.log.reader import LogReader
 from stackwitness_client.parquet import NAMES, write_parquet
@@ -88,6 +89,7 @@ def write_members(bench: Bench) -> bytes:
     _write(bench, "scope.json", [format_scope(_scope(bench))])
     for name, table in NAMES.items():
         _write_parquet(bench.folder, name, table)
+    write_report(bench.folder, [(name, path) for name, path in members_in(bench.folder) if name != PDF])
     manifest = make_manifest(members_in(bench.folder))
     (bench.folder / "MANIFEST").write_bytes(manifest)
     return manifest

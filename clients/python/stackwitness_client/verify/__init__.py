@@ -13,6 +13,7 @@ from stackwitness_client.verify.contents import Contents
 from stackwitness_client.verify.entries import EntryWalk
 from stackwitness_client.verify.findings import check_findings
 from stackwitness_client.verify.parquet import check_parquet
+from stackwitness_client.verify.printed import check_printed
 from stackwitness_client.verify.report import Finding, Report, Step, Verdict
 from stackwitness_client.verify.seal import SealCheck
 from stackwitness_client.verify.texts import check_texts
@@ -60,6 +61,7 @@ def verify_bundle(
         check_texts(reader, contents, report)
         check_parquet(reader, report)
         check_anchors(reader, trust.checkpoint, tsa_roots, report)
+        check_printed(reader, report)
         if rerun_detectors:
             check_findings(reader, contents.stns, report)
     return report

@@ -1,0 +1,32 @@
+"""What codes are called on paper, in English and Chinese: the words of the console; a test holds the two together."""
+
+# code: (English, Chinese)
+WORDS: dict[str, tuple[str, str]] = {
+    "hold": ("Held value", "数值恒定"),
+    "near_hold": ("Almost held value", "数值近乎恒定"),
+    "copy": ("Copied stretch", "数据段复制"),
+    "record_repeat": ("Repeated records", "记录重复"),
+    "level_low": ("Level too low", "水平偏低"),
+    "dependence_lost": ("Moves with nothing", "与工况无关"),
+    "digits": ("Odd last digits", "末位数字异常"),
+    "below_limit": ("Crowding below the limit", "限值下方聚集"),
+    "missing_when_high": ("Missing when high", "高值时缺失"),
+    "odd_features": ("Odd day", "整日异常"),
+    "skipped_data": ("Admitted loss of data", "承认的数据丢失"),
+    "cannot be": ("cannot be", "不可能"),
+    "very unlikely": ("very unlikely", "极不可能"),
+    "unusual": ("unusual", "异常"),
+    "confirmed_odd": ("Confirmed odd", "确认可疑"),
+    "needs_visit": ("Needs a visit", "需现场核查"),
+    "explained": ("Explained", "已有解释"),
+    "dismissed": ("Dismissed", "不予采纳"),
+    "key.request": ("requested", "申请"),
+    "key.register": ("registered", "登记"),
+    "key.rotate": ("rotated", "轮换"),
+    "key.revoke": ("revoked", "撤销"),
+    "key.compromise": ("compromised", "泄露"),
+    "evidence.viewed": ("viewed", "查阅"),
+    "evidence.downloaded": ("downloaded", "下载"),
+    "export.made": ("exported", "导出"),
+    "export.requested": ("export asked for", "申请导出"),
+}

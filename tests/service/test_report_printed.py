@@ -1,0 +1,81 @@
+"""The printed report of a real export: made from the bundle's own numbers, checked by the verifier, the same each time."""
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from stackwitness.console.locale import tongue
+from stackwitness.console.words import _DECISION, _KIND, _VERDICT
+from stackwitness.db.roles import EVERY_AGENCY
+from stackwitness.db.unit import unit_of_work
+from stackwitness.evidence import flow
+from stackwitness.evidence.report import has_chinese_font, print_report
+from stackwitness.evidence.report.words import WORDS
+from stackwitness.settings import Settings
+from stackwitness_client.verify import verify_bundle
+from tests.emdi.making import remanifest, write_zip
+from tests.service.evidence_support import make_shop
+from tests.service.test_evidence import REGULATOR
+
+
+@pytest.fixture
+def bundle(settings: Settings, engine: sa.Engine) -> tuple[Path, str]:
+    shop = make_shop(settings, engine)
+    with unit_of_work(engine, "sw_export", EVERY_AGENCY) as conn:
+        asked = flow.request_export(conn, REGULATOR, stn="S1", purpose="a court", defer=False)
+    with shop.running_log():
+        return flow.build_export(shop, asked.export_id), shop.policy_text
+
+
+def test_every_number_is_proven_with_the_bundle(bundle: tuple[Path, str], tmp_path: Path) -> None:
+    path, policy = bundle
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    report = verify_bundle(path, policy)
+    assert (report.exit_code, report.step(14).state) == (0, "ok"), report.text()
+    numbers = json.loads(members["report.json"])
+    assert numbers["counts"]["readings"] == 80
+    assert print_report(members["report.json"]) == members["report.pdf"]
+    assert members["report.pdf"].startswith(b"%PDF-1.")
+
+    numbers["counts"]["readings"] += 1
+    forged = {**members, "report.json": (json.dumps(numbers, separators=(",", ":")) + "\n").encode()}
+    remanifest(forged)
+    found = verify_bundle(write_zip(tmp_path / "forged.zip", forged), policy)
+    assert found.exit_code == 1
+    assert found.step(14).findings[0].code == "report.differs"
+    del forged["report.json"]
+    remanifest(forged)
+    alone = verify_bundle(write_zip(tmp_path / "alone.zip", forged), policy)
+    assert [item.code for item in alone.step(14).findings] == ["report.missing"]
+
+
+def test_nothing_but_the_report_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page takes its numbers from report.json alone: the template computes no sum, mean or share."""
+    from stackwitness.evidence.report import TEMPLATE
+
+    text = TEMPLATE.read_text(encoding="utf-8")
+    assert not re.findall(r"\.sum\(|\.len\(\)\s*[}\]]|datetime\.today", text)
+
+
+def test_words_on_paper_are_those_of_the_console() -> None:
+    chinese = tongue("zh")
+    said = {**_KIND, **_VERDICT, **_DECISION}
+    for code, (en, zh) in WORDS.items():
+        if code in said:
+            assert (said[code], chinese.say(said[code])) == (en, zh)
+    assert set(_VERDICT) | set(_DECISION) <= set(WORDS)
+
+
+def test_without_a_chinese_font_it_is_english_only(
+    bundle: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(bundle[0]) as archive:
+        numbers = archive.read("report.json")
+    with_font = print_report(numbers)
+    monkeypatch.setattr("stackwitness.evidence.report.has_chinese_font", lambda: False)
+    assert (print_report(numbers) != with_font) is has_chinese_font()
