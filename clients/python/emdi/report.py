@@ -43,7 +43,7 @@ def make_report(members: Members) -> bytes:
     """Return report.json, the same bytes for the same members; raises EmdiError when one of them cannot be read.
 
     It repeats what scope.json, checkpoint, the tables and the flags' events say, and sums up readings.csv: per
-    channel how many, the least and the greatest, and both for each of at most 240 slices of the part of the period that has readings.
+    channel how many, the least and the greatest of those marked N, and both for each of at most 240 slices of the part of the period that has readings.
     """
     try:
         return _Report(members).finish()
@@ -53,7 +53,9 @@ def make_report(members: Members) -> bytes:
 
 @dataclass(slots=True)
 class _Channel:
-    """What readings.csv says of one channel; `slices` hold the least and greatest value of each."""
+    """What readings.csv says of one channel: of the readings marked N, `slices` hold the least and the greatest;
+    `marks` are the slices with a reading marked otherwise.
+    """
 
     stn: str
     name: str
@@ -64,13 +66,15 @@ class _Channel:
     least: float = math.inf
     greatest: float = -math.inf
     slices: dict[int, tuple[float, float]] = field(default_factory=dict)
+    marks: set[int] = field(default_factory=set)
 
     def take(self, place: int, value: str, status: str) -> None:
         """Count one row; `place` is its slice."""
         self.readings += 1
-        self.marked += status != "N"
-        if not value:
-            self.missing += 1
+        self.missing += not value
+        if status != "N":
+            self.marked += 1
+            self.marks.add(place)
             return
         number = float(value)
         if number < self.least:
@@ -97,6 +101,7 @@ class _Channel:
             "least": None if empty else self.least,
             "greatest": None if empty else self.greatest,
             "slices": [[place, *self.slices[place]] for place in sorted(self.slices)],
+            "marks": sorted(self.marks),
         }
 
 
