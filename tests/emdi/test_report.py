@@ -1,14 +1,19 @@
 """report.json: every number comes from the other members, and the same members give the same bytes."""
 
+import io
 import json
+import random
 import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emdi.bundle import BundleReader
 from emdi.errors import EmdiError
-from emdi.report import BUCKETS, make_report, slice_ms
+from emdi.report import BUCKETS, _Drawn, make_report
+from emdi.units import format_at
 from tests.emdi.making import honest_log, members_of, zip_of
 
 MEMBERS = members_of(honest_log())
@@ -61,7 +66,43 @@ def test_members_that_give_no_report(name: str, old: bytes, new: bytes) -> None:
         make_report(reader)
 
 
-@pytest.mark.parametrize(("minutes", "width"), [(1, 1), (240, 1), (241, 2), (525_600, 2190)])
-def test_slices_are_whole_minutes_and_cover_the_period(minutes: int, width: int) -> None:
-    assert slice_ms(0, minutes * 60_000) == width * 60_000
-    assert slice_ms(0, minutes * 60_000) * BUCKETS >= minutes * 60_000
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 10**7), min_size=1, max_size=60), st.randoms())
+def test_slices_cover_what_was_read_in_any_order(minutes: list[int], chance: random.Random) -> None:
+    """At most 240 slices of 2^n minutes, the same whatever order the rows come in, the least such n."""
+
+    def draw(order: list[int]) -> tuple[int, int, int, list[Any]]:
+        drawn = _Drawn(0, 10**13)
+        table = "".join(f"1,s,0,0,{format_at(60_000 * minute)},nox,mg/m3,{minute}.5,N\n" for minute in order)
+        drawn.read(Table(b"header\n" + table.encode()))
+        return drawn.slice_ms, drawn.from_ms, drawn.to_ms, drawn.to_json({})
+
+    width, from_ms, to_ms, [channel] = draw(minutes)
+    assert draw(chance.sample(minutes, len(minutes))) == (width, from_ms, to_ms, [channel])
+    assert from_ms <= 60_000 * min(minutes) <= 60_000 * max(minutes) < to_ms
+    assert to_ms - from_ms <= width * BUCKETS
+    assert (
+        width == 60_000
+        or (60_000 * max(minutes) // (width // 2)) - (60_000 * min(minutes) // (width // 2)) >= BUCKETS
+    )
+    assert channel["readings"] == len(minutes)
+    for place, least, greatest in channel["slices"]:
+        inside = [n + 0.5 for n in minutes if (60_000 * n) // width == place + from_ms // width]
+        assert (min(inside), max(inside)) == (least, greatest)
+
+
+class Table:
+    """A bundle of one table."""
+
+    def __init__(self, data: bytes) -> None:
+        self.sizes = {"readings.csv": len(data)}
+        self._data = data
+
+    def stream(self, name: str) -> io.BytesIO:
+        return io.BytesIO(self._data)
+
+    def read(self, name: str) -> bytes:
+        return self._data
+
+    def lines(self, name: str) -> Any:
+        return iter(self._data.decode().splitlines())

@@ -87,8 +87,16 @@ class _Channel:
         elif not seen[0] <= number <= seen[1]:
             self.slices[place] = (min(seen[0], number), max(seen[1], number))
 
-    def to_json(self, limit: object) -> dict[str, Any]:
-        """Return the channel's part of the report."""
+    def coarsen(self) -> None:
+        """Make each two neighbouring slices one."""
+        merged: dict[int, tuple[float, float]] = {}
+        for place, (least, greatest) in self.slices.items():
+            seen = merged.get(place >> 1, (least, greatest))
+            merged[place >> 1] = (min(seen[0], least), max(seen[1], greatest))
+        self.slices, self.marks = merged, {place >> 1 for place in self.marks}
+
+    def to_json(self, limit: object, first: int) -> dict[str, Any]:
+        """Return the channel's part of the report; `first` is the number of the first slice drawn."""
         empty = not self.slices
         return {
             "stn": self.stn,
@@ -100,9 +108,100 @@ class _Channel:
             "marked": self.marked,
             "least": None if empty else self.least,
             "greatest": None if empty else self.greatest,
-            "slices": [[place, *self.slices[place]] for place in sorted(self.slices)],
-            "marks": sorted(self.marks),
+            "slices": [[place - first, *self.slices[place]] for place in sorted(self.slices)],
+            "marks": [place - first for place in sorted(self.marks)],
         }
+
+
+class _Drawn:
+    """The part of the period that has readings, in at most 240 slices of 2^n minutes each."""
+
+    def __init__(self, from_ms: int, to_ms: int) -> None:
+        self._period = (from_ms, to_ms)
+        self._channels: dict[tuple[str, str, str], _Channel] = {}
+        self._width = MINUTE_MS
+        self._first = self._last = from_ms // MINUTE_MS
+        self._empty = True
+
+    @property
+    def slice_ms(self) -> int:
+        """The width of a slice."""
+        return self._width
+
+    @property
+    def from_ms(self) -> int:
+        """Where the first slice begins, or the period when it begins later."""
+        return max(self._period[0], self._first * self._width)
+
+    @property
+    def to_ms(self) -> int:
+        """Where the last slice ends, or the period when it ends earlier."""
+        return min(self._period[1], (self._last + 1) * self._width)
+
+    @property
+    def count(self) -> int:
+        """How many slices there are."""
+        return self._last + 1 - self._first
+
+    def place_of(self, at_ms: int) -> int:
+        """Return the slice of a time, the first or last one when it lies outside."""
+        return min(max(at_ms // self._width, self._first), self._last) - self._first
+
+    def read(self, members: Members) -> None:
+        """Take every row of readings.csv."""
+        from_ms, to_ms = self._period
+        channels, place, inside, last_at = self._channels, 0, False, ""
+        for row in _rows(members, "readings.csv"):
+            _, stn, _, _, at, name, unit, value, status = row.split(",")
+            if at != last_at:
+                at_ms, last_at = _ms(at), at
+                inside = from_ms <= at_ms < to_ms
+                place = self._reach(at_ms) if inside else 0
+            key = (stn, name, unit)
+            channel = channels.get(key)
+            if channel is None:
+                channel = channels[key] = _Channel(*key)
+            if inside:
+                channel.take(place, value, status)
+
+    def to_json(self, limits: Mapping[tuple[str, str], object]) -> list[dict[str, Any]]:
+        """Return the channels, sorted."""
+        ordered = sorted(self._channels.items())
+        return [channel.to_json(limits.get(key[:2]), self._first) for key, channel in ordered]
+
+    def _reach(self, at_ms: int) -> int:
+        """Return the slice of a time, after widening all slices until those in use are few enough."""
+        place = at_ms // self._width
+        if self._empty:
+            self._first = self._last = place
+            self._empty = False
+        first, last = min(self._first, place), max(self._last, place)
+        while last - first >= BUCKETS:
+            first, last, place = first >> 1, last >> 1, place >> 1
+            self._width *= 2
+            for channel in self._channels.values():
+                channel.coarsen()
+        self._first, self._last = first, last
+        return place
+
+
+def _rows(members: Members, name: str) -> Iterator[str]:
+    """Yield the rows of a table under its header; a million of them, so not line by line."""
+    with members.stream(name) as stream:
+        stream.readline()
+        rest = b""
+        while chunk := stream.read(1 << 20):
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()
+            yield from b"\n".join(lines).decode("utf-8").split("\n") if lines else ()
+    if rest:
+        raise ValueError(f"the last line of {name} does not end")
+
+
+def _ms(at: str) -> int:
+    if at[-1:] != "Z":
+        raise ValueError(f"{at!r} is no time of a table")
+    return round(datetime.fromisoformat(at).timestamp() * 1000)
 
 
 class _Report:
@@ -111,15 +210,15 @@ class _Report:
     def __init__(self, members: Members) -> None:
         self._members = members
         self._scope: Scope = parse_scope(members.read("scope.json"))
-        self._drawn = self._read_bounds()
-        self._slice_ms = slice_ms(*self._drawn)
+        self._drawn = _Drawn(self._scope.from_ms, self._scope.to_ms)
         self._events: list[tuple[int, Event]] = []
         self._limits: dict[tuple[str, str], object] = {}
 
     def finish(self) -> bytes:
         """Return the JSON."""
         self._read_events()
-        scope = self._scope
+        scope, drawn = self._scope, self._drawn
+        drawn.read(self._members)
         report = {
             "v": 1,
             "export_id": scope.export_id,
@@ -135,30 +234,13 @@ class _Report:
                 for station in scope.stations
             ],
             "keys": self._keys(),
-            "drawn": {"from": format_at(self._drawn[0]), "to": format_at(self._drawn[1])},
-            "slice_ms": self._slice_ms,
-            "channels": self._channels(),
+            "drawn": {"from": format_at(drawn.from_ms), "to": format_at(drawn.to_ms), "slices": drawn.count},
+            "slice_ms": drawn.slice_ms,
+            "channels": drawn.to_json(self._limits),
             "flags": self._flags(),
             "custody": self._table("custody.csv"),
         }
         return dump_json(report) + b"\n"
-
-    def _read_bounds(self) -> tuple[int, int]:
-        """Return the part of the period that has readings, half-open in Unix ms."""
-        first, last = "9", ""
-        rows = self._members.lines("readings.csv")
-        next(rows)
-        for row in rows:
-            at = row.split(",", 5)[4]
-            if at < first:
-                first = at
-            if at > last:
-                last = at
-        from_ms, to_ms = self._scope.from_ms, self._scope.to_ms
-        if not last:
-            return from_ms, to_ms
-        from_ms, to_ms = max(from_ms, _ms(first)), min(to_ms, _ms(last) + 1)
-        return from_ms, max(to_ms, from_ms + 1)
 
     def _log(self) -> dict[str, Any]:
         note = parse_note(self._members.read("checkpoint"))
@@ -206,24 +288,6 @@ class _Report:
             if event.typ.startswith("key.")
         ]
 
-    def _channels(self) -> list[dict[str, Any]]:
-        channels: dict[tuple[str, str, str], _Channel] = {}
-        from_ms, width = self._drawn[0], self._slice_ms
-        place, last_at = 0, ""
-        rows = self._members.lines("readings.csv")
-        next(rows)
-        for row in rows:
-            _, stn, _, _, at, name, unit, value, status = row.split(",")
-            if at != last_at:
-                place, last_at = (_ms(at) - from_ms) // width, at
-            key = (stn, name, unit)
-            channel = channels.get(key)
-            if channel is None:
-                channel = channels[key] = _Channel(*key)
-            if 0 <= place < BUCKETS:
-                channel.take(place, value, status)
-        return [channels[key].to_json(self._limits.get(key[:2])) for key in sorted(channels)]
-
     def _flags(self) -> list[dict[str, Any]]:
         reasons: dict[str, str] = {}
         for line in self._members.lines("disclosures.jsonl"):
@@ -247,9 +311,7 @@ class _Report:
         data = event.data
         from_ms: int = flag["from_ms"] if "from_ms" in flag else data["from_ms"]
         to_ms: int = data["to_ms"]
-        places = [
-            min(max((at - self._drawn[0]) // self._slice_ms, 0), BUCKETS - 1) for at in (from_ms, to_ms)
-        ]
+        places = [self._drawn.place_of(at_ms) for at_ms in (from_ms, to_ms)]
         flag |= {"from": format_at(from_ms), "to": format_at(to_ms), "from_ms": from_ms, "to_ms": to_ms}
         flag |= {"slices": places, "text_en": data["text_en"], "text_zh": data["text_zh"]}
 
@@ -269,16 +331,5 @@ class _Report:
         return [dict(zip(header, row.split(","), strict=True)) for row in rows]
 
 
-def _ms(at: str) -> int:
-    if at[-1:] != "Z":
-        raise ValueError(f"{at!r} is no time of a table")
-    return round(datetime.fromisoformat(at).timestamp() * 1000)
-
-
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def slice_ms(from_ms: int, to_ms: int) -> int:
-    """Return the width of a slice: whole minutes, so that at most 240 of them cover the period."""
-    return max(1, -(-(to_ms - from_ms) // (BUCKETS * MINUTE_MS))) * MINUTE_MS
