@@ -187,8 +187,10 @@ def parse_manifest(data: bytes) -> tuple[ManifestLine, ...]:
     text = data.decode("ascii", "replace")
     matches = [_LINE.fullmatch(line) for line in text.split("\n")[:-1]]
     lines = tuple(ManifestLine(match[1], int(match[2]), match[3]) for match in matches if match is not None)
-    if len(lines) != len(matches) or format_manifest(lines) != data or not all(
-        is_member(line.name) for line in lines
+    if (
+        len(lines) != len(matches)
+        or format_manifest(lines) != data
+        or not all(is_member(line.name) for line in lines)
     ):
         raise BundleError("bundle.manifest", "MANIFEST is not sorted lines of hash, size and name")
     if len({line.name for line in lines}) != len(lines):

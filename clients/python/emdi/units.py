@@ -93,6 +93,12 @@ def format_value(value: float | None) -> str:
 
 
 def format_at(at_ms: int) -> str:
-    """Return Unix milliseconds as UTC text, `2026-01-02T03:04:05.678Z`."""
-    at = _EPOCH + timedelta(milliseconds=at_ms)
+    """Return Unix milliseconds as UTC text, `2026-01-02T03:04:05.678Z`; beyond the year 9999 their number.
+
+    Some times in the log are only said (of receipt, of an event): whoever wrote one must not stop its readers.
+    """
+    try:
+        at = _EPOCH + timedelta(milliseconds=at_ms)
+    except OverflowError:
+        return f"{at_ms} ms after 1970"
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"

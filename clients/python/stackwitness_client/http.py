@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -15,6 +16,10 @@ from stackwitness_client.errors import ServerBusy, ServerRefused, ServerUnreacha
 
 BUSY = frozenset({429, 500, 502, 503, 504})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+# The server is not trusted: no answer may be larger, and none may drip in for longer.
+MAX_ANSWER_BYTES = 16 << 20
+MAX_FILE_BYTES = 128 << 20
+ANSWER_WITHIN_S = 600.0
 
 
 @dataclass
@@ -46,19 +51,23 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """Parse the body as JSON; a body that is none counts as no answer."""
+        """Parse the body as JSON; a body that is none counts as no answer, and so do NaN and lone surrogates."""
         try:
-            return json.loads(self.body)
-        except ValueError as error:
+            value = json.loads(self.body, parse_constant=_refuse_constant)
+            if b"\\u" in self.body:
+                json.dumps(value, ensure_ascii=False).encode()
+            return value
+        except (ValueError, RecursionError) as error:
             raise ServerUnreachable(f"the answer is not JSON: {error}") from error
 
 
 class ServerLink:
-    """Talk to one server; every method raises ServerUnreachable, ServerBusy or ServerRefused."""
+    """Talk to one server, by its own address or that of its log (ending in /log); every method raises ServerUnreachable, ServerBusy or ServerRefused."""
 
     def __init__(self, url: str, *, token: str | None = None, timeout_s: float = 60.0) -> None:
-        self.url = url.rstrip("/")
-        headers = {"user-agent": "stackwitness-client"}
+        self.url = base_of(url)
+        # Not compressed: a small answer could unfold without end.
+        headers = {"user-agent": "stackwitness-client", "accept-encoding": "identity"}
         if token:
             headers["authorization"] = f"Bearer {token}"
         self._client = httpx2.Client(
@@ -82,17 +91,18 @@ class ServerLink:
         data: Any = None,
         query: Mapping[str, Any] | None = None,
         accept: Iterable[int] = (),
+        max_bytes: int = MAX_ANSWER_BYTES,
     ) -> Answer:
         """Send one request; 2xx and the statuses in `accept` are returned, everything else is raised."""
         headers = {} if data is None else {"content-type": "application/json"}
         content = json.dumps(data).encode() if data is not None else body
         try:
-            response = self._client.request(
+            with self._client.stream(
                 method, path, content=content, headers=headers, params=dict(query) if query else None
-            )
+            ) as response:
+                answer = Answer(response.status_code, b"".join(_within(response, max_bytes)))
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise ServerUnreachable(f"{self.url}: {error or type(error).__name__}") from error
-        answer = Answer(response.status_code, response.content)
         if response.is_success or response.status_code in accept:
             return answer
         if response.status_code in BUSY:
@@ -101,7 +111,7 @@ class ServerLink:
                 retry_after_s(response.headers.get("retry-after")),
                 f"{method} {path} answered {response.status_code}",
             )
-        raise ServerRefused(response.status_code, problem_of(response.content))
+        raise ServerRefused(response.status_code, problem_of(answer.body))
 
     # What a station needs ---------------------------------------------------------------------------------
     def send_envelopes(self, lines: Sequence[bytes]) -> Any:
@@ -133,10 +143,33 @@ class ServerLink:
 
     def tile(self, path: str) -> bytes:
         """Return a tile of the log; raises FileNotFoundError when it does not exist."""
-        answer = self.ask("GET", f"/log/{path}", accept=(404,))
+        answer = self.ask("GET", f"/log/{path}", accept=(404,), max_bytes=MAX_FILE_BYTES)
         if answer.status == 404:
             raise FileNotFoundError(path)
         return answer.body
+
+
+def _within(response: httpx2.Response, max_bytes: int) -> Iterator[bytes]:
+    """Pass on a body as it was sent, up to a size and a time; raise ServerUnreachable beyond either."""
+    deadline, taken = time.monotonic() + ANSWER_WITHIN_S, 0
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise ServerUnreachable("the answer is compressed, which was not asked for")
+    for part in response.iter_raw():
+        taken += len(part)
+        if taken > max_bytes:
+            raise ServerUnreachable(f"the answer is longer than {max_bytes} bytes")
+        if time.monotonic() > deadline:
+            raise ServerUnreachable("the answer takes too long")
+        yield part
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def base_of(url: str) -> str:
+    """Return the address of a server: policies and people also name its log, which lies below /log."""
+    return url.rstrip("/").removesuffix("/log")
 
 
 def head_of(body: Any) -> tuple[int, int, bytes] | None:
@@ -160,6 +193,6 @@ def problem_of(body: bytes) -> Mapping[str, Any]:
     """Read a problem body; anything else becomes an empty problem with the text as its detail."""
     try:
         problem = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     return problem if isinstance(problem, dict) else {"detail": body[:200].decode("utf-8", "replace")}

@@ -19,6 +19,7 @@ from stackwitness_client.monitor.compare import compare, open_view
 from stackwitness_client.monitor.loop import Monitor, Turn, wall_ms
 from stackwitness_client.monitor.serving import serving
 from stackwitness_client.monitor.source import HttpSource
+from stackwitness_client.verify.report import printable
 
 MALFORMED, POLICY = 3, 4
 PROGRESS_EVERY_S = 5.0
@@ -37,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except (PolicyError, NoteError) as error:
-        print(f"stackwitness-monitor: {error}", file=sys.stderr)
+        print(printable(f"stackwitness-monitor: {error}"), file=sys.stderr)
         return POLICY
     except (OSError, UnicodeDecodeError, ClientError, EmdiError) as error:
-        print(f"stackwitness-monitor: {error}", file=sys.stderr)
+        print(printable(f"stackwitness-monitor: {error}"), file=sys.stderr)
         return MALFORMED
 
 
@@ -83,7 +84,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     one, two = (open_view(given, policy) for given in (arguments.a, arguments.b))
     sources = [HttpSource(ServerLink(url)).read for url in arguments.url]
     found = compare(one, two, sources, wall_ms())
-    print(found.says)
+    print(printable(found.says))
     if policy is None:
         print("signatures not checked: no --policy (`stackwitness-monitor check` does, with one)")
     if found.proof is None:
@@ -98,25 +99,26 @@ def run_check(arguments: argparse.Namespace) -> int:
     policy = parse_policy(arguments.policy.read_text("utf-8"))
     proof = parse_proof(arguments.proof.read_bytes())
     account = check_proof(proof, policy)
-    print(f"{account.type}: {account.says}")
+    print(printable(f"{account.type}: {account.says}"))
     for line in account.proven:
-        print(f"  proven by signatures and hashes: {line}")
+        print(printable(f"  proven by signatures and hashes: {line}"))
     for line in account.observed:
-        print(f"  observed by whoever made this file: {line}")
+        print(printable(f"  observed by whoever made this file: {line}"))
     return proof.exit_code
 
 
 def _tell(turn: Turn, said: str) -> str:
     """Print new alarms, and the state of things when it changed."""
     for alarm, says in turn.raised:
-        print(f"ALARM {alarm.n} {alarm.type}: {says} ({alarm.path})")
+        print(printable(f"ALARM {alarm.n} {alarm.type}: {says} ({alarm.path})"))
     compared = (
         f"{turn.readings} readings and {turn.flags} flags compared" if turn.readings or turn.flags else ""
     )
     parts = [f"size {turn.size}", f"{turn.entries} new", *([compared] if compared else []), *turn.notes]
     state = f"exit {turn.exit_code}; {'; '.join(turn.notes)}"
     if turn.entries or turn.raised or state != said:
-        print(f"{'ok' if turn.exit_code == 0 else f'not ok ({turn.exit_code})'}: {', '.join(parts)}")
+        said = "ok" if turn.exit_code == 0 else f"not ok ({turn.exit_code})"
+        print(printable(f"{said}: {', '.join(parts)}"))
     sys.stdout.flush()
     return state
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from stackwitness_client.errors import (
     ServerRefused,
     ServerUnreachable,
 )
-from stackwitness_client.http import Backoff, ServerLink, head_of
+from stackwitness_client.http import Backoff, ServerLink, base_of, head_of
 from stackwitness_client.spool import Proven, Spool, Spooled
 
 MAX_BATCH_LINES = 256
@@ -73,7 +74,8 @@ class Pusher:
         on_progress: Callable[[PushAccount], None] | None = None,
     ) -> None:
         self._spool = spool
-        self._link = link
+        self._links = [link]
+        self._opened: list[ServerLink] = []
         self.policy = policy
         self._batch_lines = min(batch_lines, MAX_BATCH_LINES)
         self._batch_bytes = batch_bytes
@@ -89,7 +91,8 @@ class Pusher:
         """Send everything that waits, in order, repeating until the server has acknowledged it.
 
         Gives up after `give_up_s` seconds without success (None = never) and raises the last attempt's error.
-        A refusal (4xx) is raised at once: the same envelope would be refused again.
+        A refusal (4xx) is raised at once: the same envelope would be refused again. A log that is frozen is left
+        for its successor when the policy names that with its address, else its refusal is raised.
         """
         account = PushAccount()
         met = False
@@ -98,6 +101,10 @@ class Pusher:
                 step = self._retrying(lambda batch=batch: self._send(batch), give_up_s)  # type: ignore[misc]
             except ServerRefused as refusal:
                 self._spool.mark_stored(acknowledged(refusal.problem, "stored"))
+                if refusal.code == "log.frozen":
+                    self._spool.mark_stored(acknowledged(refusal.problem, "known"))
+                    self._move_on(refusal)
+                    continue
                 if refusal.code not in ("chain.gap", "chain.prev", "chain.epoch") or met:
                     raise
                 self._meet(refusal)
@@ -141,7 +148,7 @@ class Pusher:
 
     # One attempt ------------------------------------------------------------------------------------------
     def _send(self, batch: list[Spooled]) -> PushAccount:
-        answer = self._link.send_envelopes([spooled.jws for spooled in batch])
+        answer = self._links[0].send_envelopes([spooled.jws for spooled in batch])
         stored, known = acknowledged(answer, "stored"), acknowledged(answer, "known")
         mine = {spooled.env_id for spooled in batch}
         if not mine & (stored | known):
@@ -150,14 +157,22 @@ class Pusher:
         return PushAccount(sent=len(batch), stored=len(stored & mine), known=len(known & mine))
 
     def _prove(self, batch: list[Spooled]) -> PushAccount:
-        receipts = self._link.receipts([spooled.env_id for spooled in batch])
+        readings = {spooled.env_id: spooled.readings for spooled in batch}
+        freed = self._prove_by(self._links[0], batch)
+        for link in self._links[1:]:  # of a log left behind: what it took before it was frozen
+            left = [spooled for spooled in batch if spooled.env_id not in freed]
+            with suppress(ServerUnreachable, ServerBusy):
+                freed |= self._prove_by(link, left) if left else set()
+        return PushAccount(freed=len(freed), freed_readings=sum(readings[env_id] for env_id in freed))
+
+    def _prove_by(self, link: ServerLink, batch: list[Spooled]) -> set[bytes]:
+        receipts = link.receipts([spooled.env_id for spooled in batch])
         held = [(spooled, text) for spooled in batch if (text := receipts.get(spooled.env_id))]
         proven = [proof for spooled, text in held if (proof := self._verify(spooled, text))]
         self.unwitnessed += len(held) - len(proven)
-        self._check_views(proven)
+        self._check_views(link, proven)
         self._spool.free(proven, self._now_ms())
-        readings = {spooled.env_id: spooled.readings for spooled in batch}
-        return PushAccount(freed=len(proven), freed_readings=sum(readings[proof.env_id] for proof in proven))
+        return {proof.env_id for proof in proven}
 
     def _verify(self, spooled: Spooled, text: bytes) -> Proven | None:
         try:
@@ -185,15 +200,16 @@ class Pusher:
             verified.root,
         )
 
-    def _check_views(self, proven: list[Proven]) -> None:
-        """Check that every checkpoint continues the last verified one: no log may shrink or fork."""
-        seen = self._spool.seen()
-        for size, root in sorted({(proof.size, proof.root) for proof in proven}):
-            if seen is not None:
-                self._check_continues(seen, (size, root))
-            seen = (size, root)
+    def _check_views(self, link: ServerLink, proven: list[Proven]) -> None:
+        """Check that every checkpoint continues the last verified one of its log: none may shrink or fork."""
+        seen: dict[str, tuple[int, bytes] | None] = {}
+        for origin, size, root in sorted({(proof.origin, proof.size, proof.root) for proof in proven}):
+            before = seen.get(origin) or self._spool.seen(origin)
+            if before is not None:
+                self._check_continues(link, before, (size, root))
+            seen[origin] = (size, root)
 
-    def _check_continues(self, old: tuple[int, bytes], new: tuple[int, bytes]) -> None:
+    def _check_continues(self, link: ServerLink, old: tuple[int, bytes], new: tuple[int, bytes]) -> None:
         if new[0] < old[0]:
             raise ReceiptRefused(
                 "checkpoint.back",
@@ -206,7 +222,7 @@ class Pusher:
         if old[0] == 0:
             return
         try:
-            path = TileReader(self._link.tile, new[0]).consistency(old[0])
+            path = TileReader(link.tile, new[0]).consistency(old[0])
         except (FileNotFoundError, TileError) as error:
             # Without tiles nothing is proven either way: nothing is freed, and the next attempt asks again.
             raise ServerUnreachable(
@@ -221,6 +237,21 @@ class Pusher:
             ) from error
 
     # Around an attempt ------------------------------------------------------------------------------------
+    def _move_on(self, refusal: ServerRefused) -> None:
+        """Send what follows to the successor; the receipts of what this log took are still asked for here."""
+        origin = refusal.problem.get("successor_origin")
+        urls = [base_of(log.url) for log in self.policy.logs if log.url and log.key.name == origin]
+        if not urls or urls[0] in {link.url for link in self._links}:
+            raise refusal
+        link = ServerLink(urls[0])
+        self._opened.append(link)
+        self._links.insert(0, link)
+
+    def close(self) -> None:
+        """Close the connections to successors; the link given at the start is its owner's."""
+        for link in self._opened:
+            link.close()
+
     def _meet(self, refusal: ServerRefused) -> None:
         self._spool.meet(head_of(refusal.problem.get("head")))
 

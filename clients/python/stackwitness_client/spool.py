@@ -37,8 +37,8 @@ CREATE TABLE IF NOT EXISTS receipt (
     checkpoint_no INTEGER NOT NULL REFERENCES checkpoint, verified_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS skip (
     one INTEGER PRIMARY KEY CHECK (one = 1), first INTEGER NOT NULL, last INTEGER NOT NULL, why TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS seen (
-    one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, root BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS seen_log (
+    turn INTEGER PRIMARY KEY AUTOINCREMENT, origin TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, root BLOB NOT NULL);
 """
 
 
@@ -90,6 +90,11 @@ class Proven:
     checkpoint: bytes
     size: int
     root: bytes
+
+    @property
+    def origin(self) -> str:
+        """Return the name of the log that gave it."""
+        return self.checkpoint.split(b"\n", 1)[0].decode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -319,10 +324,12 @@ class Spool:
             )
 
     # Proofs -----------------------------------------------------------------------------------------------
-    def seen(self) -> tuple[int, bytes] | None:
-        """Return size and root of the last checkpoint the station verified."""
+    def seen(self, origin: str | None = None) -> tuple[int, bytes] | None:
+        """Return size and root of the last checkpoint the station verified, of any log or of one."""
+        where = "" if origin is None else "WHERE origin = :origin"
+        query = f"SELECT size, root FROM seen_log {where} ORDER BY turn DESC LIMIT 1"
         with self._lock:
-            row = self._db.execute("SELECT size, root FROM seen").fetchone()
+            row = self._db.execute(query, {"origin": origin}).fetchone()
         return (row[0], row[1]) if row else None
 
     def free(self, proven: Sequence[Proven], now_ms: int) -> None:
@@ -348,12 +355,11 @@ class Spool:
                     ),
                 )
                 db.execute("DELETE FROM envelope WHERE env_id = ?", (proof.env_id,))
-            newest = max(proven, key=lambda proof: proof.size, default=None)
-            if newest is not None:
+            for proof in sorted(proven, key=lambda proof: proof.size):
                 db.execute(
-                    "INSERT INTO seen VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE SET size = excluded.size,"
-                    " root = excluded.root WHERE excluded.size > seen.size",
-                    (newest.size, newest.root),
+                    "INSERT OR REPLACE INTO seen_log (origin, size, root) SELECT :log, :size, :root WHERE"
+                    " NOT EXISTS (SELECT 1 FROM seen_log WHERE origin = :log AND size >= :size)",
+                    {"log": proof.origin, "size": proof.size, "root": proof.root},
                 )
 
     def receipt(self, env_id: bytes) -> Proven | None:

@@ -75,6 +75,7 @@ class Station:
     def close(self) -> None:
         """Close spool and connection; what is recorded stays recorded."""
         self.spool.close()
+        self.pusher.close()
         self.link.close()
 
     def record(

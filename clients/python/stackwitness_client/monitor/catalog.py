@@ -10,6 +10,7 @@ from stackwitness_client.monitor.state import State
 
 MAX_CHANGES = 50
 MAX_LINES = 20_000
+MAX_LINE_CHARS = 20_000  # longer than any definition; whatever is shown goes into an alarm
 
 
 def check_catalog(link: ServerLink, state: State) -> Iterator[Finding]:
@@ -19,7 +20,7 @@ def check_catalog(link: ServerLink, state: State) -> Iterator[Finding]:
         return
     shown = link.ask("GET", "/v1/catalog").json()
     try:
-        lines = [str(line) for line in shown["lines"]]
+        lines = [str(line)[:MAX_LINE_CHARS] for line in shown["lines"]]
     except (KeyError, TypeError) as error:
         raise ServerUnreachable(f"the answer of /v1/catalog has another shape: {error}") from error
     digest = catalog_digest(lines)

@@ -12,7 +12,13 @@ from stackwitness_client.monitor.projection import MERGE_DELAY_MS
 from stackwitness_client.monitor.state import State
 
 TIMES = ("from_at", "to_at")
+TEXTS = (
+    "flag_id", "stn", "detector", "detector_version", "kind", "verdict", "event_id", "text_en", "text_zh",
+)  # fmt: skip
 PAGE_FLAGS = 1000
+# More flags than the log raises (and some that are on their way) are a server that goes on for ever.
+MOST_AHEAD = 100_000
+MAX_TEXT_CHARS = 20_000
 LATER = ("to_at", "text_en", "text_zh", "decision")
 
 
@@ -90,20 +96,32 @@ class FlagCheck:
 
     def _shown(self) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {"limit": PAGE_FLAGS}
-        while True:
+        (raised,) = self._state.db.execute("SELECT count(*) FROM flag").fetchone()
+        for _ in range((raised + MOST_AHEAD) // PAGE_FLAGS + 1):
             page = self._link.ask("GET", "/v1/flags", query=query).json()
             try:
                 for flag in page["flags"]:
-                    shown = dict(flag)
-                    for name in TIMES:
-                        shown[name] = _ms(shown[name])
-                    shown["raised_ms"] = _ms(shown["raised_at"])
-                    yield shown
+                    yield _flag_of(flag)
                 if page["next"] is None:
                     return
-                query["after"] = page["next"]
-            except (KeyError, TypeError, ValueError) as error:
+                query["after"] = str(page["next"])
+            except (ArithmeticError, KeyError, TypeError, ValueError) as error:
                 raise ServerUnreachable(f"the answer of /v1/flags has another shape: {error}") from error
+        raise ServerUnreachable(f"the server lists {MOST_AHEAD} flags more than the log raises")
+
+
+def _flag_of(flag: Any) -> dict[str, Any]:
+    """Take one flag of /v1/flags strictly: whatever it holds goes into alarms. Raises KeyError, TypeError, ..."""
+    shown = {name: flag[name] for name in (*TEXTS, *TIMES, "channels", "decision")}
+    if any(type(shown[name]) is not str or len(shown[name]) > MAX_TEXT_CHARS for name in TEXTS):
+        raise TypeError("a member of a flag is no text, or too long")
+    if type(shown["channels"]) is not list or len(repr(shown["channels"])) > MAX_TEXT_CHARS:
+        raise TypeError("channels is a list of names")
+    if shown["decision"] is not None and type(shown["decision"]) is not str:
+        raise TypeError("a decision is a text")
+    for name in TIMES:
+        shown[name] = _ms(shown[name])
+    return {**shown, "raised_ms": _ms(flag["raised_at"])}
 
 
 def _ms(text: str) -> int:

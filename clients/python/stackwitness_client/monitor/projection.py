@@ -1,6 +1,7 @@
 """Hold what the server shows of readings against the signed leaves: an edit that no root would ever betray."""
 
 import json
+import math
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ SPAN_GAP_MS = 3_600_000
 BACKLOG = 20_000
 MERGE_DELAY_MS = 60_000
 PAGE_ROWS = 10_000
+# A stretch has some 5000 readings; a server that goes on for ever would keep the monitor from all else.
+MAX_PAGES = 50
+MAX_NAME_CHARS = 64
 
 Place = tuple[str, int]  # channel, Unix ms
 
@@ -163,21 +167,20 @@ class ProjectionCheck:
     def _shown(self, span: Span, channel: str | None) -> Iterator[tuple[Place, dict[str, Any]]]:
         query: dict[str, Any] = {"station": span.stn, "from": format_at(span.from_ms), "limit": PAGE_ROWS}
         query |= {"to": format_at(span.to_ms + 1)} | ({} if channel is None else {"channel": channel})
-        while True:
+        for _ in range(MAX_PAGES):
             answer = self._link.ask("GET", "/v1/readings", query=query, accept=(404,))
             if answer.status == 404:  # a station of the log that the server does not know (any more)
                 return
             page = answer.json()
             try:
                 for row in page["rows"]:
-                    at_ms = round(datetime.fromisoformat(row["at"]).timestamp() * 1000)
-                    shown = {name: row[name] for name in ("value", "status", "revisions")}
-                    yield (row["channel"], at_ms), shown
+                    yield _reading_of(row)
                 if page["next"] is None:
                     return
-                query["after"] = page["next"]
-            except (KeyError, TypeError, ValueError) as error:
+                query["after"] = str(page["next"])
+            except (ArithmeticError, KeyError, TypeError, ValueError) as error:
                 raise ServerUnreachable(f"the answer of /v1/readings has another shape: {error}") from error
+        raise ServerUnreachable(f"the readings of {span.stn} go on beyond {MAX_PAGES} pages")
 
     # What the log does not know (yet) -----------------------------------------------------------------
     def _suspect(self, stn: str, place: Place, now_ms: int) -> None:
@@ -200,6 +203,19 @@ class ProjectionCheck:
                     yield unsigned(stn, place, shown)
             with self._state.transaction():
                 self._state.db.execute("DELETE FROM suspect WHERE key = ?", (key,))
+
+
+def _reading_of(row: Any) -> tuple[Place, dict[str, Any]]:
+    """Take one row of /v1/readings strictly: whatever it holds goes into alarms. Raises KeyError, TypeError, ..."""
+    channel, value, status, revisions = (row[name] for name in ("channel", "value", "status", "revisions"))
+    if type(channel) is not str or type(status) is not str or type(revisions) is not int:
+        raise TypeError("a channel and a status are texts, revisions a number")
+    if max(len(channel), len(status)) > MAX_NAME_CHARS or not 0 <= revisions < 2**53:
+        raise ValueError("a text is too long, or a number too large")
+    if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+        raise TypeError("a value is a number or null")
+    at_ms = round(datetime.fromisoformat(row["at"]).timestamp() * 1000)
+    return (channel, at_ms), {"value": value, "status": status, "revisions": revisions}
 
 
 def differs(stn: str, place: Place, mine: Signed, shown: dict[str, Any] | None) -> Finding:

@@ -287,7 +287,7 @@ class Replay:
         except EmdiError as error:
             says = f"{event.subj}: entry {idx} ({event.typ}) breaks a rule: {error}"
             self._find(Finding("signature", f"signature:{idx}", says, (idx,), {"why": str(error)}))
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             says = f"{event.subj}: entry {idx} ({event.typ}) lacks a member: {error}"
             self._find(Finding("malformed", f"malformed:{idx}", says, (idx,), {"why": says}))
 

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from emdi.policy import parse_policy
 from stackwitness.log.fsck.check import fsck
 from stackwitness.settings import Settings
+from stackwitness_client.verify.report import printable
 
 
 def run_fsck(
@@ -32,7 +33,7 @@ def run_fsck(
         print(json.dumps(report.to_json(), ensure_ascii=False))
         return report.exit_code
     for finding in report.findings:
-        print(finding.line())
+        print(printable(finding.line()))
     unseen = report.tampered + report.missing - len(report.findings)
     if unseen:
         print(f"... and {unseen} more")

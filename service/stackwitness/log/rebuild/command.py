@@ -20,6 +20,7 @@ from stackwitness.log.rebuild.flow import NOT_IN_THE_LOG, Rebuilt, rebuild
 from stackwitness.log.rebuild.source import open_source
 from stackwitness.log.signer import SignerClient
 from stackwitness.settings import Settings
+from stackwitness_client.verify.report import printable
 
 
 def run_rebuild(
@@ -108,7 +109,7 @@ def _print(done: Rebuilt, *, as_json: bool) -> None:
         print(json.dumps({**report, "not_in_the_log": NOT_IN_THE_LOG}, ensure_ascii=False))
         return
     for finding in done.report.findings:
-        print(finding.line())
+        print(printable(finding.line()))
     for line in done.lost:
         print(f"lost: {line}")
     counts = ", ".join(f"{count} in {table}" for table, count in done.tables.items()) or "none"
