@@ -24,9 +24,11 @@ CREATE TABLE log_previous (               -- the shard before this one, as leaf 
     single    boolean NOT NULL DEFAULT true UNIQUE CHECK (single)
 );
 CREATE FUNCTION refuse_frozen() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    successor text := (SELECT successor_origin FROM log_freeze);
 BEGIN
-    IF EXISTS (SELECT FROM log_freeze) THEN
-        RAISE EXCEPTION 'this log is frozen' USING ERRCODE = '55000';
+    IF successor IS NOT NULL THEN
+        RAISE EXCEPTION 'this log is frozen' USING ERRCODE = '55000', DETAIL = successor;
     END IF;
     RETURN NULL;
 END $$;

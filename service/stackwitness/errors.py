@@ -6,6 +6,7 @@ StackwitnessError
 ├── Forbidden 403           we know you, and you may not
 ├── NotFound 404
 ├── Conflict 409            clashes with what is stored
+│   └── LogFrozen           this log takes nothing more; its successor does
 ├── TooLarge 413
 ├── Unprocessable 422       readable, and wrong
 └── Unavailable 503         try again (Retry-After)
@@ -88,6 +89,17 @@ class Conflict(StackwitnessError):
 
     def __init__(self, code: str, title: str, **extra: Any) -> None:
         super().__init__(409, code, title, **extra)
+
+
+class LogFrozen(Conflict):
+    """This log takes no entry any more; `successor_origin` names the one that does."""
+
+    def __init__(
+        self, successor_origin: str, code: str = "log.frozen", title: str = "This log is frozen", **extra: Any
+    ) -> None:
+        detail = f"it goes on in {successor_origin}: see docs/runbooks/shards.md"
+        super().__init__(code, title, detail=detail, successor_origin=successor_origin, **extra)
+        self.successor_origin = successor_origin
 
 
 class TooLarge(StackwitnessError):

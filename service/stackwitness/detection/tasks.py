@@ -21,6 +21,8 @@ from stackwitness import clock
 from stackwitness.db.timescale import maintain
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import flow, queries
+from stackwitness.errors import LogFrozen
+from stackwitness.log.queries import find_successor
 from stackwitness.wiring import Wiring
 
 QUEUE = "detection"
@@ -59,6 +61,8 @@ def add_tasks(app: App) -> None:
         """Judge what a station has stored. A failure is logged here and tried again by the next sweep."""
         try:
             return flow.scan(context.additional_context["wiring"], stn)
+        except LogFrozen:
+            return 0  # what is judged cannot be signed any more: the successor judges what comes
         except Exception as error:
             # procrastinate logs the traceback; this line is the alarm.
             log.error("detection.failed", stn=stn, error=repr(error), alarm=True)
@@ -92,8 +96,12 @@ async def sweep(app: App, wiring: Wiring) -> list[str]:
 
 
 def list_lagging(wiring: Wiring) -> list[str]:
-    """List stations with full hours not yet judged or late readings not yet logged; keep next month's partition."""
+    """List stations with full hours not yet judged or late readings not yet logged; keep next month's partition.
+
+    A frozen log has none."""
     with unit_of_work(wiring.engine, "sw_detect") as conn:
+        if find_successor(conn) is not None:
+            return []
         maintain(conn, clock.now_utc())
         lagging = [p.stn for p in queries.list_progress(conn) if p.upto is None or p.upto < p.closed]
         return [*lagging, *(stn for stn in queries.list_stations_with_late(conn) if stn not in lagging)]

@@ -18,7 +18,13 @@ from emdi.envelope import Envelope, Skip
 from stackwitness import clock
 from stackwitness.db.timescale import ensure_months
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import DatabaseUnavailable, StackwitnessError, TooManyPending, Unprocessable
+from stackwitness.errors import (
+    DatabaseUnavailable,
+    LogFrozen,
+    StackwitnessError,
+    TooManyPending,
+    Unprocessable,
+)
 from stackwitness.ingest import queries
 from stackwitness.ingest.domain import Checked, Roster, Verdict
 from stackwitness.ingest.judge import Judge, Plan
@@ -64,6 +70,7 @@ class Committer:
         self._waiting_rows = 0
         self._stopping = False
         self._behind = False
+        self._frozen: LogFrozen | None = None
         self._pending_due_s = 0.0
         self._months: set[tuple[int, int]] = set()
         self._wake = threading.Condition()
@@ -127,9 +134,16 @@ class Committer:
     def _settle(self, group: list[Submission]) -> None:
         """Store a group and answer every waiter; what cannot be stored must not take its neighbours along."""
         try:
-            self._make_months(group)
+            if self._frozen is None:
+                self._make_months(group)
             with unit_of_work(self._engine, "sw_ingest") as conn:
                 verdicts = self._store(conn, group)
+        except LogFrozen as error:
+            if self._frozen is not None:
+                _answer([(submission, error) for submission in group])
+                return
+            self._frozen = error  # for ever: from now on only what is known already is acknowledged
+            self._settle(group)
         except AWAY as error:
             log.warning("ingest.database_away", submissions=len(group), error=str(error.__cause__ or error))
             _answer([(submission, DatabaseUnavailable()) for submission in group])
@@ -169,7 +183,7 @@ class Committer:
                 ):
                     behind.add((envelope.stn, envelope.ep, envelope.seq))
         kept = queries.find_positions(raw, behind) if behind else {}
-        judge = Judge(standings, rosters, kept)
+        judge = Judge(standings, rosters, kept, self._frozen)
         verdicts = [judge.judge(submission.envelopes) for submission in group]
         self._write(conn, judge.plan, numbers)
         return verdicts

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from emdi.chain import StationHead, check_next
 from emdi.envelope import Envelope
 from emdi.errors import ChainError
-from stackwitness.errors import Conflict, Forbidden, StackwitnessError
+from stackwitness.errors import Conflict, Forbidden, LogFrozen, StackwitnessError
 from stackwitness.ingest.domain import Checked, Failure, Kept, Roster, Standing, Verdict
 
 HOUR_MS = 3_600_000
@@ -34,8 +34,11 @@ class Judge:
         standings: Mapping[str, Standing],
         rosters: Mapping[str, Roster],
         kept: Mapping[Position, Kept],
+        frozen: LogFrozen | None = None,
     ) -> None:
+        """With `frozen` whatever is not known is refused with it."""
         self.plan = Plan()
+        self._frozen = frozen
         self._rosters = rosters
         self._kept = dict(kept)
         self._heads = {stn: standing.head for stn, standing in standings.items()}
@@ -62,6 +65,8 @@ class Judge:
         return Verdict(tuple(stored), tuple(known), failure)
 
     def _refusal(self, envelope: Envelope, here: Kept | None) -> StackwitnessError | None:
+        if self._frozen is not None:
+            return self._frozen
         roster = self._rosters.get(envelope.stn)
         key = None if roster is None else roster.keys.get(envelope.kid)
         if key is None:

@@ -23,6 +23,7 @@ from stackwitness.errors import StackwitnessError
 from stackwitness.log.anchored import ANCHORED, CHAIN, FOLDER, Anchor, read_anchors
 from stackwitness.log.disk import Disk
 from stackwitness.log.events import append_event
+from stackwitness.log.queries import find_successor
 from stackwitness.log.status import LogWarning
 from stackwitness_client.errors import ClientError
 from stackwitness_client.verify.timestamps import (
@@ -129,7 +130,9 @@ class Anchors:
             stamp.gen_time_ms,
         )
         with unit_of_work(self._engine, "sw_seq") as conn:
-            if anchor.tsr_sha256 not in {item.tsr_sha256 for item in read_anchors(conn)}:
+            known = {item.tsr_sha256 for item in read_anchors(conn)}
+            # A frozen log's last checkpoint is stamped too; only the file says so.
+            if anchor.tsr_sha256 not in known and find_successor(conn) is None:
                 append_event(
                     conn,
                     self._service_key,

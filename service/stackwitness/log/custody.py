@@ -6,15 +6,18 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import sqlalchemy as sa
+import structlog
 
 from emdi.keys import Signer
 from stackwitness import clock
 from stackwitness.db.unit import unit_of_work
 from stackwitness.log.events import append_event, lock_subject
+from stackwitness.log.queries import find_successor
 
 Act = Literal["evidence.viewed", "evidence.downloaded"]
 What = Literal["flag", "export"]
 MOST_REMEMBERED = 10_000
+log = structlog.get_logger("custody")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Custody:
     def note(self, act: Act, *, stn: str, what: What, object_id: str, account_id: str, agency: str) -> None:
         """Have the log know that an account sees (or takes) an object of a station, before it does.
 
+        A frozen log signs no look any more: the process's own log says it instead.
         `agency` is whose stations the account sees. Raises DatabaseUnavailable: then nothing may be shown.
         """
         day = clock.now_utc().strftime("%Y-%m-%d")
@@ -47,7 +51,9 @@ class Custody:
             if key in self._written:
                 return
         with unit_of_work(self._engine, "sw_review", agency) as conn:
-            if not _is_written(conn, *key):
+            if find_successor(conn) is not None:
+                log.info("custody.frozen", act=act, what=what, object=object_id, account=account_id)
+            elif not _is_written(conn, *key):
                 _write(conn, self._signer, stn, *key)
         with self._lock:
             if len(self._written) >= MOST_REMEMBERED:

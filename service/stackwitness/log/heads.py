@@ -17,9 +17,10 @@ from emdi.head import format_head, head_root, station_line, subject_line
 from emdi.keys import Signer
 from stackwitness import clock
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import LogUnavailable
+from stackwitness.errors import LogFrozen, LogUnavailable
 from stackwitness.log.disk import Disk
 from stackwitness.log.events import append_event
+from stackwitness.log.queries import find_successor
 
 SUBJECT = "log"
 ACTOR = "service:log"
@@ -83,12 +84,14 @@ class Heads:
     def make_due(self, size: int) -> DailyHead | None:
         """Make the head of the published `size` when the UTC day has none yet, or somebody waits for one.
 
-        Returns None when none was due. Raises OSError, DatabaseUnavailable: then it is still due.
+        Returns None when none was due; none is in a frozen log. Raises OSError, DatabaseUnavailable: then it is still due.
         """
         if size == 0:
             return None
         today = clock.now_utc().strftime("%Y-%m-%d")
         with unit_of_work(self._engine, role="sw_seq") as conn:
+            if find_successor(conn) is not None:
+                return None
             scheduled = self._scheduled and today != self._date and find_of_date(conn, today) is None
             query = "SELECT max(request_no) FROM head_request WHERE at_least <= :size"
             waiting = conn.scalar(sa.text(query), {"size": size})
@@ -166,12 +169,14 @@ def request_head(engine: sa.Engine, at_least: int, within_s: float = WITHIN_S) -
     """Have a head of at least `at_least` entries (a published size) made, and wait until its event is stored.
 
     Requests that wait together share one head, and a head that is already there is used. Raises LogUnavailable
-    when the log process gives none in time.
+    when the log process gives none in time, LogFrozen when there will be none.
     """
     with unit_of_work(engine, role="sw_export") as conn:
         known = find_newest(conn)
         if known is not None and known.as_of >= at_least:
             return known
+        if (successor := find_successor(conn)) is not None:
+            raise LogFrozen(successor)
         conn.execute(sa.text("INSERT INTO head_request (at_least) VALUES (:least)"), {"least": at_least})
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:

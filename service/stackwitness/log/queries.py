@@ -38,6 +38,12 @@ def is_stored(conn: sa.Connection, entry_id: bytes) -> bool:
     return bool(conn.execute(sa.text(query), {"id": entry_id}).scalar_one())
 
 
+def find_successor(conn: sa.Connection) -> str | None:
+    """Return the origin of the log that follows this one once this one is frozen; None while it grows."""
+    origin: str | None = conn.scalar(sa.text("SELECT successor_origin FROM log_freeze"))
+    return origin
+
+
 def count_pending(conn: sa.Connection) -> int:
     """Return how many leaves wait for the sequencer."""
     return int(conn.execute(sa.text("SELECT count(*) FROM log_pending")).scalar_one())

@@ -11,9 +11,10 @@ from emdi.note import parse_note
 from emdi.shard import Previous
 from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import Conflict, LogUnavailable
+from stackwitness.errors import LogFrozen, LogUnavailable
 from stackwitness.log.events import append_event
 from stackwitness.log.heads import read_lines
+from stackwitness.log.queries import find_successor
 from stackwitness.log.reader import LogReader
 from stackwitness.log.sequencer import lock_log, read_head
 
@@ -31,13 +32,13 @@ class Final:
 
 
 def freeze(engine: sa.Engine, service_key: Signer, *, successor_origin: str, why: str) -> bytes:
-    """Append the last event this log will ever hold and return its id; raises Conflict("log.frozen")."""
+    """Append the last event this log will ever hold and return its id; raises LogFrozen."""
     with unit_of_work(engine, "sw_seq") as conn:
         lock_log(conn)
         # Whoever is about to queue a leaf waits, and is refused once the row below is committed.
         conn.execute(sa.text("LOCK TABLE log_pending IN SHARE ROW EXCLUSIVE MODE"))
-        if conn.execute(sa.text("SELECT EXISTS (SELECT FROM log_freeze)")).scalar_one():
-            raise Conflict("log.frozen", "This log is frozen already")
+        if (successor := find_successor(conn)) is not None:
+            raise LogFrozen(successor)
         waiting = conn.execute(sa.text("SELECT count(*) FROM log_pending")).scalar_one()
         data = {
             "final_size_before": read_head(conn).size + waiting,

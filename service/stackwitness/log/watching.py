@@ -13,6 +13,7 @@ from stackwitness.db.catalog import hash_catalog, join_catalog, read_catalog
 from stackwitness.db.migrate import current_revision, newest_revision
 from stackwitness.db.unit import unit_of_work
 from stackwitness.log.events import append_event, lock_subject
+from stackwitness.log.queries import find_successor
 
 SUBJECT = "database"
 AT_ONCE = 200
@@ -24,9 +25,9 @@ WHERE NOT EXISTS (SELECT FROM ddl_event e WHERE e.seen_no = s.seen_no) ORDER BY 
 
 
 def watch_database(engine: sa.Engine, signer: Signer) -> int:
-    """Sign what is not signed yet; return how many events were made."""
+    """Sign what is not signed yet; return how many events were made: none once the log is frozen."""
     with unit_of_work(engine, "sw_seq") as conn:
-        if not anything_unsigned(conn):
+        if not anything_unsigned(conn) or find_successor(conn) is not None:
             return 0
         # Another log process may do the same: under the subject's lock it is looked at again.
         lock_subject(conn, SUBJECT)
