@@ -27,6 +27,7 @@ from emdi.merkle import inclusion_path, leaf_hash, root_of
 from emdi.note import NoteSigner, format_note, parse_note, sign_note
 from emdi.policy import parse_policy
 from emdi.receipt import Receipt, format_receipt, parse_receipt, verify_receipt
+from tests.conformance import make_exports, make_history
 from tests.conformance.make_merkle import consistency_probes, flip, inclusion_probes
 from tests.emdi import test_must_fail as stations
 from tests.emdi import test_must_fail_log as logs
@@ -310,6 +311,29 @@ FILES = {
     "note": ("Signed notes: form only (formats.md 4)", notes),
     "policy": ("Policies, and checkpoints held against them (formats.md 4)", policies),
     "receipt": ("Receipts (formats.md 4)", receipts),
+    "genesis": ("Bodies of leaf 0 (formats.md 4)", make_history.geneses),
+    "cosignature": (
+        "Cosignatures of kinds 4 and 6 over checkpoints (formats.md 4)",
+        make_history.cosignatures,
+    ),
+    "witness": (
+        "What a witness in a given state answers to add-checkpoint (formats.md 4); leaf i is the byte i",
+        make_history.witnesses,
+    ),
+    "head": ("Heads of the log: files, roots, proofs of lines (formats.md 5)", make_history.heads),
+    "key_life": (
+        "A log of key events, each taken or refused by code; then keys at log indexes (formats.md 6)",
+        make_history.key_life,
+    ),
+    "runs": (
+        "Envelopes and detector.run events of one station in the order of the log; what each run shows (formats.md 7)",
+        make_history.runs,
+    ),
+    "proof_file": ("Proof files held against a policy (formats.md 9)", make_exports.proof_files),
+    "scope": ("scope.json (formats.md 8)", make_exports.scopes),
+    "tables": ("Rows of the tables and lines of disclosures.jsonl (formats.md 8)", make_exports.tables),
+    "member_name": ("Names of members of a bundle (formats.md 8)", make_exports.names),
+    "bundle": ("Whole bundles and how each is judged (formats.md 8, 10)", make_exports.bundles),
 }
 
 
@@ -325,6 +349,8 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in FILES:
         (FOLDER / f"{name}.json").write_text(render(name), encoding="utf-8")
+    for name, data in make_exports.bundle_files().items():
+        (FOLDER / name).write_bytes(data)
 
 
 if __name__ == "__main__":

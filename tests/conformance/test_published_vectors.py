@@ -109,6 +109,7 @@ RUNNERS: dict[str, Callable[[Case], object]] = {
     "policy": run_policy,
     "receipt": run_receipt,
 }
+OTHERS = {"signature", "inclusion", "consistency"}  # run by tests of their own, below
 
 
 @pytest.mark.parametrize("name", RUNNERS)

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from emdi import bundle, merkle
 from emdi.chain import StationHead
@@ -36,6 +39,21 @@ SALT = bytes(range(32))
 
 def seed(word: str) -> bytes:
     return hashlib.sha256(f"only for tests: {word}".encode()).digest()
+
+
+class SteadyKey(LocalKey):
+    """An ES256 key whose signatures are the same each time (RFC 6979)."""
+
+    @classmethod
+    def of_word(cls, word: str, kid: str) -> "SteadyKey":
+        return cls(kid, ec.derive_private_key(int.from_bytes(seed(word), "big") >> 1, ec.SECP256R1()))
+
+    def sign(self, data: bytes) -> bytes:
+        if not isinstance(self._private, ec.EllipticCurvePrivateKey):
+            return super().sign(data)
+        der = self._private.sign(data, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+        r, s = decode_dss_signature(der)
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 @dataclass
@@ -213,7 +231,7 @@ def honest_log() -> Log:
         log.envelope()
     flag_id = log.flag()
     log.review(flag_id, "Send someone.")
-    old, log.station = log.station, LocalKey.generate("ES256", "mill-1-b")
+    old, log.station = log.station, SteadyKey.of_word("station b", "mill-1-b")
     log.register_key(log.station, old)
     for _ in range(3):
         log.envelope()

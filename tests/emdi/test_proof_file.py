@@ -135,7 +135,7 @@ UNPROVEN: list[tuple[str, ProofFile]] = [
     ("proof.consistency", replace(FORK, prefix=replace(PREFIX, root=bytes(32)))),
     ("proof.length", replace(FORK, prefix=replace(PREFIX, path=PREFIX.path[:-1]))),
     ("proof.consistency", replace(FORK, prefix=replace(PREFIX, root=root_of(LEAVES)))),
-    ("proof_file.observed", replace(VALUE, type="iat", observed={"from_ms": 2**53 - 1, "to_ms": 2**53 - 1})),
+    ("proof_file.observed", replace(VALUE, type="iat", observed={"from_ms": "soon", "to_ms": 0})),
     ("proof_file.unproven", replace(VALUE, type="missing-flag")),
     ("proof_file.unproven", replace(VALUE, type="head")),
     ("proof_file.unproven", replace(VALUE, type="gossip")),
