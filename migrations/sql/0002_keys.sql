@@ -64,15 +64,14 @@ ALTER TABLE account ADD CONSTRAINT account_granted CHECK (event_id IS NOT NULL A
 ALTER TABLE access_token ADD COLUMN event_id bytea UNIQUE REFERENCES event;
 ALTER TABLE access_token ADD CONSTRAINT access_token_issued CHECK (event_id IS NOT NULL) NOT VALID;
 
-DO $$
-DECLARE t text;
+-- Guards of an append-only table, for this migration and all after it.
+CREATE FUNCTION make_append_only(t text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    FOREACH t IN ARRAY ARRAY['key_request', 'key_compromise', 'epoch', 'epoch_ack', 'gap', 'channel_limit', 'account'] LOOP
-        EXECUTE format('CREATE TRIGGER append_only_row BEFORE UPDATE OR DELETE ON %I '
-                       'FOR EACH ROW EXECUTE FUNCTION refuse_change()', t);
-        EXECUTE format('CREATE TRIGGER append_only_table BEFORE TRUNCATE ON %I '
-                       'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', t);
-        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only_row', t);
-        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only_table', t);
-    END LOOP;
+    EXECUTE format('CREATE TRIGGER append_only_row BEFORE UPDATE OR DELETE ON %I '
+                   'FOR EACH ROW EXECUTE FUNCTION refuse_change()', t);
+    EXECUTE format('CREATE TRIGGER append_only_table BEFORE TRUNCATE ON %I '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', t);
+    EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only_row', t);
+    EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only_table', t);
 END $$;
+SELECT make_append_only(t) FROM unnest(ARRAY['key_request', 'key_compromise', 'epoch', 'epoch_ack', 'gap', 'channel_limit', 'account']) t;

@@ -33,15 +33,4 @@ CREATE TABLE custody (
     UNIQUE (typ, what, object_id, account_id, day)
 );
 
-DO $$
-DECLARE t text;
-BEGIN
-    FOREACH t IN ARRAY ARRAY['head_daily', 'custody'] LOOP
-        EXECUTE format('CREATE TRIGGER append_only_row BEFORE UPDATE OR DELETE ON %I '
-                       'FOR EACH ROW EXECUTE FUNCTION refuse_change()', t);
-        EXECUTE format('CREATE TRIGGER append_only_table BEFORE TRUNCATE ON %I '
-                       'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', t);
-        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only_row', t);
-        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only_table', t);
-    END LOOP;
-END $$;
+SELECT make_append_only(t) FROM unnest(ARRAY['head_daily', 'custody']) t;

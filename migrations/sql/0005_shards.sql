@@ -35,15 +35,4 @@ END $$;
 CREATE TRIGGER refuse_frozen BEFORE INSERT ON log_pending FOR EACH STATEMENT EXECUTE FUNCTION refuse_frozen();
 ALTER TABLE log_pending ENABLE ALWAYS TRIGGER refuse_frozen;
 
-DO $$
-DECLARE t text;
-BEGIN
-    FOREACH t IN ARRAY ARRAY['log_freeze', 'log_previous'] LOOP
-        EXECUTE format('CREATE TRIGGER append_only_row BEFORE UPDATE OR DELETE ON %I '
-                       'FOR EACH ROW EXECUTE FUNCTION refuse_change()', t);
-        EXECUTE format('CREATE TRIGGER append_only_table BEFORE TRUNCATE ON %I '
-                       'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', t);
-        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only_row', t);
-        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only_table', t);
-    END LOOP;
-END $$;
+SELECT make_append_only(t) FROM unnest(ARRAY['log_freeze', 'log_previous']) t;

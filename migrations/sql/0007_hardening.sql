@@ -23,18 +23,7 @@ CREATE TABLE catalog_baseline (           -- the catalog's fingerprint as it was
 );
 
 -- 2 Append-only guards of this file's tables --------------------------------------------------------------------------------
-DO $$
-DECLARE t text;
-BEGIN
-    FOREACH t IN ARRAY ARRAY['ddl_seen', 'ddl_event', 'catalog_baseline'] LOOP
-        EXECUTE format('CREATE TRIGGER append_only_row BEFORE UPDATE OR DELETE ON %I '
-                       'FOR EACH ROW EXECUTE FUNCTION refuse_change()', t);
-        EXECUTE format('CREATE TRIGGER append_only_table BEFORE TRUNCATE ON %I '
-                       'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', t);
-        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only_row', t);
-        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only_table', t);
-    END LOOP;
-END $$;
+SELECT make_append_only(t) FROM unnest(ARRAY['ddl_seen', 'ddl_event', 'catalog_baseline']) t;
 
 -- 3 Queueing of leaves: by the owner's right, so that nobody who writes evidence may write the queue itself ------------------
 DO $$
