@@ -31,9 +31,10 @@ class SignedIn:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def request(self, method: str, url: str, *, headers: dict[str, str] | None = None, **given: Any) -> Any:
-        """Send a request in the account's name."""
-        return self._client.request(method, url, headers={**(headers or {}), **self._headers}, **given)
+    def stream(self, method: str, url: str, *, headers: dict[str, str], **given: Any) -> Any:
+        """Send a request in the account's name, as a link asks: uncompressed."""
+        own = {"accept-encoding": "identity", **self._headers}
+        return self._client.stream(method, url, headers={**headers, **own}, **given)
 
 
 class PushedPlant:
