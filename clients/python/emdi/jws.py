@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -23,8 +22,7 @@ class Header(NamedTuple):
     typ: str
 
 
-@dataclass(frozen=True, slots=True)
-class Jws:
+class Jws(NamedTuple):
     """A well-formed JWS whose signature is not yet checked; `signing_id` is SHA-256 of the signing input."""
 
     raw: bytes

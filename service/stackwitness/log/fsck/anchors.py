@@ -9,7 +9,9 @@ from emdi.entry import KIND_EVENT
 from emdi.errors import EmdiError
 from emdi.event import parse_event
 from stackwitness.log.anchored import ANCHORED, FOLDER, Anchor
+from stackwitness.log.disk import Disk
 from stackwitness.log.fsck.report import Report
+from stackwitness.log.fsck.tree import read_plain
 
 _EVENTS = (
     "SELECT e.jws, l.idx FROM event e LEFT JOIN log_entry l ON l.entry_id = e.event_id AND l.kind = :kind"
@@ -27,8 +29,8 @@ def check_anchors(conn: sa.Connection, log_dir: Path, report: Report) -> None:
         wanted = {f"{anchor.size}.note": anchor.note_sha256, anchor.file: anchor.tsr_sha256}
         for name, sha256 in wanted.items():
             try:
-                data = (log_dir / FOLDER / name).read_bytes()
-            except FileNotFoundError:
+                data = read_plain(Disk(log_dir), f"{FOLDER}/{name}")
+            except OSError:
                 report.miss("anchor.missing", "disk", f"{FOLDER}/{name}", "an anchored file is gone", row.idx)
                 continue
             if hashlib.sha256(data).hexdigest() != sha256:

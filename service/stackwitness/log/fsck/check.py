@@ -29,7 +29,7 @@ from stackwitness.log.fsck.rows import TABLES, StoredRow
 from stackwitness.log.fsck.runs import check_runs
 from stackwitness.log.fsck.signatures import Signatures
 from stackwitness.log.fsck.spans import SPAN
-from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, settle_leaf, stored_entry
+from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, read_plain, settle_leaf, stored_entry
 from stackwitness.log.genesis import Genesis
 from stackwitness.log.previous import read_previous
 
@@ -72,9 +72,9 @@ class _Check:
         self.report = report
         self.note = note
         self.checkpoint = self._parse(note)
-        self.tiles = DiskTiles(disk, self.checkpoint.size if self.checkpoint else 0, report)
-        self.tree = Tree(self.tiles, report)
         self.stored = rows.count_entries(conn)
+        self.tiles = DiskTiles(disk, self.checkpoint.size if self.checkpoint else 0, report, self.stored)
+        self.tree = Tree(self.tiles, report)
         self.signatures = Signatures(report, max(self.stored, self.tiles.size))
         before = read_previous(conn)
         self.history = History(report, self.signatures, b"" if before is None else before[1])
@@ -110,6 +110,9 @@ class _Check:
         for table, key in rows.read_orphans(self.conn):
             text = "the row has neither a log entry nor a place in the queue"
             self.report.tamper(f"{table}.unlogged", table, key.hex(), text)
+        for idx in rows.read_strays(self.conn, total):
+            text = "the row stands beyond the end of the log"
+            self.report.tamper("log_entry.place", "log_entry", str(idx), text, idx)
 
     def _check_spans(self, total: int, progress: Progress) -> int:
         """Check what other processes can; return up to which index. A span in doubt is looked at here."""
@@ -122,8 +125,8 @@ class _Check:
         for summary in check_spans(hints, SPAN, end):
             progress(summary.first, total)
             if fits(summary, self.history, hints):
-                for at in range(0, len(summary.leaves), HASH_BYTES):
-                    self.tree.add(summary.leaves[at : at + HASH_BYTES])
+                for at in range(0, len(summary.leaves), HASH_BYTES * TILE_WIDTH):
+                    self.tree.add_tile(summary.leaves[at : at + HASH_BYTES * TILE_WIDTH])
                 take_summary(summary, self.history)
                 self.projection.pass_over(summary.readings)
             else:
@@ -200,7 +203,7 @@ class _Check:
     def _check_caches(self) -> None:
         history = self.history
         stored = {
-            row.stn: (row.ep, row.seq, bytes(row.env_id), row.last_at)
+            row.stn: (row.ep, row.seq, bytes(row.env_id or b""), row.last_at)
             for row in rows.read_table(self.conn, "SELECT stn, ep, seq, env_id, last_at FROM station_head")
         }
         wanted = {
@@ -211,7 +214,7 @@ class _Check:
         }
         self._compare_cache("station_head", stored, wanted)
         subjects = {
-            row.subj: (row.sseq, bytes(row.event_id))
+            row.subj: (row.sseq, bytes(row.event_id or b""))
             for row in rows.read_table(self.conn, "SELECT subj, sseq, event_id FROM subject_head")
         }
         self._compare_cache("subject_head", subjects, dict(history.subjects))
@@ -273,10 +276,10 @@ def _signer_checkpoint(signer_dir: Path | None, report: Report) -> Checkpoint | 
         state = (signer_dir / "state").read_bytes()
         note = state.partition(b"\n\n")[2]
         return parse_checkpoint(parse_note(note).text) if note else None
-    except FileNotFoundError:
-        report.miss("signer.no_state", "signer", "state", "the signer's state is gone")
     except PermissionError:
         pass
+    except OSError:
+        report.miss("signer.no_state", "signer", "state", "the signer's state is gone")
     except EmdiError as error:
         report.tamper("signer.state", "signer", "state", str(error))
     return None
@@ -284,8 +287,8 @@ def _signer_checkpoint(signer_dir: Path | None, report: Report) -> Checkpoint | 
 
 def _read(disk: Disk, path: str) -> bytes | None:
     try:
-        return disk.read(path)
-    except FileNotFoundError:
+        return read_plain(disk, path)
+    except OSError:
         return None
 
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from emdi.encoding import b64u_decode
+from emdi.encoding import MAX_UINT, b64u_decode
 from emdi.errors import EmdiError
 from emdi.event import parse_event
 from emdi.head import format_head, head_root, station_line, subject_line
 from stackwitness.log.disk import Disk
 from stackwitness.log.fsck.report import Report
+from stackwitness.log.fsck.tree import read_plain
 
 _HEADS = """
     SELECT w.sseq, w.jws, e.idx FROM event w
@@ -64,7 +65,7 @@ def _read_signed(conn: sa.Connection, report: Report) -> list[Signed]:
         except (EmdiError, KeyError, TypeError, ValueError) as error:
             report.tamper("head.data", "event", key, f"its data cannot be read: {error!r}", row.idx)
             continue
-        if row.idx is not None and as_of > row.idx:
+        if not 0 <= as_of <= (MAX_UINT if row.idx is None else row.idx):
             text = f"it stands at {row.idx} and speaks of {as_of} entries"
             report.tamper("head.ahead", "event", key, text, row.idx)
             continue
@@ -78,7 +79,7 @@ def _compare(head: Signed, wanted: list[str], disk: Disk, report: Report) -> Non
         report.tamper("head.differs", "event", head.key, text, head.idx)
     path = f"heads/{head.as_of}"
     try:
-        if disk.read(path) != format_head(wanted):
+        if read_plain(disk, path) != format_head(wanted):
             text = "the file is not what the entries below it say"
             report.tamper("head.file", "disk", path, text, head.idx)
     except OSError:

@@ -97,6 +97,9 @@ class Projection:
         stored: dict[Reading, Stored],
     ) -> None:
         name = f"{envelope.stn}/{envelope.ep}/{envelope.seq}"
+        if wanted == stored:  # a row that stands twice: the primary key was got around
+            text = f"a reading of envelope {name} has more than one row"
+            self._report.tamper("reading.surplus", "reading", name, text, idx)
         for reading in sorted(wanted.keys() | stored.keys()):
             signed, kept = wanted.get(reading), stored.get(reading)
             if signed == kept:
@@ -134,4 +137,4 @@ def ms_of(at: datetime) -> int:
 def describe(stored: Stored) -> str:
     """Return value and status for people."""
     status, value = stored
-    return f"{'no value' if value is None else repr(value)} ({status.decode()})"
+    return f"{'no value' if value is None else repr(value)} ({status.decode(errors='backslashreplace')})"

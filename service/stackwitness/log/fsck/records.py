@@ -115,12 +115,12 @@ def plain(value: Any) -> Any:
 def digest_texts(stored: dict[str, Any]) -> None:
     """Replace what events name only by digest: the plot, and texts with their salt."""
     if "plot" in stored:
-        stored["plot"] = hashlib.sha256(stored["plot"].encode()).digest()
+        stored["plot"] = hashlib.sha256((stored["plot"] or "").encode()).digest()
     if "salt" in stored:
         salt = stored.pop("salt") or b""
         for name in SALTED:
             if name in stored:
-                stored[name] = hashlib.sha256(salt + stored[name].encode()).digest()
+                stored[name] = hashlib.sha256(salt + (stored[name] or "").encode()).digest()
 
 
 Rows = Iterator[tuple[str, str, dict[str, Any]]]

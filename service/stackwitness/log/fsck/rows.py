@@ -20,8 +20,11 @@ LEFT JOIN event w ON e.kind = 2 AND w.event_id = e.entry_id
 LEFT JOIN quarantine q ON e.kind = 3 AND q.env_id = e.entry_id
 LEFT JOIN log_genesis g ON e.kind = 0 AND g.entry_id = e.entry_id
 """
-_ENTRIES = f"SELECT e.idx, e.kind, e.entry_id, e.recv_ms, e.leaf, {_STORED} FROM log_entry e"
-_PENDING = f"SELECT NULL AS idx, e.kind, e.entry_id, e.recv_ms, e.leaf, {_STORED} FROM log_pending e"
+# No column is null, says the schema; one that was made so must be named, not stumble over.
+_PLACED = "coalesce(e.kind, -1), coalesce(e.entry_id, ''), coalesce(e.recv_ms, -1), e.leaf"
+_ENTRIES = f"SELECT e.idx, {_PLACED}, {_STORED} FROM log_entry e"
+_PENDING = f"SELECT NULL AS idx, {_PLACED}, {_STORED} FROM log_pending e"
+HOLE = 100_000  # so many indexes may be gone at the end before what follows counts as put there
 TABLES = {0: "log_genesis", 1: "envelope", 2: "event", 3: "quarantine"}
 _KEYS = {0: "entry_id", 1: "env_id", 2: "event_id", 3: "env_id"}
 
@@ -78,18 +81,29 @@ def read_orphans(conn: sa.Connection) -> Iterator[tuple[str, bytes]]:
             f"AND NOT EXISTS (SELECT FROM log_pending e WHERE e.entry_id = t.{key} AND e.kind = :kind)"
         )
         for row in conn.execute(sa.text(query), {"kind": kind}):
-            yield table, bytes(row[0])
+            yield table, bytes(row[0] or b"")
 
 
 def read_heads(conn: sa.Connection) -> list[tuple[int, int, bytes]]:
     """Return (size, prev, root) of every integration, by size."""
     rows = conn.execute(sa.text("SELECT size, prev, root FROM log_head ORDER BY size"))
-    return [(row.size, row.prev, bytes(row.root)) for row in rows]
+    return [(row.size, row.prev, bytes(row.root or b"")) for row in rows]
 
 
 def count_entries(conn: sa.Connection) -> int:
-    """Return one more than the highest index in log_entry."""
-    return int(conn.execute(sa.text("SELECT coalesce(max(idx) + 1, 0) FROM log_entry")).scalar_one())
+    """Return one more than the highest index in log_entry, of those that can follow each other without a hole
+    of more than HOLE entries.
+    """
+    query = (
+        "SELECT coalesce(max(idx) + 1, 0) FROM log_entry WHERE idx < (SELECT count(*) FROM log_entry) + :hole"
+    )
+    return int(conn.execute(sa.text(query), {"hole": HOLE}).scalar_one())
+
+
+def read_strays(conn: sa.Connection, total: int) -> list[int]:
+    """Return the first indexes in log_entry beyond `total` entries, or below 0."""
+    query = "SELECT idx FROM log_entry WHERE idx >= :total OR idx < 0 ORDER BY idx LIMIT 1000"
+    return [int(idx) for idx in conn.scalars(sa.text(query), {"total": total})]
 
 
 def read_table(conn: sa.Connection, query: str) -> Sequence[sa.Row[Any]]:

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import suppress
 
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import CryptoError
@@ -102,7 +101,9 @@ def holds(public: PublicKey, jws: bytes) -> bool:
 def verify_fast(key: PublicKey, signature: bytes, signed: bytes) -> bool:
     """Tell whether a signature holds. libsodium is twice as fast and stricter: only its yes is taken."""
     if key.alg == "Ed25519":
-        with suppress(CryptoError, ValueError):
+        try:
             crypto_sign_open(signature + signed, key.raw)
-            return True
+        except (CryptoError, ValueError):
+            return key.verify(signature, signed)
+        return True
     return key.verify(signature, signed)

@@ -1,12 +1,12 @@
-"""Read envelopes that are spelled like the one before: one pattern for the whole payload, one struct for its rows.
+"""Read envelopes that are spelled like the one before: their literal text is compared, only the rest is read.
 
-A station repeats its payload but for place, time and values. What fits a pattern made from an envelope that the
-strict parser took is what that parser would take, with the same result; whatever does not fit goes to the parser.
+A station repeats its payload but for place, time and values. What has the same text around them as an envelope that
+the strict parser took is what that parser would take, with the same result; whatever differs goes to the parser.
 """
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -17,19 +17,20 @@ from emdi.jws import split_jws
 from emdi.pack import MAX_AT_MS, MIN_AT_MS
 
 TYP = "emdi-rd+jws"
-MAX_RECORDS = 96  # beyond, compiling a pattern costs more than the parser
+MAX_RECORDS = 1500
 MAX_SHAPES = 4
 PG_EPOCH_US = 946_684_800_000_000
 _UINT = r"(0|[1-9][0-9]{0,14})"
 _HASH = r"([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])"
 _POWER = r"[eE][+-]?[0-9]{1,2}"
 _NUMBER = rf"(-?(?:0|[1-9][0-9]{{0,14}})(?:\.[0-9]{{1,15}}(?:{_POWER})?|{_POWER})|-?[1-9][0-9]{{0,14}}|0)"
-_SECONDS = r"(-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,3})?)"
 _CLAIMS = re.compile(
     r'\{"v":1,"stn":"([A-Za-z0-9._-]{1,64})","ep":' + _UINT + ',"seq":' + _UINT + ',"prev":"' + _HASH
-    + '","iat":' + _UINT + r',"cp":null,"p":(\[\{.*\}\]\})'
+    + '","iat":' + _UINT + ',"cp":null,"p":'
 )  # fmt: skip
-_TOKEN = re.compile(rf'"bt":{_SECONDS}|"v":{_NUMBER}')
+# A quote before v: is never inside a string, where it would be escaped.
+_VALUE = re.compile(f'"v":{_NUMBER}(?=[,}}])')
+_BASE = re.compile(r'"bt":(-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,3})?)(?=[,}])')
 _AT = struct.pack(">hi", 5, 8)
 ROW = struct.Struct(">6sq12sd9sq")
 _ROW = "6sq12sd9sq"
@@ -67,48 +68,37 @@ class Rows(NamedTuple):
 
 
 class Shape:
-    """How one station spells: literal text with place, time and values left open."""
+    """How one station spells: the text between place, time and values, and what its rows have in common."""
 
     def __init__(self, payload: str, columns: Columns, numbers: Mapping[str, int]) -> None:
-        claims = _CLAIMS.fullmatch(payload)
-        if claims is None:
+        claims = _CLAIMS.match(payload)
+        base = _BASE.search(payload)
+        if claims is None or base is None or payload.count('"bt":') != 1 or None in columns.values:
             raise ValueError
-        head, rest = payload[: claims.start(6)], claims[6]
-        stn = claims[1]
-        pattern = [
-            re.escape(f'{{"v":1,"stn":"{stn}","ep":') + _UINT + re.escape(',"seq":') + _UINT,
-            re.escape(',"prev":"') + _HASH + re.escape('","iat":') + _UINT + re.escape(',"cp":null,"p":'),
-        ]
-        assert head.endswith('"p":')
-        at, bases, values = 0, [], 0
-        for token in _TOKEN.finditer(rest):
-            pattern.append(re.escape(rest[at : token.start()]))
-            if token[1] is not None:
-                bases.append(_ms(token[1]))
-                pattern.append('"bt":' + _SECONDS)
-            else:
-                values += 1
-                pattern.append('"v":' + _NUMBER)
-            at = token.end()
-        pattern.append(re.escape(rest[at:]))
+        pieces = _VALUE.split(payload[claims.end() :])
+        self.literals = pieces[::2]
         count = len(columns.values)
-        if (
-            len(bases) != 1
-            or values != count
-            or None in columns.values
-            or rest.index('"bt":') > rest.index('"v":')
-        ):
+        if len(pieces) != 2 * count + 1 or '"bt":' not in pieces[0]:
             raise ValueError
-        self.stn = stn
-        self.pattern = re.compile("".join(pattern))
-        self.offsets_us = [(at_ms - bases[0]) * 1000 for at_ms in columns.at_ms]
-        self.span_ms = (min(columns.at_ms) - bases[0], max(columns.at_ms) - bases[0])
+        self.stn = claims[1]
+        self.literals[0] = _BASE.sub("\0", pieces[0])
+        base_ms = _ms(base[1])
+        self.offsets_us = [(at_ms - base_ms) * 1000 for at_ms in columns.at_ms]
+        self.span_ms = (min(columns.at_ms) - base_ms, max(columns.at_ms) - base_ms)
         self.packer = struct.Struct(">" + _ROW * count)
         self.count = count
         self.arguments: list[object] = []
         for which, status in zip(columns.which, columns.statuses, strict=True):
             channel = struct.pack(">iii", 4, numbers[columns.series[which][0]], 8)
             self.arguments += [_AT, 0, channel, 0.0, struct.pack(">ici", 1, status.encode(), 8), 0]
+
+    def rows(self, base_ms: int, values: Sequence[str]) -> "Rows":
+        """Return the rows of an envelope of this shape."""
+        base_us = base_ms * 1000 - PG_EPOCH_US
+        arguments = self.arguments.copy()
+        arguments[1::6] = [base_us + offset for offset in self.offsets_us]
+        arguments[3::6] = map(float, values)
+        return Rows(self.packer, arguments)
 
 
 class Spellings:
@@ -128,23 +118,26 @@ class Spellings:
             payload = parts.payload.decode("ascii")
         except UnicodeDecodeError:
             return self._parse(jws, None, parts.header.kid, parts.signature)
-        kid = parts.header.kid
+        alg, kid, _ = parts.header
+        claims = _CLAIMS.match(payload)
+        if claims is None:
+            return self._parse(jws, payload, kid, parts.signature)
+        stn, ep, seq, prev, iat = claims.groups()
+        literals = _VALUE.split(payload[claims.end() :])
+        values = literals[1::2]
+        del literals[1::2]
+        base = _BASE.search(literals[0])
+        if base is None or (seq == "0" and prev != "A" * 43):
+            return self._parse(jws, payload, kid, parts.signature)
+        literals[0] = f"{literals[0][: base.start()]}\0{literals[0][base.end() :]}"
+        base_ms = _ms(base[1])
         for shape in self._shapes.get(kid, ()):
-            match = shape.pattern.fullmatch(payload)
-            if match is None:
-                continue
-            ep, seq, prev, iat, base, *values = match.groups()
-            base_ms = _ms(base)
-            first_ms, last_ms = base_ms + shape.span_ms[0], base_ms + shape.span_ms[1]
-            if not MIN_AT_MS <= first_ms <= last_ms <= MAX_AT_MS or (seq == "0" and prev != "A" * 43):
-                break
-            base_us = base_ms * 1000 - PG_EPOCH_US
-            arguments = shape.arguments.copy()
-            arguments[1::6] = [base_us + offset for offset in shape.offsets_us]
-            arguments[3::6] = map(float, values)
-            place = (shape.stn, int(ep), int(seq), prev, False, kid, parts.header.alg)
-            times = (int(iat), first_ms, last_ms, shape.count)
-            return Read(*place, parts.signing_id, parts.signature, *times, Rows(shape.packer, arguments))
+            if shape.literals == literals and shape.stn == stn:
+                first_ms, last_ms = base_ms + shape.span_ms[0], base_ms + shape.span_ms[1]
+                if not MIN_AT_MS <= first_ms <= last_ms <= MAX_AT_MS:
+                    break
+                place = (stn, int(ep), int(seq), prev, False, kid, alg, parts.signing_id, parts.signature)
+                return Read(*place, int(iat), first_ms, last_ms, shape.count, shape.rows(base_ms, values))
         return self._parse(jws, payload, kid, parts.signature)
 
     def _parse(self, jws: bytes, payload: str | None, kid: str, signature: bytes) -> Read:
