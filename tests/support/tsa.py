@@ -104,9 +104,11 @@ class LocalTsa:
         with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             thread.start()
-            yield f"http://127.0.0.1:{server.server_address[1]}/"
-            server.shutdown()
-            thread.join()
+            try:
+                yield f"http://127.0.0.1:{server.server_address[1]}/"
+            finally:  # a test that fails must not leave a thread that keeps pytest from ending
+                server.shutdown()
+                thread.join()
 
     def _certify(
         self,
