@@ -24,7 +24,14 @@ MEMBERS = frozenset(
     }
 )
 OPTIONAL = frozenset(
-    {"anchors/tsa-chain.pem", "flags.parquet", "readings.parquet", "report.json", "report.pdf"}
+    {
+        "anchors/tsa-chain.pem",
+        "flags.parquet",
+        "previous/head",
+        "readings.parquet",
+        "report.json",
+        "report.pdf",
+    }
 )
 # What seals the manifest, or proves the sealing, cannot stand in it.
 UNLISTED = frozenset({"MANIFEST", "bundle.note", "consistency.txt", "export.jws", "export.tlog-proof"})

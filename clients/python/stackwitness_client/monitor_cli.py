@@ -111,16 +111,23 @@ def _tell(turn: Turn, said: str) -> str:
     """Print new alarms, and the state of things when it changed."""
     for alarm, says in turn.raised:
         print(printable(f"ALARM {alarm.n} {alarm.type}: {says} ({alarm.path})"))
+    turns = [turn]
+    while turns[-1].next is not None:
+        turns.append(turns[-1].next)
+    state = f"exit {turn.exit_code}; {'; '.join(note for each in turns for note in each.notes)}"
+    if any(each.entries for each in turns) or turn.raised or state != said:
+        said = "ok" if turn.exit_code == 0 else f"not ok ({turn.exit_code})"
+        print(printable(f"{said}: {'; successor: '.join(map(_describe, turns))}"))
+    sys.stdout.flush()
+    return state
+
+
+def _describe(turn: Turn) -> str:
     compared = (
         f"{turn.readings} readings and {turn.flags} flags compared" if turn.readings or turn.flags else ""
     )
     parts = [f"size {turn.size}", f"{turn.entries} new", *([compared] if compared else []), *turn.notes]
-    state = f"exit {turn.exit_code}; {'; '.join(turn.notes)}"
-    if turn.entries or turn.raised or state != said:
-        said = "ok" if turn.exit_code == 0 else f"not ok ({turn.exit_code})"
-        print(printable(f"{said}: {', '.join(parts)}"))
-    sys.stdout.flush()
-    return state
+    return ", ".join(parts)
 
 
 class _Progress:

@@ -44,6 +44,7 @@ from stackwitness.evidence.bundle.readme import README
 from stackwitness.evidence.domain import Export, ms_of
 from stackwitness.evidence.report.members import PDF, write_report
 from stackwitness.log.anchored import read_anchors
+from stackwitness.log.previous import read_previous
 from stackwitness.log.reader import LogReader
 from stackwitness_client.parquet import NAMES, write_parquet
 
@@ -83,6 +84,7 @@ def write_members(bench: Bench) -> bytes:
     _write(bench, "disclosures.jsonl", map(_text, _disclosures(bench)))
     for as_of in plan.heads:
         _write_head(bench, as_of)
+    _write_previous(bench)
     _write_anchors(bench)
     _write(bench, "README.txt", [_text(README)])
     _write(bench, "policy.txt", [_text(bench.policy)])
@@ -111,6 +113,13 @@ def _write(bench: Bench, name: str, chunks: Iterable[bytes]) -> None:
     with open(draft, "wb") as file:
         file.writelines(chunks)
     draft.replace(target)
+
+
+def _write_previous(bench: Bench) -> None:
+    """Take along where the shard before this one ended: leaf 0 commits to it, chains go on from it."""
+    previous = read_previous(bench.conn)
+    if previous is not None:
+        _write(bench, "previous/head", [previous[1]])
 
 
 def _write_anchors(bench: Bench) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from emdi.checkpoint import open_checkpoint
 from emdi.errors import EmdiError
+from emdi.head import head_root
 from emdi.policy import Policy
 from emdi.proof_check import STALE_MS
 from emdi.proof_file import EXIT_CODES, ProofFile
+from emdi.shard import Previous
 from stackwitness_client.errors import ClientError, ServerError, ServerRefused
 from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor.alarms import Alarm, AlarmBook
@@ -18,7 +20,7 @@ from stackwitness_client.monitor.catalog import check_catalog
 from stackwitness_client.monitor.compare import View, compare, open_witness
 from stackwitness_client.monitor.finding import Finding
 from stackwitness_client.monitor.flags import FlagCheck
-from stackwitness_client.monitor.heads import check_heads
+from stackwitness_client.monitor.heads import check_heads, heads_at
 from stackwitness_client.monitor.mirror import Mirror, write_durably
 from stackwitness_client.monitor.projection import ProjectionCheck
 from stackwitness_client.monitor.replay import MAX_PER_TYPE
@@ -29,6 +31,7 @@ from stackwitness_client.monitor.sync import Refused, Sync, prove
 UNREACHABLE = 3
 POLICY_NOT_MET = 4
 SERVED_POLICY = "log-policy.txt"
+SUCCESSOR = "successor"
 GRAVEST = (1, 4, 2, 3)
 AHEAD_ENTRIES = 4096  # two entries of one transaction never stand further apart
 SILENCE_MS = 26 * 3_600_000  # without witnesses: the daily head alone makes an entry a day
@@ -36,7 +39,7 @@ SILENCE_MS = 26 * 3_600_000  # without witnesses: the daily head alone makes an 
 
 @dataclass
 class Turn:
-    """What one turn did: the exit code it stands for, new alarms, and what could not be checked."""
+    """What one turn did: the exit code it stands for, new alarms, what could not be checked; `next`: of the successor."""
 
     size: int = 0
     entries: int = 0
@@ -46,6 +49,7 @@ class Turn:
     codes: set[int] = field(default_factory=set)
     raised: list[tuple[Alarm, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    next: "Turn | None" = None
 
     @property
     def exit_code(self) -> int:
@@ -93,10 +97,18 @@ class Monitor:
         self._random = rng or random.SystemRandom()
         self._sync = Sync(self._source, self.state, self.mirror, now_ms, progress)
         self._budget = (new_requests, sample_requests)
+        self._progress = progress
+        self._moved = False
+        self._opened: ServerLink | None = None
+        self.successor: Monitor | None = None
 
     def close(self) -> None:
-        """Close the state."""
+        """Close the state, and what was opened for a successor."""
         self.state.close()
+        if self.successor is not None:
+            self.successor.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def turn(self) -> Turn:
         """Do everything once; whatever is wrong with the log becomes an alarm, not an error."""
@@ -104,7 +116,7 @@ class Monitor:
         try:
             self._follow(turn)
             newest = self.state.newest()
-            if newest is not None and self.state.replayed == newest.tree.size:
+            if newest is not None and self.state.replayed == newest.tree.size and not self._moved:
                 self._check_with_own_files(turn, newest)
         except Refused as refused:
             self._write(turn, refused.key, refused.proof)
@@ -112,13 +124,17 @@ class Monitor:
             says = f"the log does not serve {error}, which its checkpoint covers"
             self._write(turn, f"missing:{error}", self._observation("missing", says))
         except ServerError as error:
-            turn.codes.add(UNREACHABLE)
             turn.notes.append(f"not reached: {error}")
-            self._check_silence(turn)
+            if (
+                self.state.get("frozen_idx") is None
+            ):  # a frozen log that was read whole has nothing more to say
+                turn.codes.add(UNREACHABLE)
+                self._check_silence(turn)
         except ClientError as error:
             turn.codes.add(UNREACHABLE)
             turn.notes.append(str(error))
         turn.codes |= {EXIT_CODES[alarm.type] for alarm in self.alarms.standing()}
+        self._watch_successor(turn)
         turn.ended_ms = self._now_ms()
         self.last = turn
         return turn
@@ -135,6 +151,9 @@ class Monitor:
             proof = self._observation("policy", says, note=note.decode("utf-8", "replace")[:8192])
             raise Refused("policy", proof) from None
         self.alarms.end("policy")
+        if tree.origin == self.state.get("successor_origin"):
+            self._moved = True  # the old address belongs to the new log now
+            return
         if self.state.get("origin", tree.origin) != tree.origin:
             raise ClientError(
                 "monitor.origin",
@@ -210,6 +229,56 @@ class Monitor:
                 says = f"entry {have_idx} ({typ}) speaks of envelope {env_id[:16]}, which does not say so"
             leaf = want_idx if want_idx is not None else have_idx
             yield Finding("missing", f"missing:{key}", says, () if leaf is None else (leaf,), {"why": says})
+
+    # The log after this one ---------------------------------------------------------------------------
+    def _watch_successor(self, turn: Turn) -> None:
+        """Once this log is frozen, take a turn of the one that follows it too, in a home below this one."""
+        newest = self.state.newest()
+        if newest is None or self.state.get("frozen_idx") != newest.tree.size - 1:
+            return
+        if self.successor is None:
+            self.successor = self._open_successor(turn)
+        if self.successor is None:
+            return
+        turn.next = self.successor.turn()
+        turn.codes |= turn.next.codes
+        turn.raised += turn.next.raised
+        if self.successor.state.replayed:
+            self._check_succession(turn, newest, self.successor)
+
+    def _open_successor(self, turn: Turn) -> "Monitor | None":
+        origin = self.state.get("successor_origin")
+        urls = [log.url for log in self._policy.logs if log.url and log.key.name == origin]
+        if not urls and not self._moved:
+            turn.notes.append(
+                f"frozen; its successor {origin} is not watched: the policy names no address of it"
+            )
+            return None
+        self._opened = ServerLink(urls[0]) if urls else None
+        new, sample = self._budget
+        return Monitor(
+            self.home / SUCCESSOR,
+            self._opened or self._link,
+            self._policy,
+            api=self._api and self._opened is None,
+            witness_urls=self._witness_urls,
+            now_ms=self._now_ms,
+            rng=self._random,
+            progress=self._progress,
+            new_requests=new,
+            sample_requests=sample,
+        )
+
+    def _check_succession(self, turn: Turn, newest: Seen, successor: "Monitor") -> None:
+        """Leaf 0 of the successor commits to where this log ended, as this monitor saw it end."""
+        tree = newest.tree
+        ended = Previous(tree.origin, tree.size, tree.root, head_root(heads_at(self.state, tree.size)))
+        if successor.state.get("previous") != ended.members():
+            says = (
+                f"leaf 0 of {self.state.get('successor_origin')} does not commit to where {tree.origin} ended"
+            )
+            proof = self._observation("missing", says, (newest.note,), leaf_0=successor.state.get("previous"))
+            self._write(turn, "succession", proof)
 
     # What stands on the log ---------------------------------------------------------------------------
     def _check_with_own_files(self, turn: Turn, newest: Seen) -> None:

@@ -103,6 +103,7 @@ class Replay:
     def _take_previous(self, idx: int, previous: Previous) -> None:
         """A shard goes on where the one before it ended: leaf 0 commits to every station's last envelope."""
         self._state.put("previous_size", previous.size)
+        self._state.put("previous", previous.members())
         try:
             chains = chains_of(previous, self._read(PREVIOUS_HEAD))
         except (FileNotFoundError, EmdiError) as error:
@@ -284,6 +285,7 @@ class Replay:
                 self._state.put("policy", str(event.data["policy"]))
             elif event.typ == "log.freeze":
                 self._state.put("frozen_idx", idx)
+                self._state.put("successor_origin", str(event.data["successor_origin"]))
         except EmdiError as error:
             says = f"{event.subj}: entry {idx} ({event.typ}) breaks a rule: {error}"
             self._find(Finding("signature", f"signature:{idx}", says, (idx,), {"why": str(error)}))

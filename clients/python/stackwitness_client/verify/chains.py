@@ -1,6 +1,7 @@
 """Step 6: the stations' envelopes and the subjects' events follow each other without a hole."""
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from emdi.chain import StationHead, check_next, check_subject
@@ -36,7 +37,10 @@ class Period:
 
 
 class EnvelopeChain:
-    """Follow (ep, seq, prev) of one station through the runs that the exporter declares."""
+    """Follow (ep, seq, prev) of one station through the runs that the exporter declares.
+
+    `before` is the last envelope of the shard before this one; `continues` once the first one here follows it.
+    """
 
     def __init__(
         self, stn: str, declared: StationScope | None, period: Period, heads: tuple[int, ...]
@@ -44,6 +48,8 @@ class EnvelopeChain:
         self.stn = stn
         self.runs: list[tuple[Edge, Edge]] = []
         self.below: dict[int, StationHead] = {}
+        self.before: StationHead | None = None
+        self.continues = False
         self._period = period
         self._heads = heads
         runs = () if declared is None else declared.runs
@@ -60,6 +66,8 @@ class EnvelopeChain:
         """Check one envelope, its readings' times from first to last, against the one before it; go on from it."""
         head = StationHead(envelope.ep, envelope.seq, envelope.env_id)
         last = self.last
+        if last is None and self.before is not None:
+            self._follow_on(self.before, envelope)
         if last is None or (last[:2], head[:2]) in self._jumps:
             self._go_on(idx, head, recv_ms, span_ms, opens=True)
             return
@@ -75,6 +83,11 @@ class EnvelopeChain:
                 return
         self._note(idx, envelope, last, report)
         self._go_on(idx, head, recv_ms, span_ms, opens=False)
+
+    def _follow_on(self, before: StationHead, envelope: Envelope) -> None:
+        with suppress(ChainError):  # else it is from further on in the shard, or the hole shows at its edge
+            check_next(before, envelope)
+            self.continues = True
 
     def describe(self) -> str:
         """Return the range covered, for the report."""

@@ -125,7 +125,8 @@ class CompletenessCheck:
                 continue
             newest = self.newest[chain.stn] = None if line is None else line.entry_id
             for first, last in chain.runs:
-                if first.within and first.head.seq > 0:
+                begins = chain.continues and first is chain.runs[0][0]
+                if first.within and first.head.seq > 0 and not begins:
                     self._lack(chain, first, "before", "the envelope before it is not in this bundle")
                 if last.within and last.head.env_id != newest:
                     self._lack(chain, last, "after", "envelopes after it are not in this bundle")
@@ -169,7 +170,8 @@ class CompletenessCheck:
         if not runs or period.entries is not None:
             return False
         opening, closing = runs[0][0], runs[-1][1]
-        starts = opening.head[:2] == (0, 0) or opening.recv_ms < period.from_ms
+        begins = opening.head[:2] == (0, 0) or chain.continues
+        starts = begins or opening.recv_ms < period.from_ms
         ends = closing.recv_ms >= period.to_ms or self.newest.get(chain.stn) == closing.head.env_id
         between = (
             two.recv_ms < period.from_ms or one.recv_ms >= period.to_ms

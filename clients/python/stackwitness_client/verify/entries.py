@@ -12,6 +12,7 @@ from emdi.merkle import leaf_hash, verify_inclusion
 from emdi.tables import readings_csv_columns
 from stackwitness_client.verify.contents import Contents
 from stackwitness_client.verify.known import KnownPrefix
+from stackwitness_client.verify.previous import take_previous
 from stackwitness_client.verify.report import Report, Verdict, weigh_signature
 from stackwitness_client.verify.rows import EventRows
 from stackwitness_client.verify.signatures import SignatureCheck
@@ -101,7 +102,8 @@ class EntryWalk:
         if entry.kind == KIND_GENESIS:
             if not proven:
                 raise KeyFormatError("genesis.place", "a genesis entry counts only as the proven leaf 0")
-            self.contents.keyring.take_genesis(idx, entry.body, self.trust.checkpoint.origin)
+            members = self.contents.keyring.take_genesis(idx, entry.body, self.trust.checkpoint.origin)
+            take_previous(self.reader, members.get("previous"), self.contents, self.report)
         elif entry.kind == KIND_EVENT:
             self._check_event(idx, entry, proven)
         elif entry.kind == KIND_READING:
