@@ -32,7 +32,7 @@ ROOT = head_root(LINES)
 
 def verify(line: str, **changes: Any) -> HeadLine:
     index, path = line_proof(LINES, LINES[1])
-    place = {"index": index, "count": len(LINES), "path": path, "root": ROOT} | changes
+    place: dict[str, Any] = {"index": index, "count": len(LINES), "path": path, "root": ROOT} | changes
     return verify_line(line, **place)
 
 
