@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from stackwitness import health
 from stackwitness.body_cap import BodyCap
 from stackwitness.ingest.gate import EnvelopeGate
+from stackwitness.ingest.waiting import ReceiptWaiters
 from stackwitness.problems import install_problems
 from stackwitness.telemetry import RequestTelemetry
 from stackwitness.wiring import Wiring
@@ -36,6 +37,7 @@ def create_app(wiring: Wiring) -> FastAPI:
         lifespan=run_committer,
     )
     app.state.wiring = wiring
+    app.state.receipt_waiters = ReceiptWaiters(wiring.log_reader)
     app.include_router(health.router)
     for name in SLICES:
         app.include_router(import_module(f"stackwitness.{name}.routes").router)

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(16 * 2**20, gt=0, description="largest request body")
     max_future_ms: int = Field(300_000, ge=0, description="how far ahead of our clock a station may be")
     integrate_ms: int = Field(250, gt=0, description="pause between two integrations of pending leaves")
-    checkpoint_ms: int = Field(1000, gt=0, description="pause between two checkpoints")
+    checkpoint_ms: int = Field(500, gt=0, description="pause between two checkpoints")
     pending_limit: int = Field(4096, gt=0, description="unsequenced leaves above which ingest answers 503")
     policy_file: Path | None = Field(
         None, description="policy that names this log and its witnesses; the policy logged last when unset"

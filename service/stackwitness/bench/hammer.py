@@ -36,6 +36,8 @@ STATIONS = 60
 POLL_S = 0.1
 BATCH = 256
 LATE_S = 30.0
+LOOK_S = 0.05
+GET_CHECKPOINT = b"GET /log/checkpoint HTTP/1.1\r\nHost: localhost\r\n\r\n"
 P50_S, P99_S, WITNESSED_P99_S = 1.0, 2.0, 4.0
 
 
@@ -54,11 +56,11 @@ class Seen:
 
 
 def run(
-    seconds: int = 60, rate: int = 300, policy: Path | None = None, console: Console | None = None
+    seconds: int = 60, rate: int = 300, witnesses: int = 0, console: Console | None = None
 ) -> list[Figure]:
     """Send `rate` envelopes a second, one a request, for so long; print and return the figures.
 
-    `policy` names witnesses that run elsewhere; then the limit of the 99th percentile is theirs.
+    With `witnesses` so many cosign, and the limit of the 99th percentile is that of a witnessed log.
     """
     console = console or Console()
     with ExitStack() as stack:
@@ -66,7 +68,9 @@ def run(
         home.chmod(0o755)
         port = free_port()
         names = ("signer", "log", "serve")
-        server = stack.enter_context(open_server(home, *names, serve=["--port", str(port)], policy=policy))
+        server = stack.enter_context(
+            open_server(home, *names, serve=["--port", str(port)], witnesses=witnesses)
+        )
         await_port(port)
         with unit_of_work(server.wiring.engine) as conn:
             stations = [BenchStation(server.wiring, conn, f"hammer-{n:02d}") for n in range(STATIONS)]
@@ -74,9 +78,10 @@ def run(
         console.print(f"sealing {count * STATIONS:,} envelopes", style="dim")
         sealed = [[station.seal(1) for _ in range(count)] for station in stations]
         vkey = SignerClient(server.wiring.settings.signer_socket).vkey()
-        text = policy.read_text(encoding="utf-8") if policy else f"log {vkey}\nquorum none\n"
+        named = server.environ.get("STACKWITNESS_POLICY_FILE")
+        text = Path(named).read_text(encoding="utf-8") if named else f"log {vkey}\nquorum none\n"
         seen, took = _load(server, port, sealed, rate, parse_policy(text))
-    return _report(seen, took, WITNESSED_P99_S if policy else P99_S, console)
+    return _report(seen, took, WITNESSED_P99_S if witnesses else P99_S, console)
 
 
 def _load(
@@ -143,15 +148,20 @@ async def _write(
 
 
 async def _collect(connection: Connection, writers: "Sequence[asyncio.Task[None]]", seen: Seen) -> None:
-    """Ask for the receipts of all that was sent, until all are there."""
-    last_s = time.monotonic()
+    """Look at the checkpoint, and at each new one ask for the receipts of all that was sent, until all are there."""
+    last_s, last_note = time.monotonic(), b""
     while True:
-        done = all(writer.done() for writer in writers)
+        await asyncio.sleep(LOOK_S)
         waiting = [env_id for env_id in list(seen.sent_s) if env_id not in seen.latency_s]
+        done = all(writer.done() for writer in writers)
         if done and (not waiting or time.monotonic() - last_s > LATE_S):
             return
         if not done:
             last_s = time.monotonic()
+        _, note = await connection.send(GET_CHECKPOINT)
+        if note == last_note:
+            continue
+        last_note = note
         for start in range(0, len(waiting), BATCH):
             body = json.dumps({"env_ids": waiting[start : start + BATCH]}).encode()
             _, answer = await connection.send(make_request("/v1/receipts", body, "application/json"))
@@ -159,7 +169,6 @@ async def _collect(connection: Connection, writers: "Sequence[asyncio.Task[None]
             for env_id, receipt in json.loads(answer)["receipts"].items():
                 if receipt is not None:
                     seen.latency_s[env_id] = now_s - seen.sent_s[env_id]
-        await asyncio.sleep(POLL_S)
 
 
 def _count_pending(server: Server, seen: Seen, stop: threading.Event) -> None:

@@ -16,7 +16,9 @@ import psycopg
 from stackwitness.bench.peer import PEER_URL
 from stackwitness.db.embedded import APP, Cluster
 from stackwitness.db.migrate import migrate
+from stackwitness.log.signer import SignerClient
 from stackwitness.settings import Settings
+from stackwitness.supervisor.witnesses import prepare_witnesses, write_policy
 from stackwitness.wiring import Wiring, wire
 
 START_WITHIN_S = 30.0
@@ -46,11 +48,9 @@ class Server:
 
 
 @contextmanager
-def open_server(
-    home: Path, *names: str, policy: Path | None = None, **arguments: list[str]
-) -> Iterator[Server]:
+def open_server(home: Path, *names: str, witnesses: int = 0, **arguments: list[str]) -> Iterator[Server]:
     """Start PostgreSQL below `home` and the commands of these names, each with its arguments; stop all at the
-    end. `policy` names the witnesses the log asks.
+    end. With `witnesses` so many run beside them, and the processes after the signer follow a policy that asks most.
     """
     with ExitStack() as stack:
         cluster = Cluster(home)
@@ -65,8 +65,11 @@ def open_server(
         for name in names:
             command = [sys.executable, "-m", "stackwitness.cli", name, *arguments.get(name, [])]
             processes[name] = _start(stack, home, name, command, environ)
-        if "signer" in names:
-            _await_file(wiring.settings.signer_socket)
+            if name == "signer":
+                _await_file(wiring.settings.signer_socket)
+                if witnesses:
+                    policy = _start_witnesses(stack, wiring.settings, witnesses, environ)
+                    environ["STACKWITNESS_POLICY_FILE"] = str(policy)
         yield Server(wiring, cluster, url, environ, processes)
 
 
@@ -87,6 +90,16 @@ def open_stage(home: Path) -> Iterator[Stage]:
         await_port(peer_port)
         api = psutil.Process(server.processes["serve"].pid)
         yield Stage(server.wiring, server.cluster.url(), port, peer_port, api, psutil.Process(other.pid))
+
+
+def _start_witnesses(stack: ExitStack, settings: Settings, count: int, environ: dict[str, str]) -> Path:
+    vkey = SignerClient(settings.signer_socket).vkey()
+    local = prepare_witnesses(settings, vkey, count)
+    for item in local:
+        _start(stack, settings.home, f"witness-{item.name}", item.command, environ)
+    for item in local:
+        await_port(item.port)
+    return write_policy(settings, vkey, local)
 
 
 def _start(

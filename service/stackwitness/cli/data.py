@@ -103,7 +103,7 @@ def bench(
     readings: Annotated[int, typer.Option(help="evidence: readings in the bundle", min=720)] = 1_000_000,
     seconds: Annotated[int, typer.Option(help="hammer: how long", min=5)] = 60,
     rate: Annotated[int, typer.Option(help="hammer: envelopes a second", min=1)] = 300,
-    policy: Annotated[Path | None, typer.Option(help="hammer: policy naming running witnesses")] = None,
+    witnesses: Annotated[int, typer.Option(help="hammer: witnesses that cosign", min=0)] = 0,
 ) -> None:
     """Measure this machine: the service beside its peers or its limits, in one run."""
     if what == "ingest":
@@ -117,7 +117,7 @@ def bench(
     elif what == "hammer":
         from stackwitness.bench.hammer import run as run_hammer
 
-        run_hammer(seconds, rate, policy)
+        run_hammer(seconds, rate, witnesses)
     elif what == "evidence":
         from stackwitness.bench.evidence import run as run_evidence
 

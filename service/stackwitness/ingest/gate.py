@@ -1,6 +1,5 @@
 """POST /v1/envelopes as plain ASGI, in front of the framework, whose routing costs more than our COPY."""
 
-import asyncio
 import json
 import re
 import time
@@ -18,7 +17,6 @@ from stackwitness.ingest.domain import Kept, Verdict
 PATH = "/v1/envelopes"
 PROBLEM = "application/problem+json"
 MAX_WAIT_S = 20.0
-RECEIPT_POLL_S = 0.1
 _WAIT = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?", re.ASCII)
 
 ENVELOPES = Counter("stackwitness_envelopes_total", "Envelopes by outcome", ["outcome"])
@@ -73,7 +71,7 @@ async def take(body: bytes, wait_s: float, state: Any) -> Answer:
     _count(verdict)
     if wait_s and verdict.failure is None and len(verdict.stored) + len(verdict.known) == 1:
         (kept,) = verdict.stored + verdict.known
-        receipt = await _await_receipt(state.wiring.log_reader, kept.env_id, wait_s)
+        receipt = await state.receipt_waiters.receipt(kept.env_id, wait_s)
         if receipt is not None:
             return Answer(201, "text/plain; charset=utf-8", receipt, {})
     return answer_of(verdict)
@@ -120,17 +118,6 @@ def answer_of(verdict: Verdict) -> Answer:
 def problem_of(error: StackwitnessError) -> Answer:
     """Return the answer to an error of the request as a whole."""
     return _problem(error.problem(), error.headers)
-
-
-async def _await_receipt(reader: Any, env_id: bytes, wait_s: float) -> bytes | None:
-    """Look for the receipt until the time is up, without holding a thread meanwhile."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        receipt: bytes | None = await asyncio.to_thread(reader.receipt, env_id)
-        left = deadline - time.monotonic()
-        if receipt is not None or left <= 0:
-            return receipt
-        await asyncio.sleep(min(RECEIPT_POLL_S, left))
 
 
 async def _send(answer: Answer, send: Send) -> None:
