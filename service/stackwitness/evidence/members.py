@@ -85,6 +85,7 @@ def write_members(bench: Bench) -> bytes:
     for as_of in plan.heads:
         _write_head(bench, as_of)
     _write_previous(bench)
+    _write_states(bench)
     _write_anchors(bench)
     _write(bench, "README.txt", [_text(README)])
     _write(bench, "policy.txt", [_text(bench.policy)])
@@ -120,6 +121,18 @@ def _write_previous(bench: Bench) -> None:
     previous = read_previous(bench.conn)
     if previous is not None:
         _write(bench, "previous/head", [previous[1]])
+
+
+def _write_states(bench: Bench) -> None:
+    """Give the detectors' memory where a station's envelopes do not begin with its first: computed, not stored."""
+    try:
+        from stackwitness.evidence.rerun import STATE_MEMBER, find_state
+    except ImportError:  # no detectors here: the bundle is whole without, its first runs are not run again
+        return
+    for station in bench.plan.stations:
+        state = find_state(bench.conn, station.stn, station.runs[0][:2]) if station.runs else None
+        if state is not None:
+            _write(bench, STATE_MEMBER.format(stn=station.stn), [state])
 
 
 def _write_anchors(bench: Bench) -> None:

@@ -346,7 +346,8 @@ def rerun_database(conn: Connection, stns: Iterable[str]) -> Iterator[RerunRepor
 
 def find_state(conn: Connection, stn: str, first: tuple[int, int]) -> bytes | None:
     """Return the memory before the first run that needs no envelope before `first` (ep, seq), computed from the
-    station's first reading on; None when there is no such run, or when it begins anew.
+    station's first reading on; None when there is no such run, when it begins anew, or when what stands before it
+    cannot be run again to the memory it names.
 
     This is what a bundle whose envelopes begin at `first` carries as detector-state/<stn>.bin.
     """
@@ -360,7 +361,8 @@ def find_state(conn: Connection, stn: str, first: tuple[int, int]) -> bytes | No
         if event.typ == RUN and event.subj == f"station:{stn}":
             following = parse_run(event)
             if following.first >= first:
-                return again.state if following.state_before else None
+                known = again.state is not None and state_hash(again.state) == following.state_before
+                return again.state if known else None
         again.take_event(row.idx, event)
     return None
 
