@@ -80,7 +80,11 @@ def run(
         vkey = SignerClient(server.wiring.settings.signer_socket).vkey()
         named = server.environ.get("STACKWITNESS_POLICY_FILE")
         text = Path(named).read_text(encoding="utf-8") if named else f"log {vkey}\nquorum none\n"
+        before = server.processor_s()
         seen, took = _load(server, port, sealed, rate, parse_policy(text))
+        spent = {name: after_s - before[name] for name, after_s in server.processor_s().items()}
+    words = ", ".join(f"{name} {1000 * spent_s / len(seen.sent_s):.2f}" for name, spent_s in spent.items())
+    console.print(f"processor time in ms for each envelope: {words}")
     return _report(seen, took, WITNESSED_P99_S if witnesses else P99_S, console)
 
 

@@ -46,6 +46,17 @@ class Server:
     environ: dict[str, str]
     processes: dict[str, "subprocess.Popen[bytes]"]
 
+    def processor_s(self) -> dict[str, float]:
+        """Return the processor time of each process until now, in seconds; `postgres` is all its backends."""
+        spent = {
+            name: sum(psutil.Process(process.pid).cpu_times()[:2]) for name, process in self.processes.items()
+        }
+        with psycopg.connect(self.cluster.url(), autocommit=True) as conn:
+            postmaster = psutil.Process(conn.info.backend_pid).parent()
+        assert postmaster is not None
+        backends = [postmaster, *postmaster.children()]
+        return {**spent, "postgres": sum(sum(backend.cpu_times()[:2]) for backend in backends)}
+
 
 @contextmanager
 def open_server(home: Path, *names: str, witnesses: int = 0, **arguments: list[str]) -> Iterator[Server]:
