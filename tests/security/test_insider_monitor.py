@@ -78,7 +78,8 @@ class Site:
     def superuser(self) -> psycopg.Connection:
         url = self.service.settings.database_url
         assert url is not None
-        return psycopg.connect(url.replace("postgresql+psycopg", "postgresql"))
+        address = url.replace("postgresql+psycopg", "postgresql").partition("?")[0]
+        return psycopg.connect(address, prepare_threshold=None)
 
     def alarms(self) -> list[str]:
         return sorted(path.stem.partition("-")[2] for path in (self.home / "alarms").glob("*.json"))
