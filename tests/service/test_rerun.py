@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from sqlalchemy import text
@@ -294,6 +296,45 @@ def test_a_bundle_is_verified_with_its_findings_and_a_silenced_flag_is_named(
     assert run_rerun(service.wiring) == 1
     assert "says otherwise than the detectors in: text_en" in capsys.readouterr().out
     service.check = lambda: None  # type: ignore[method-assign]  # the state is spoilt on purpose
+
+
+def test_a_bundle_of_the_last_days_has_every_run_made_again(
+    service: Service, forging: PushedPlant, tmp_path: Path
+) -> None:
+    for day in range(0, 9, 3):
+        forging.push(START_MS + day * DAY_MS, START_MS + (day + 3) * DAY_MS, STEP_S)
+        scan(service)
+    service.headers("regulator")
+    policy = service.client.get("/log/policy").text
+    wanted = Wanted(
+        station=STN, from_at="2026-01-09", to_at="2026-02-01", purpose="court", account_id="regulator"
+    )
+    whole, later = tmp_path / "whole.zip", tmp_path / "later.zip"
+    with moving(service):
+        run_export(service.wiring, replace(wanted, from_at="", to_at=""), whole)
+        run_export(service.wiring, wanted, later)
+    member = f"detector-state/{STN}.bin"
+    with ZipFile(whole) as one, ZipFile(later) as two:
+        assert member not in one.namelist()
+        assert state_hash(two.read(member)) in {
+            event.data["state_before"] for _, event in events(leaves(service), "detector.run")
+        }
+    report = verify_bundle(later, policy, rerun_detectors=True)
+    assert report.exit_code == 0, report.text()
+    assert f"{STN}: 1 runs" in report.step(13).done
+    assert any("runs before the first whose memory is known" in note for note in report.notes)
+    # A memory that no run names vouches for nothing, and nothing is said to be checked.
+    spoilt = spoil_member(later, tmp_path / "spoilt.zip", member)
+    assert verify_bundle(spoilt, policy, rerun_detectors=True).exit_code == 1
+
+
+def spoil_member(bundle: Path, target: Path, name: str) -> Path:
+    """Write the bundle again with the last byte of one member changed."""
+    with ZipFile(bundle) as one, ZipFile(target, "w") as two:
+        for info in one.infolist():
+            data = one.read(info)
+            two.writestr(info, data[:-1] + bytes([data[-1] ^ 1]) if info.filename == name else data)
+    return target
 
 
 def test_without_the_service_the_verifier_says_that_it_did_not_check(

@@ -18,7 +18,7 @@ from emdi.columns import Columns
 from emdi.encoding import dump_json, load_json
 from emdi.entry import KIND_EVENT, KIND_READING, parse_entry
 from emdi.envelope import Envelope, parse_columns
-from emdi.errors import EmdiError
+from emdi.errors import BundleError, EmdiError
 from emdi.event import Event, parse_event
 from emdi.runs import RUN, Fault, Run, RunChain, Span, parse_run
 from stackwitness.detection.frames import make_frame
@@ -316,12 +316,15 @@ def rerun_bundle(reader: BundleReader, stns: Iterable[str]) -> list[RerunReport]
     """Run the detectors again over the entries of an export bundle (already verified), station by station.
 
     A member detector-state/<station>.bin gives the memory at the bundle's beginning: a content whose hash a run
-    names. Raises EmdiError, DetectorError.
+    names. Raises EmdiError.
     """
     reruns = {}
     for stn in stns:
         name = STATE_MEMBER.format(stn=stn)
-        reruns[f"station:{stn}"] = Rerun(stn, reader.read(name) if name in reader.sizes else None)
+        try:
+            reruns[f"station:{stn}"] = Rerun(stn, reader.read(name) if name in reader.sizes else None)
+        except DetectorError as error:
+            raise BundleError("rerun.state", f"{name} is no memory of the detectors: {error}") from None
     with reader.stream("entries.bin") as stream:
         for idx, data in iter_entries(stream):
             entry = parse_entry(data)
