@@ -19,7 +19,9 @@ from stackwitness.evidence.build import Progress
 
 TEST_URL = "STACKWITNESS_TEST_DATABASE_URL"
 TEMPLATE = "template_stackwitness"
-GUARDED_BY_TIMESCALE = "its insider switches a hypertable's triggers off, which TimescaleDB refuses beside a columnstore"
+GUARDED_BY_TIMESCALE = (
+    "its insider switches a hypertable's triggers off, which TimescaleDB refuses beside a columnstore"
+)
 # What the TimescaleDB of `make test-timescale` cannot do (one backend, no concurrency, not our cluster): why, by
 # part of a test's id. Everything else of the service's tests runs there too.
 NOT_ON_ONE_BACKEND = {
