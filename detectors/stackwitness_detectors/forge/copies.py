@@ -1,81 +1,158 @@
-"""Forge the course: held, copied, smoothed, invented. The level survives, the plant behind it is gone."""
+"""Forge the course: held, copied, borrowed. The level survives, the plant behind it is gone."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from stackwitness_detectors.contract import DetectorError, Values
-from stackwitness_detectors.forge.window import DAY_MS, Window
+from stackwitness_detectors.contract import Context, Frame, Values
+from stackwitness_detectors.forge.window import DAY_MS, HOUR_MS, NORMAL, ForgeError, Window
 
 
 def freeze(w: Window) -> Values:
-    """Report the last value before the interval all through it."""
-    return np.where(w.usable, _last_value(w), w.inside)
+    """Hold the last value before the interval for the first `strength` (a share) of it."""
+    return np.where(w.part, _last_value(w), w.inside)
 
 
 def near_freeze(w: Window) -> Values:
     """Report the last value with noise of `strength` (a share of it), so that no two readings are equal."""
     held = _last_value(w)
-    noisy = held * (1.0 + w.strength * w.rng.standard_normal(w.inside.size))
+    noisy = held + abs(held - w.zero) * w.strength * w.rng.standard_normal(w.inside.size)
     return np.where(w.usable, w.rounded(noisy), w.inside)
 
 
+def manual_jitter(w: Window) -> Values:
+    """Set the output by hand `strength` (a share) below the past median, with a jitter of a step or two."""
+    level = w.zero + (float(np.median(w.history)) - w.zero) * (1.0 - min(w.strength, 1.0))
+    jitter = w.rng.choice(np.array([-2, -1, -1, 0, 0, 0, 1, 1, 2]), size=w.inside.size)
+    step = max(w.resolution, 0.001 * abs(level))
+    return np.where(w.usable, w.rounded(level + step * jitter), w.inside)
+
+
+def record_freeze(w: Window) -> dict[str, Values]:
+    """Hold the last whole record, all channels, for the first `strength` (a share) of the interval."""
+    held = {}
+    for info in w.context.channels:
+        if info.name in w.frame.values:
+            side = w.beside(info.name)
+            held[info.name] = freeze(side)
+    return held
+
+
 def replay_exact(w: Window) -> Values:
-    """Report an earlier stretch again, from the same hours of the day, digit for digit."""
-    copied = _earlier(w)
-    return np.where(w.usable & np.isfinite(copied), copied, w.inside)
+    """Report an earlier stretch again, same hours of the day, digit for digit, for `strength` (a share)."""
+    copied = _earlier(w, _whole_days(w))
+    return np.where(w.part & np.isfinite(copied), copied, w.inside)
 
 
 def replay_disguised(w: Window) -> Values:
-    """Report an earlier stretch times 0.9 with noise of `strength` (a share of the value)."""
-    copied = _earlier(w) * 0.9
-    noisy = copied * (1.0 + w.strength * w.rng.standard_normal(copied.size))
+    """Report an earlier stretch with noise of `strength` (a share), lowered by five times that share."""
+    copied = w.zero + (_earlier(w, _whole_days(w)) - w.zero) * max(0.0, 1.0 - 5.0 * w.strength)
+    noisy = copied + (copied - w.zero) * w.strength * w.rng.standard_normal(copied.size)
     return np.where(w.usable & np.isfinite(copied), w.rounded(noisy), w.inside)
+
+
+def replay_shifted(w: Window) -> Values:
+    """Report an earlier stretch from other hours of the day (3 to 21 h off), for `strength` (a share)."""
+    shift = _whole_days(w) + int(w.rng.integers(3, 22)) * HOUR_MS // w.step_ms * w.step_ms
+    copied = _earlier(w, shift)
+    return np.where(w.part & np.isfinite(copied), copied, w.inside)
+
+
+def joint_replay(w: Window) -> dict[str, Values]:
+    """Report earlier whole records, all channels of the station together, for `strength` (a share)."""
+    shift = _whole_days(w)
+    records = {}
+    for info in w.context.channels:
+        if info.name in w.frame.values:
+            side = w.beside(info.name)
+            copied = _earlier(side, shift)
+            records[info.name] = np.where(side.part & np.isfinite(copied), copied, side.inside)
+    return records
+
+
+def borrowed_stack(w: Window) -> Values:
+    """Report another station's earlier stretch at one's own level, for `strength` (a share)."""
+    context, frame, name = _neighbour(w)
+    borrowed = _foreign(w, frame, name, _whole_days(w))
+    if not np.isfinite(borrowed[w.usable]).any():
+        borrowed = _foreign(w, frame, name, 0)
+    return _fitted(w, borrowed, context)
+
+
+def neighbour_copied(w: Window) -> Values:
+    """Report what the neighbour reports now, at one's own level, for `strength` (a share)."""
+    context, frame, name = _neighbour(w)
+    return _fitted(w, _foreign(w, frame, name, 0), context)
 
 
 def smoothed(w: Window) -> Values:
     """Report the moving mean over `strength` hours."""
-    width = max(1, int(w.strength * 3_600_000 / w.step_ms)) // 2 * 2 + 1
+    width = max(1, int(w.strength * HOUR_MS / w.step_ms)) // 2 * 2 + 1
     filled = np.where(w.usable, w.inside, np.nan)
     present = np.isfinite(filled)
-    if not present.any():
-        return w.inside
     kernel = np.ones(min(width, filled.size))
     total = np.convolve(np.where(present, filled, 0.0), kernel, "same")
     count = np.convolve(present.astype(np.float64), kernel, "same")
     return np.where(w.usable, w.rounded(total / np.maximum(count, 1.0)), w.inside)
 
 
-def generated(w: Window) -> Values:
-    """Invent an AR(1) series with the mean, spread and lag-1 correlation of the history."""
-    past = w.history[-4000:]
-    mean, spread = float(np.mean(past)), float(np.std(past))
-    centred = past - mean
-    r1 = float(np.dot(centred[1:], centred[:-1]) / max(np.dot(centred, centred), 1e-12))
-    r1 = min(max(r1, 0.0), 0.999)
-    shocks = w.rng.standard_normal(w.inside.size)
-    series = np.empty(w.inside.size)
-    level = shocks[0]
-    for i, shock in enumerate(shocks):
-        level = r1 * level + np.sqrt(1.0 - r1 * r1) * shock
-        series[i] = level
-    invented = np.maximum(mean + spread * series, min(float(past.min()), 0.3 * mean))
-    return np.where(w.usable, w.rounded(invented), w.inside)
-
-
 def _last_value(w: Window) -> float:
-    if w.lo > 0 and w.history.size and np.isfinite(w.values[: w.lo]).any():
-        return float(w.history[-1])
-    return float(w.inside[w.usable][0]) if w.usable.any() else 0.0
+    past = w.values[w.before]
+    return float(past[-1]) if past.size else float(w.inside[w.usable][0]) if w.usable.any() else 0.0
 
 
-def _earlier(w: Window) -> Values:
-    """Return the values whole days earlier, far enough back that nothing inside is copied from inside."""
-    at_ms = w.at_ms[w.lo : w.hi]
-    length = int(at_ms[-1] - at_ms[0]) + w.step_ms
-    shift = -(-length // DAY_MS) * DAY_MS
-    if at_ms[0] - shift < w.at_ms[0]:
-        raise DetectorError("forge.history", f"a replay needs {shift // DAY_MS} days before the interval")
-    index = np.clip(np.searchsorted(w.at_ms, at_ms - shift), 0, max(w.lo - 1, 0))
-    near = np.abs(w.at_ms[index] - (at_ms - shift)) <= w.step_ms
-    return np.where(near, w.values[index], np.nan)
+def _whole_days(w: Window) -> int:
+    """Return the shift by whole days that is far enough back for nothing inside to be copied from inside."""
+    length = int(w.times[-1] - w.times[0]) + w.step_ms
+    return -(-length // DAY_MS) * DAY_MS
+
+
+def _earlier(w: Window, shift_ms: int) -> Values:
+    """Return the normal values `shift_ms` earlier, NaN where there are none. Raises forge.history."""
+    if w.times[0] - shift_ms < w.at_ms[0] - w.step_ms // 2:
+        days = -(-shift_ms // DAY_MS)
+        raise ForgeError("forge.history", f"a replay needs {days} days before the interval")
+    known = np.where(w.before, w.values, np.nan)
+    return _at(w.at_ms, known, w.times - shift_ms, w.step_ms)
+
+
+def whole_days_earlier(w: Window) -> Values:
+    """Return the values whole days before the interval, NaN where there are none (also without history)."""
+    try:
+        return _earlier(w, _whole_days(w))
+    except ForgeError:
+        return np.full(w.inside.size, np.nan)
+
+
+def _at(at_ms: Values | np.ndarray, values: Values, wanted: np.ndarray, within_ms: int) -> Values:
+    index = np.clip(np.searchsorted(at_ms, wanted), 0, max(at_ms.size - 1, 0))
+    near = np.abs(at_ms[index] - wanted) <= within_ms
+    return np.where(near, values[index], np.nan)
+
+
+def _neighbour(w: Window) -> tuple[Context, Frame, str]:
+    """Return the first other station with the same quantity and unit. Raises forge.needs."""
+    for context, frame in w.around.neighbours:
+        for info in context.channels:
+            same = (info.quantity, info.unit) == (w.info.quantity, w.info.unit)
+            if same and info.name in frame.values and context.stn != w.context.stn and frame.at_ms.size:
+                return context, frame, info.name
+    raise ForgeError("forge.needs", f"needs the frame of another station that measures {w.info.quantity}")
+
+
+def _foreign(w: Window, frame: Frame, name: str, shift_ms: int) -> Values:
+    letters = frame.status.get(name)
+    values = np.asarray(frame.values[name], np.float64)
+    if letters is not None:
+        values = np.where((letters == NORMAL) | (letters == 0), values, np.nan)
+    return _at(frame.at_ms, np.where(np.isfinite(values), values, np.nan), w.times - shift_ms, w.step_ms)
+
+
+def _fitted(w: Window, borrowed: Values, source: Context) -> Values:
+    """Bring borrowed values to the own level. Raises forge.needs where the other station reports nothing."""
+    chosen = w.part & np.isfinite(borrowed)
+    if not chosen.any():
+        raise ForgeError("forge.needs", f"needs readings of {source.stn} at these times")
+    level = float(np.median(borrowed[chosen]))
+    factor = (float(np.median(w.history)) - w.zero) / (level - w.zero) if level > w.zero else 1.0
+    return np.where(chosen, w.rounded(w.zero + (borrowed - w.zero) * factor), w.inside)

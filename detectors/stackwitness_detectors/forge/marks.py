@@ -1,14 +1,15 @@
-"""Forge by hand: typed last digits, rounding, and marks that make high readings vanish."""
+"""Forge by hand: typed last digits, rounding, gaps filled in, and marks that make high readings vanish."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from stackwitness_detectors.contract import Letters, Values
-from stackwitness_detectors.forge.window import Window, to_step
+from stackwitness_detectors.forge.window import DAY_MS, HOUR_MS, NORMAL, Window, to_step
 
 # People who invent digits like 0 and 5 (Dumas and Devine 2000).
 TYPED = np.array([0.24, 0.06, 0.09, 0.08, 0.07, 0.20, 0.07, 0.07, 0.09, 0.03])
+_EXCUSES = np.frombuffer(b"CMD", np.uint8)  # calibration, maintenance, fault (invalid)
 
 
 def typed_digits(w: Window) -> Values:
@@ -16,22 +17,38 @@ def typed_digits(w: Window) -> Values:
     steps = np.round(np.where(np.isfinite(w.inside), w.inside, 0.0) / w.resolution)
     digits = w.rng.choice(10, size=steps.size, p=TYPED)
     chosen = w.usable & (w.rng.random(steps.size) < w.strength)
-    typed = np.floor(steps / 10.0) * 10.0 + digits
-    return np.where(chosen, to_step(typed * w.resolution, w.resolution), w.inside)
+    typed = to_step((np.floor(steps / 10.0) * 10.0 + digits) * w.resolution, w.resolution)
+    return np.where(chosen, np.clip(typed, w.floor, w.ceiling), w.inside)
 
 
 def rounded(w: Window) -> Values:
     """Round to `strength` times the instrument's resolution (10 = one digit fewer)."""
-    return np.where(w.usable, to_step(w.inside, w.strength * w.resolution), w.inside)
+    coarse = to_step(w.inside, max(1.0, round(w.strength)) * w.resolution)
+    return np.where(w.usable, np.clip(coarse, w.floor, w.ceiling), w.inside)
+
+
+def backfill(w: Window) -> tuple[Values, Letters]:
+    """Fill gaps and outages (B, D) with a straight line marked normal, and `strength` hours a day as well."""
+    lost_ms = (w.times - w.times[0] - int(w.rng.integers(0, 24)) * HOUR_MS) % DAY_MS
+    outage = (w.letters == ord("B")) | (w.letters == ord("D")) | ((w.letters == NORMAL) & ~w.usable)
+    gap = outage | (w.usable & (lost_ms < w.strength * HOUR_MS))
+    known = w.usable & ~gap
+    if not known.any():
+        known = w.usable
+    line = np.interp(w.times, w.times[known], w.inside[known])
+    filled = gap & ~known
+    return np.where(filled, w.rounded(line), w.inside), np.where(filled, np.uint8(NORMAL), w.letters)
 
 
 def missing_when_high(w: Window) -> tuple[Values, Letters]:
     """Lose readings above `strength` of the limit: no value, status B (the line was down, they say)."""
-    high = w.usable & (w.inside > w.strength * w.limit)
+    high = w.usable & (w.inside > w.zero + w.strength * (w.limit - w.zero))
     return np.where(high, np.nan, w.inside), np.where(high, np.uint8(ord("B")), w.letters)
 
 
 def status_abuse(w: Window) -> tuple[Values, Letters]:
-    """Relabel readings above `strength` of the limit as maintenance; the values stay, nobody counts them."""
-    high = w.usable & (w.inside > w.strength * w.limit)
-    return w.inside, np.where(high, np.uint8(ord("M")), w.letters)
+    """Relabel readings above `strength` of the limit calibration, maintenance or invalid; the values stay."""
+    high = w.usable & (w.inside > w.zero + w.strength * (w.limit - w.zero))
+    stretch = np.cumsum(np.diff(high.astype(np.int8), prepend=0) == 1)
+    excuses = w.rng.choice(_EXCUSES, size=int(stretch[-1]) + 1)
+    return w.inside, np.where(high, excuses[stretch], w.letters)
