@@ -48,7 +48,7 @@ def published_log() -> tuple[Log, dict[str, bytes]]:
 def proof_files() -> list[Case]:
     """Return proof files held against a policy: what is proven, and what only looks so."""
     log, _ = published_log()
-    leaves, idx = log.leaves(), 3
+    leaves, idx = log.leaves(), next(n for n, data in enumerate(log.entries) if data[4] == 1)
     policy = log.policy
     forked = [*leaves[:-1], leaf_hash(b"another"), leaf_hash(b"later")]
     note = sign_note(Checkpoint(making.ORIGIN, len(forked), root_of(forked)).text(), log.log_key)

@@ -14,11 +14,12 @@ PAGE = (TESTS.parent / "docs" / "threats.md").read_text(encoding="utf-8")
 NAMES = {deed.name: deed for deed in DEEDS}
 
 
-def rows(title: str) -> list[list[str]]:
-    """Return the cells of the table under a heading, without its head."""
+def rows(title: str, number: int = 0) -> list[list[str]]:
+    """Return the cells of a table under a heading, without its head."""
     part = PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
-    lines = [line for line in part.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+    table = re.findall(r"(?:^\|.*\n)+", part + "\n", re.MULTILINE)[number]
+    lines = table.splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
 @cache
@@ -32,12 +33,18 @@ def parsed(file: str) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(functions), frozenset(words) | functions
 
 
-TITLES = ["The threats of the design", "Keys and people", "Accidents that look alike", "Hostile bytes"]
+TABLES = [
+    ("The threats of the design", 0),
+    ("The insider's deeds", 1),
+    ("Keys and people", 0),
+    ("Accidents that look alike", 0),
+    ("Hostile bytes", 0),
+]
 
 
-@pytest.mark.parametrize("title", TITLES)
-def test_every_row_names_tests_that_exist(title: str) -> None:
-    found = rows(title)
+@pytest.mark.parametrize(("title", "number"), TABLES)
+def test_every_row_names_tests_that_exist(title: str, number: int) -> None:
+    found = rows(title, number)
     assert found
     for row in found:
         named = re.findall(r"`([^`]+)`", row[-1])
@@ -59,3 +66,9 @@ def test_the_deeds_are_those_of_the_insider_suite() -> None:
 
 def test_every_threat_of_the_design_is_there() -> None:
     assert len(rows("The threats of the design")) == 16
+
+
+@pytest.mark.parametrize("folder", ["security", "fault", "conformance"])
+def test_every_file_of_attacks_and_accidents_is_named(folder: str) -> None:
+    files = sorted(path.name for path in (TESTS / folder).glob("test_*.py"))
+    assert [name for name in files if f"{folder}/{name}::" not in PAGE] == [], "name them"

@@ -68,7 +68,7 @@ def read_tables(data: bytes) -> None:
             continue
 
 
-HEAD_LINES = LOG.heads[15]
+AS_OF, HEAD_LINES = max(LOG.heads.items())
 PREVIOUS = Previous(LOG.log_key.verifier.name, 9, bytes(32), head_root(HEAD_LINES))
 STRONG = NoteSigner("pq.example", seed("pq"), 6)
 COSIGNED = format_note(
@@ -159,7 +159,7 @@ MORE: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "head": (lambda data: head_root(parse_head(data)), format_head(HEAD_LINES)),
     "line proof": (
         read_line_proof,
-        (HEAD_LINES[0] + "\n" + MEMBERS["heads/15.proof"].decode().split("\n")[0]).encode(),
+        (HEAD_LINES[0] + "\n" + MEMBERS[f"heads/{AS_OF}.proof"].decode().split("\n")[0]).encode(),
     ),
     "genesis": (read_genesis, genesis()),
     "previous head": (lambda data: chains_of(PREVIOUS, data), format_head(HEAD_LINES)),
