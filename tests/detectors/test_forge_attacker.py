@@ -67,10 +67,17 @@ def test_the_frontier_tells_what_is_hidden_at_half_detection() -> None:
 
 
 def test_it_plays_against_the_detectors_of_today() -> None:
-    score = score_by_run(CONTEXT, FRAME, FROM_MS, TO_MS)
-    frozen = forge("freeze", FRAME, CONTEXT, "nox", FROM_MS, TO_MS)
+    recent = FRAME.at_ms >= FROM_MS - 30 * DAY_MS  # enough for the detectors of freezes
+    frame = Frame(
+        FRAME.at_ms[recent],
+        {n: v[recent] for n, v in FRAME.values.items()},
+        {n: s[recent] for n, s in FRAME.status.items()},
+    )
+    to_ms = FROM_MS + 3 * DAY_MS
+    score = score_by_run(CONTEXT, frame, FROM_MS, to_ms, after_days=1)
+    frozen = forge("freeze", frame, CONTEXT, "nox", FROM_MS, to_ms)
     assert score(frozen) > 1.0
-    found = attack(FRAME, CONTEXT, "nox", FROM_MS, TO_MS, score, 12.0, budget=4, seed=0)
+    found = attack(frame, CONTEXT, "nox", FROM_MS, to_ms, score, 12.0, budget=3, seed=0)
     assert found.legal
     assert found.score < score(frozen)
 

@@ -14,7 +14,7 @@ import numpy as np
 from stackwitness_detectors.config import DEFAULT, Config
 from stackwitness_detectors.contract import Context, Frame, Values
 from stackwitness_detectors.engine import run
-from stackwitness_detectors.forge.copies import whole_days_earlier
+from stackwitness_detectors.forge.copies import long_before
 from stackwitness_detectors.forge.evolve import evolve
 from stackwitness_detectors.forge.mass import hidden_mass
 from stackwitness_detectors.forge.window import DAY_MS, HOUR_MS, ForgeError, Window, open_window, put_back
@@ -76,16 +76,18 @@ def attack(
     window = open_window(frame, context, channel, from_ms, to_ms, 1.0, seed)
     asked = 0
 
-    def make(place: Values) -> tuple[Frame, float, float, float]:
+    course = _course(window)
+
+    def make(place: Values) -> tuple[Frame, float, float]:
         style = dict(zip(STYLE, place.tolist(), strict=True))
-        lowered, series = _solve(window, style, hide_percent)
+        lowered, series = _solve(window, course, style, hide_percent)
         forged = put_back(frame, window, series, window.letters)
         off = max(0.0, hide_percent - _hidden(window, series) - 0.5) + 100.0 * _excess(window, series)
-        return forged, lowered, off, _weighed(frame, forged, context, channel, from_ms, to_ms)
+        return forged, lowered, off
 
     def cost(place: Values) -> float:
         nonlocal asked
-        forged, _, off, _ = make(place)
+        forged, _, off = make(place)
         if off > 0.0:
             return _ILLEGAL + off
         asked += 1
@@ -93,7 +95,8 @@ def attack(
 
     with np.errstate(all="ignore"):
         best, least = evolve(cost, len(STYLE), budget, seed)
-        forged, lowered, off, hidden = make(best)
+        forged, lowered, off = make(best)
+    hidden = _weighed(frame, forged, context, channel, from_ms, to_ms)
     style = {name: round(float(value), 6) for name, value in zip(STYLE, best.tolist(), strict=True)}
     return Attack(forged, style, lowered, least if off == 0.0 else np.inf, hidden, off == 0.0, asked)
 
@@ -154,48 +157,69 @@ def _rows(frame: Frame, lo: int, hi: int) -> Frame:
     )
 
 
-def _solve(w: Window, style: dict[str, float], target: float) -> tuple[float, Values]:
+@dataclass(frozen=True)
+class _Course:
+    """Hold what all styles are made of: the rank of each reading in the past, an old stretch, noise, draws."""
+
+    rank: Values
+    earlier: Values
+    noise: Values
+    draws: Values
+
+
+def _course(w: Window) -> _Course:
+    rng = np.random.default_rng([w.seed, 2])
+    rank = np.searchsorted(np.sort(w.history), w.inside) / max(w.history.size, 1)
+    earlier = long_before(w)
+    return _Course(
+        rank,
+        np.where(np.isfinite(earlier), earlier, w.analogue),
+        rng.standard_normal(rank.size),
+        rng.random(rank.size),
+    )
+
+
+def _solve(w: Window, course: _Course, style: dict[str, float], target: float) -> tuple[float, Values]:
     """Return the least lowering of the style that hides the target, and its series (or the utmost one)."""
+    base, weight = _shaped(w, course, style)
+
+    def series(lowered: float) -> Values:
+        shown = w.rounded(w.zero + base * (1.0 - lowered * weight))
+        forged = np.where(w.usable & (lowered * weight > 1e-3), shown, w.inside)
+        return _clamped(w, forged, style["margin"], np.abs(course.noise))
+
     low, high = 0.0, _MOST_LOWERED
-    if _hidden(w, _compose(w, style, low)) >= target:
-        return low, _compose(w, style, low)
     for _ in range(12):
         middle = 0.5 * (low + high)
-        if _hidden(w, _compose(w, style, middle)) >= target:
+        if _hidden(w, series(middle)) >= target:
             high = middle
         else:
             low = middle
-    return high, _compose(w, style, high)
+    return high, series(high)
 
 
-def _compose(w: Window, style: dict[str, float], lowered: float) -> Values:
-    """Build the series: structure, smoothing, lowering where and when the style wants it, noise, the clamp."""
-    rng = np.random.default_rng([w.seed, 2])
-    noise = rng.standard_normal(w.inside.size)
-    past = np.sort(w.history)
-    height = np.searchsorted(past, w.inside) / max(past.size, 1)
-    weight = height ** (4.0 * style["selective"]) * _duty(w, style, rng)
-    weight *= np.minimum(1.0, np.linspace(0.0, 1.0, w.inside.size) / max(style["ramp"], 1e-6))
-    series = w.analogue - w.zero
-    if style["borrowed"] > 0.5:
-        share = 2.0 * style["borrowed"] - 1.0
-        other = whole_days_earlier(w)
-        series = np.where(np.isfinite(other), (1 - share) * series + share * (other - w.zero), series)
+def _shaped(w: Window, course: _Course, style: dict[str, float]) -> tuple[Values, Values]:
+    """Return the series before it is lowered (above zero), and how much each reading is to be lowered (0..1).
+
+    The first half of "borrowed" and "smooth" and the first fifth of "noise" mean none at all, so that the
+    search meets plain styles as well.
+    """
+    weight = course.rank ** (4.0 * style["selective"]) * _duty(w, style, course.draws)
+    weight *= np.minimum(1.0, np.linspace(0.0, 1.0, weight.size) / max(style["ramp"], 1e-6))
+    share = max(0.0, 2.0 * style["borrowed"] - 1.0)
+    series = (1.0 - share) * w.analogue + share * course.earlier - w.zero
     hours = 6.0 * max(0.0, 2.0 * style["smooth"] - 1.0)
-    series = _averaged(w, series, max(1, int(hours * HOUR_MS / w.step_ms)))
-    series = series * (1.0 - lowered * weight) * (1.0 + 0.05 * max(0.0, style["noise"] - 0.2) * noise)
-    touched = w.rounded(w.zero + series)
-    forged = np.where(w.usable & (weight * lowered > 1e-3), touched, w.inside)
-    return _clamped(w, forged, style["margin"], np.abs(noise))
+    series = _averaged(w, series, int(hours * HOUR_MS / w.step_ms))
+    return series * (1.0 + 0.05 * max(0.0, style["noise"] - 0.2) * course.noise), weight
 
 
-def _duty(w: Window, style: dict[str, float], rng: np.random.Generator) -> Values:
+def _duty(w: Window, style: dict[str, float], draws: Values) -> Values:
     """Return 1 where the forger works and 0 where he rests, in segments of 6 h to the whole interval."""
     steps = max(1, 6 * HOUR_MS // w.step_ms)
-    length = int(steps * (max(w.inside.size / steps, 1.0) ** style["segment"]))
-    draws = rng.random(w.inside.size // max(length, 1) + 1)
-    working = draws <= max(0.3 + 0.7 * style["duty"], float(draws.min()))
-    return np.repeat(working.astype(np.float64), max(length, 1))[: w.inside.size]
+    length = max(1, int(steps * (max(w.inside.size / steps, 1.0) ** style["segment"])))
+    drawn = draws[: w.inside.size // length + 1]
+    working = drawn <= max(0.3 + 0.7 * style["duty"], float(drawn.min()))
+    return np.repeat(working.astype(np.float64), length)[: w.inside.size]
 
 
 def _averaged(w: Window, series: Values, width: int) -> Values:

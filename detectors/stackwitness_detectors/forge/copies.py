@@ -40,27 +40,29 @@ def record_freeze(w: Window) -> dict[str, Values]:
 
 def replay_exact(w: Window) -> Values:
     """Report an earlier stretch again, same hours of the day, digit for digit, for `strength` (a share)."""
-    copied = _earlier(w, _whole_days(w))
+    copied = _earlier(w, _shift(w))
     return np.where(w.part & np.isfinite(copied), copied, w.inside)
 
 
 def replay_disguised(w: Window) -> Values:
     """Report an earlier stretch with noise of `strength` (a share), lowered by five times that share."""
-    copied = w.zero + (_earlier(w, _whole_days(w)) - w.zero) * max(0.0, 1.0 - 5.0 * w.strength)
+    copied = w.zero + (_earlier(w, _shift(w)) - w.zero) * max(0.0, 1.0 - 5.0 * w.strength)
     noisy = copied + (copied - w.zero) * w.strength * w.rng.standard_normal(copied.size)
     return np.where(w.usable & np.isfinite(copied), w.rounded(noisy), w.inside)
 
 
 def replay_shifted(w: Window) -> Values:
     """Report an earlier stretch from other hours of the day (3 to 21 h off), for `strength` (a share)."""
-    shift = _whole_days(w) + int(w.rng.integers(3, 22)) * HOUR_MS // w.step_ms * w.step_ms
+    length = int(w.times[-1] - w.times[0]) + w.step_ms
+    off_ms = int(w.rng.integers(3, 22)) * min(HOUR_MS, -(-length // 24))
+    shift = _shift(w) + off_ms // w.step_ms * w.step_ms
     copied = _earlier(w, shift)
     return np.where(w.part & np.isfinite(copied), copied, w.inside)
 
 
 def joint_replay(w: Window) -> dict[str, Values]:
     """Report earlier whole records, all channels of the station together, for `strength` (a share)."""
-    shift = _whole_days(w)
+    shift = _shift(w)
     records = {}
     for info in w.context.channels:
         if info.name in w.frame.values:
@@ -73,9 +75,9 @@ def joint_replay(w: Window) -> dict[str, Values]:
 def borrowed_stack(w: Window) -> Values:
     """Report another station's earlier stretch at one's own level, for `strength` (a share)."""
     context, frame, name = _neighbour(w)
-    borrowed = _foreign(w, frame, name, _whole_days(w))
-    if not np.isfinite(borrowed[w.usable]).any():
-        borrowed = _foreign(w, frame, name, 0)
+    borrowed = _foreign(w, frame, name, _shift(w))
+    if not np.isfinite(borrowed[w.usable]).any():  # another time altogether: from its own beginning
+        borrowed = _foreign(w, frame, name, int(w.times[0] - frame.at_ms[0]))
     return _fitted(w, borrowed, context)
 
 
@@ -101,25 +103,30 @@ def _last_value(w: Window) -> float:
     return float(past[-1]) if past.size else float(w.inside[w.usable][0]) if w.usable.any() else 0.0
 
 
-def _whole_days(w: Window) -> int:
-    """Return the shift by whole days that is far enough back for nothing inside to be copied from inside."""
+def _shift(w: Window) -> int:
+    """Return how far back (ms) to copy from, so that nothing inside is copied from inside.
+
+    By whole days, so that equal hours meet; where the data begin too late for that, by the interval's length.
+    """
     length = int(w.times[-1] - w.times[0]) + w.step_ms
-    return -(-length // DAY_MS) * DAY_MS
+    whole_days = -(-length // DAY_MS) * DAY_MS
+    known = int(w.times[0] - w.at_ms[0])
+    return whole_days if known + w.step_ms // 2 >= whole_days or known < length else length
 
 
 def _earlier(w: Window, shift_ms: int) -> Values:
     """Return the normal values `shift_ms` earlier, NaN where there are none. Raises forge.history."""
     if w.times[0] - shift_ms < w.at_ms[0] - w.step_ms // 2:
-        days = -(-shift_ms // DAY_MS)
-        raise ForgeError("forge.history", f"a replay needs {days} days before the interval")
+        hours = -(-shift_ms // HOUR_MS)
+        raise ForgeError("forge.history", f"needs {hours} hours of data before the interval to copy from")
     known = np.where(w.before, w.values, np.nan)
     return _at(w.at_ms, known, w.times - shift_ms, w.step_ms)
 
 
-def whole_days_earlier(w: Window) -> Values:
-    """Return the values whole days before the interval, NaN where there are none (also without history)."""
+def long_before(w: Window) -> Values:
+    """Return what a replay would copy, NaN where there is nothing (also without enough history)."""
     try:
-        return _earlier(w, _whole_days(w))
+        return _earlier(w, _shift(w))
     except ForgeError:
         return np.full(w.inside.size, np.nan)
 

@@ -42,7 +42,7 @@ def resampled(w: Window) -> Values:
     What a well-trained generator reaches at best: the drivers of the station explain every value.
     """
     drivers = _drivers(w)
-    block = max(2, 3 * HOUR_MS // w.step_ms)
+    block = max(2, min(3 * HOUR_MS // w.step_ms, w.lo // 8))
     known = np.flatnonzero(w.before & np.isfinite(drivers).all(axis=1))
     known = known[known < w.lo - block]
     if known.size < HISTORY_MIN:

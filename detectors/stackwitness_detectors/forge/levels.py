@@ -81,10 +81,10 @@ def bunch(w: Window) -> Values:
 def averaging_game(w: Window) -> Values:
     """Lower the rest of a period (the day; of readings within the hour, the hour) once its mean exceeds the
     limit, so that the mean the permit looks at ends `strength` (a share) below the limit."""
-    period_ms = DAY_MS if w.step_ms >= HOUR_MS // 2 else HOUR_MS
+    period_ms = DAY_MS if w.step_ms >= HOUR_MS // 2 else min(HOUR_MS, w.day_ms)
     forged = w.inside.copy()
     target = w.limit - w.strength * (w.limit - w.zero)
-    period = w.times // period_ms
+    period = w.times // period_ms if period_ms >= HOUR_MS else np.zeros(w.times.size, np.int64)
     for start in np.flatnonzero(np.diff(period, prepend=period[0] - 1)).tolist():
         chosen = np.flatnonzero(w.usable & (period == period[start]))
         values = w.inside[chosen]

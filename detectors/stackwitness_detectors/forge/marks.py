@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stackwitness_detectors.contract import Letters, Values
-from stackwitness_detectors.forge.window import DAY_MS, HOUR_MS, NORMAL, Window, to_step
+from stackwitness_detectors.forge.window import NORMAL, Window, to_step
 
 # People who invent digits like 0 and 5 (Dumas and Devine 2000).
 TYPED = np.array([0.24, 0.06, 0.09, 0.08, 0.07, 0.20, 0.07, 0.07, 0.09, 0.03])
@@ -29,9 +29,9 @@ def rounded(w: Window) -> Values:
 
 def backfill(w: Window) -> tuple[Values, Letters]:
     """Fill gaps and outages (B, D) with a straight line marked normal, and `strength` hours a day as well."""
-    lost_ms = (w.times - w.times[0] - int(w.rng.integers(0, 24)) * HOUR_MS) % DAY_MS
+    lost_h = 24.0 * ((w.times - w.times[0] + w.rng.uniform() * w.day_ms) % w.day_ms) / w.day_ms
     outage = (w.letters == ord("B")) | (w.letters == ord("D")) | ((w.letters == NORMAL) & ~w.usable)
-    gap = outage | (w.usable & (lost_ms < w.strength * HOUR_MS))
+    gap = outage | (w.usable & (lost_h < w.strength))
     known = w.usable & ~gap
     if not known.any():
         known = w.usable

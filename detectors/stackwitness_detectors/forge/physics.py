@@ -89,6 +89,7 @@ def _diluted(w: Window, *, honest_o2: bool) -> dict[str, Values]:
 
 
 def _at_night(w: Window) -> Mask:
-    gone_h = ((w.times - 20 * HOUR_MS) % DAY_MS) / HOUR_MS
+    evening = 20 * HOUR_MS if w.day_ms == DAY_MS else int(w.times[0])
+    gone_h = 24.0 * ((w.times - evening) % w.day_ms) / w.day_ms
     chosen: Mask = w.usable & (gone_h < w.strength)
     return chosen

@@ -23,7 +23,9 @@ from stackwitness_detectors.forge.window import (
 )
 
 _COVERED = 0.8  # share of the interval that must hold normal readings
-_TRIES = 300
+_TRIES = 200
+_MISSES = 30  # so many unfit places in a row at the outset: there is none
+_EXCEEDING = 8  # readings above the limit that a kind about the limit should meet
 _SPAN_SHARE = 0.4  # the longest interval is at most this share of the data
 _VISIT_DAYS = 45  # an inspector comes about this often
 _INNER = 3  # of the levels, the least one that must have an effect at a place: "strong"
@@ -79,10 +81,13 @@ def plan(
         length = _length_ms(forgery, duration, last - first)
         rng = np.random.default_rng([seed, crc32(f"{kind} {context.stn} {name} {duration}".encode())])
         candidates = _candidates(frame, name, first, last, length, tuple(avoid))
+        if "a limit" in forgery.needs:
+            candidates = _exceeding(frame, context, name, candidates, length)
         taken: list[Interval] = []
+        misses = 0
         for from_ms in rng.permutation(candidates)[:_TRIES].tolist():
             interval = (from_ms, from_ms + length)
-            if len(taken) >= starts:
+            if len(taken) >= starts or (not taken and misses >= _MISSES):
                 break
             if any(from_ms < end and begin < interval[1] for begin, end in taken):
                 continue
@@ -91,7 +96,7 @@ def plan(
             try:
                 found = _effective(forgery, made, frame, context, around, strengths)
             except ForgeError as error:
-                refused = error
+                refused, misses = error, misses + 1
                 if error.code == "forge.needs":
                     break
                 continue
@@ -165,6 +170,23 @@ def _candidates(
         fit &= (at_ms + length <= begin) | (at_ms >= end)
     starts: Times = at_ms[fit]
     return starts
+
+
+def _exceeding(frame: Frame, context: Context, name: str, starts: Times, length: int) -> Times:
+    """Return the places with enough readings above the limit, or, of a clean station, those with any."""
+    values = np.asarray(frame.values[name], np.float64)
+    finite = values[np.isfinite(values)]
+    limit = next((c.limit for c in context.channels if c.name == name), None)
+    if limit is None:
+        limit = float(np.quantile(finite, 0.8)) if finite.size else 0.0
+    letters = frame.status.get(name)
+    above = values > limit
+    if letters is not None:
+        above &= (letters == NORMAL) | (letters == 0)
+    count = np.concatenate([[0], np.cumsum(above)])
+    met = count[np.searchsorted(frame.at_ms, starts + length)] - count[np.searchsorted(frame.at_ms, starts)]
+    fit: Times = starts[met >= _EXCEEDING] if (met >= _EXCEEDING).any() else starts[met > 0]
+    return fit
 
 
 def _visits(
