@@ -3,13 +3,14 @@
 import typer
 
 from emdi.errors import EmdiError
-from stackwitness.cli import data, evidence, processes
+from stackwitness.cli import bench, data, evidence, processes
 from stackwitness.db.embedded import ClusterError
 from stackwitness.errors import StackwitnessError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for room in (processes, evidence, data):
     app.add_typer(room.app)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

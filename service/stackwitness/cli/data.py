@@ -93,34 +93,3 @@ def account(
             revoke_account(wiring, account_id, revoke)
         else:
             typer.echo(issue_account(wiring, account_id, name or account_id, role, agency))
-
-
-@app.command()
-def bench(
-    what: Annotated[str, typer.Argument(help="ingest, log, evidence or hammer")] = "ingest",
-    rounds: Annotated[int, typer.Option(help="ingest: runs of each contender; medians are shown", min=1)] = 3,
-    entries: Annotated[int, typer.Option(help="log: entries to fill it with", min=1000)] = 100_000,
-    readings: Annotated[int, typer.Option(help="evidence: readings in the bundle", min=720)] = 1_000_000,
-    seconds: Annotated[int, typer.Option(help="hammer: how long", min=5)] = 60,
-    rate: Annotated[int, typer.Option(help="hammer: envelopes a second", min=1)] = 300,
-    witnesses: Annotated[int, typer.Option(help="hammer: witnesses that cosign", min=0)] = 0,
-) -> None:
-    """Measure this machine: the service beside its peers or its limits, in one run."""
-    if what == "ingest":
-        from stackwitness.bench.ingest import run as run_ingest
-
-        run_ingest(rounds)
-    elif what == "log":
-        from stackwitness.bench.log import run as run_log
-
-        run_log(entries)
-    elif what == "hammer":
-        from stackwitness.bench.hammer import run as run_hammer
-
-        run_hammer(seconds, rate, witnesses)
-    elif what == "evidence":
-        from stackwitness.bench.evidence import run as run_evidence
-
-        run_evidence(readings)
-    else:
-        raise typer.BadParameter(f"{what!r} is neither ingest, log, evidence nor hammer")

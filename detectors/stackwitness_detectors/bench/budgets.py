@@ -1,0 +1,49 @@
+"""Turn findings into alarms at a budget: events, and the e-value from which a finding is an alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from stackwitness_detectors.bench.replay import Alarm
+from stackwitness_detectors.memory import DAY_MS
+
+
+def count_events(intervals: Iterable[tuple[int, int]], gap_ms: int = DAY_MS) -> int:
+    """Count intervals (from_ms, to_ms) after merging those less than `gap_ms` apart."""
+    count, end = 0, None
+    for from_ms, to_ms in sorted(intervals):
+        if end is None or from_ms > end + gap_ms:
+            count += 1
+            end = to_ms
+        end = max(end, to_ms)
+    return count
+
+
+def threshold_for(stations: Sequence[Sequence[tuple[float, int, int]]], allowed: float) -> float:
+    """Return the lowest threshold at which (score, from_ms, to_ms) of all stations make at most `allowed` events.
+
+    A threshold passes scores that are equal or higher. 0.0 when everything may pass; infinity when not even
+    the highest score may (its ties together make too many events, or `allowed` is below 1).
+    """
+    levels = sorted({score for station in stations for score, _, _ in station})
+
+    def events(level: float) -> int:
+        return sum(count_events((a, b) for score, a, b in station if score >= level) for station in stations)
+
+    if not levels or events(levels[0]) <= allowed:
+        return 0.0
+    # Merging makes the count not quite monotone: the search walks down from the rarest until it first exceeds.
+    chosen = float("inf")
+    for level in reversed(levels):
+        if events(level) > allowed:
+            break
+        chosen = level
+    return chosen
+
+
+def thresholds_for(
+    calibration: Sequence[Sequence[Alarm]], months: float, budgets: Sequence[float]
+) -> dict[float, float]:
+    """Return the e-value from which a finding is an alarm, per budget (events a station-month), pooled."""
+    scored = [[(a.e_value, a.from_ms, a.to_ms) for a in station] for station in calibration]
+    return {budget: threshold_for(scored, budget * months) for budget in budgets}

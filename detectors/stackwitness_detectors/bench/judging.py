@@ -1,0 +1,95 @@
+"""Judge outcomes: what of a forged replay is a detection at a threshold, given what the clean run said there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stackwitness_detectors.bench.budgets import count_events
+from stackwitness_detectors.bench.metrics import Outcome, Quiet
+from stackwitness_detectors.bench.replay import Alarm, days_of
+from stackwitness_detectors.bench.splits import months_between
+from stackwitness_detectors.bench.trials import Place, Trial, changed_rows, hidden_share, make
+from stackwitness_detectors.bench.vus import vus_pr
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Frame, Values
+from stackwitness_detectors.memory import DAY_MS, HOUR_MS
+
+GRACE_MS = DAY_MS  # a daily test speaks when the day after the interval begins
+
+
+def replay_trial(
+    place: Place, trial: Trial, state: bytes | None, config: Config
+) -> tuple[list[Alarm], Frame]:
+    """Replay from the day of the forgery's start (state before it) to its end and the grace.
+
+    Returns the alarms that overlap, and the forged readings.
+    """
+    forged = make(place, trial)
+    from_ms = trial.from_ms // DAY_MS * DAY_MS
+    # One more day: a day is judged when the next one begins.
+    to_ms = min(trial.to_ms + GRACE_MS + DAY_MS, place.split.end_ms)
+    days = days_of(place.context, forged, state, from_ms, to_ms, config)
+    alarms = [a for day in days for a in day.alarms if a.to_ms >= trial.from_ms and overlaps(a, trial)]
+    return alarms, forged
+
+
+def overlaps(alarm: Alarm, trial: Trial) -> bool:
+    """Tell whether what an alarm speaks of meets the forged interval or the grace after it."""
+    return alarm.from_ms < trial.to_ms + GRACE_MS and alarm.to_ms >= trial.from_ms
+
+
+def first_detection(
+    trial: Trial, forged: Sequence[Alarm], clean: Sequence[Alarm], threshold: float
+) -> Alarm | None:
+    """Return the earliest alarm over the threshold by a detector that was silent there on the clean data."""
+    loud = {a.detector for a in clean if a.e_value >= threshold and overlaps(a, trial)}
+    heard = [a for a in forged if a.e_value >= threshold and a.detector not in loud]
+    return min(heard, key=lambda a: (a.at_ms, -a.e_value), default=None)
+
+
+def outcome_of(place: Place, trial: Trial, forged: Frame, alarm: Alarm | None) -> Outcome:
+    """Return delay, hidden mass and attribution of a detection (None: the whole forgery stays hidden)."""
+    if alarm is None:
+        return Outcome(trial.stn, trial.kind, None, hidden_share(place, trial, forged, trial.to_ms))
+    delay_h = max(alarm.at_ms - trial.from_ms, 0) / HOUR_MS
+    hidden = hidden_share(place, trial, forged, alarm.at_ms)
+    return Outcome(trial.stn, trial.kind, delay_h, hidden, alarm.kinds)
+
+
+def quiet_of(place: Place, clean: Sequence[Alarm], threshold: float) -> Quiet:
+    """Count the events of the clean test part (findings given there, merged within 24 h)."""
+    split = place.split
+    told = [(a.from_ms, a.to_ms) for a in clean if a.e_value >= threshold and split.tests(a.at_ms)]
+    months = months_between(place.hours, split.test_ms, split.end_ms)
+    return Quiet(place.context.stn, count_events(told), months)
+
+
+def hourly_scores(place: Place, alarms: Sequence[Alarm]) -> Values:
+    """Return per hour of the test part the highest log e-value of what speaks of it, 0 where nothing does."""
+    split = place.split
+    first, last = split.test_ms // HOUR_MS, split.end_ms // HOUR_MS + 1
+    scores = np.zeros(last - first)
+    for a in alarms:
+        part = slice(max(a.from_ms // HOUR_MS - first, 0), max(a.to_ms // HOUR_MS - first + 1, 0))
+        scores[part] = np.maximum(scores[part], np.log1p(a.e_value))
+    return scores
+
+
+def trial_vus(
+    place: Place, trial: Trial, forged: Frame, clean: Sequence[Alarm], told: Sequence[Alarm]
+) -> float:
+    """Return VUS-PR of one trial over the hours of the test part; labelled are the hours really changed.
+
+    Outside the replayed days the scores are those of the clean run.
+    """
+    split = place.split
+    first = split.test_ms // HOUR_MS
+    scores = hourly_scores(place, clean)
+    replayed = slice(max(trial.from_ms // HOUR_MS - first, 0), (trial.to_ms + GRACE_MS) // HOUR_MS - first)
+    scores[replayed] = hourly_scores(place, told)[replayed]
+    labels = np.zeros(len(scores), np.bool_)
+    changed = place.frame.at_ms[changed_rows(place.frame, forged)] // HOUR_MS - first
+    labels[changed[(changed >= 0) & (changed < len(labels))]] = True
+    return vus_pr(labels, scores)

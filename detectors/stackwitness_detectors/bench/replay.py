@@ -1,0 +1,107 @@
+"""Lead the detectors over a station day by day, keep states, and go on from a kept state with forged readings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from stackwitness_detectors.config import DEFAULT, Config
+from stackwitness_detectors.contract import Context, Finding, Frame
+from stackwitness_detectors.engine import run
+from stackwitness_detectors.memory import DAY_MS
+
+_LEVEL_TESTS = 2  # `level_budget` is spent twice: by the day and by the week
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Hold what counts of a finding; `at_ms` is when the engine gave it."""
+
+    detector: str
+    kinds: tuple[str, ...]
+    from_ms: int
+    to_ms: int
+    at_ms: int
+    e_value: float
+
+    def tree(self) -> dict[str, Any]:
+        """Give it as JSON takes it."""
+        return asdict(self)
+
+
+def alarm_of(tree: dict[str, Any]) -> Alarm:
+    """Read an alarm back."""
+    return Alarm(**{**tree, "kinds": tuple(tree["kinds"])})
+
+
+def promised_rate(config: Config = DEFAULT) -> float:
+    """Return the findings a station-month that the families' budgets allow together."""
+    budgets = [getattr(config, f.name) for f in fields(config) if f.name.endswith("_budget")]
+    return float(sum(budgets)) + (_LEVEL_TESTS - 1) * config.level_budget
+
+
+def listening(rate: float, config: Config = DEFAULT) -> Config:
+    """Return a configuration whose families together promise `rate` findings a station-month; 0 = as shipped.
+
+    Thresholds on the e-value then choose among them. An engine with a budget of its own needs only another
+    body here and in `budgets.thresholds_for`.
+    """
+    if rate <= 0.0:
+        return config
+    factor = rate / promised_rate(config)
+    return replace(
+        config,
+        **{
+            f.name: min(getattr(config, f.name) * factor, 1.0)
+            for f in fields(config)
+            if f.name.endswith("_budget")
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Day:
+    """Hold one day of a replay: the state before it and the alarms given on it."""
+
+    start_ms: int
+    before: bytes | None
+    alarms: tuple[Alarm, ...]
+
+
+def days_of(
+    context: Context, frame: Frame, state: bytes | None, from_ms: int, to_ms: int, config: Config
+) -> Iterator[Day]:
+    """Yield the days (UTC) with readings in [from_ms, to_ms); the state passes from day to day.
+
+    Within a day `at_ms` is the end of what a finding speaks of, at least the start of the day: exact for tests
+    that speak at the end of an hour or a day.
+    """
+    first, last = (int(i) for i in np.searchsorted(frame.at_ms, [from_ms, to_ms]))
+    day = frame.at_ms[first:last] // DAY_MS
+    edges = [first, *(first + np.flatnonzero(np.diff(day)) + 1).tolist(), last]
+    for lo, hi in itertools.pairwise(edges):
+        if hi <= lo:
+            return
+        start_ms = int(frame.at_ms[lo]) // DAY_MS * DAY_MS
+        result = run(context, state, rows_of(frame, lo, hi), config)
+        spoke = int(frame.at_ms[hi - 1])
+        yield Day(start_ms, state, tuple(_alarm(f, int(frame.at_ms[lo]), spoke) for f in result.findings))
+        state = result.state
+
+
+def rows_of(frame: Frame, lo: int, hi: int) -> Frame:
+    """Return some rows of a frame."""
+    return Frame(
+        frame.at_ms[lo:hi],
+        {name: values[lo:hi] for name, values in frame.values.items()},
+        {name: letters[lo:hi] for name, letters in frame.status.items()},
+    )
+
+
+def _alarm(f: Finding, first_ms: int, last_ms: int) -> Alarm:
+    at_ms = max(first_ms, min(f.to_ms, last_ms))
+    return Alarm(f.detector, f.kinds, f.from_ms, f.to_ms, at_ms, f.e_value)

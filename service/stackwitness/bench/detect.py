@@ -1,0 +1,182 @@
+"""`stackwitness bench detect`: false alarms on clean data, forgeries found, peers, all in one resumable run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import stackwitness_detectors
+from stackwitness.bench import detect_peers, detect_report, detect_work
+from stackwitness.bench.detect_data import code_hash, frame_hash, open_place, read_station, save_station
+from stackwitness.bench.detect_journal import Journal
+from stackwitness_client.manifest import StationSource, load_manifest
+from stackwitness_detectors import DetectorError
+from stackwitness_detectors.bench.trials import Place, Trial, plan_trials, trial_of
+from stackwitness_detectors.forge import KINDS
+from stackwitness_detectors.memory import DAY_MS
+
+BUDGETS = (1.0, 0.25, 0.083)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hold what decides the outcome of a run: with data and code it makes the key of the journal.
+
+    `listen`: findings a station-month the engine is asked for, so that there is something to rank; 0 = as shipped.
+    """
+
+    kinds: tuple[str, ...]
+    seed: int
+    trials: int
+    split: tuple[float, float]
+    listen: float
+    levels: tuple[str, ...]
+    durations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Hold an opened run: stations, planned trials, finished pieces."""
+
+    places: dict[str, Place]
+    trials: list[Trial]
+    left_out: dict[str, str]
+    skipped: dict[str, int]
+    reasons: dict[str, str]
+    journal: Journal
+    folder: Path
+    settings: Settings
+
+
+def run(
+    manifest: Path,
+    data: Path,
+    out: Path,
+    settings: Settings,
+    budgets: tuple[float, ...] = BUDGETS,
+    stations: tuple[str, ...] = (),
+    jobs: int = 1,
+    peers: Path | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Measure and write `out` (JSON) with .md and .svg beside it; returns the report.
+
+    `peers` is the folder of the peers' environment, None leaves them out. Raises ManifestError, DetectorError
+    (forge.kind, bench.split, bench.empty).
+    """
+    console = console or Console(stderr=True)
+    with _progress(console) as progress:
+        opened = _open(manifest, data, out, settings, stations, progress)
+        try:
+            _clean_and_forge(opened, jobs, progress)
+            rivals, absent = detect_peers.judge(opened, peers, progress)
+        finally:
+            opened.journal.close()
+    report = detect_report.assemble(opened, budgets, rivals, absent, load_manifest(manifest).title)
+    detect_report.write(report, out)
+    return report
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def _open(
+    manifest: Path, data: Path, out: Path, settings: Settings, only: tuple[str, ...], progress: Progress
+) -> Run:
+    folder = out.with_suffix(".work")
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [s for s in load_manifest(manifest).stations if not only or s.stn in only]
+    places: dict[str, Place] = {}
+    left_out: dict[str, str] = {}
+    hashes: dict[str, str] = {}
+    bar = progress.add_task("reading", total=len(sources))
+    open_place.cache_clear()
+    for source, neighbour in zip(sources, _neighbours(sources), strict=True):
+        context, frame = read_station(source, data)
+        save_station(folder / f"{source.stn}.npz", context, frame, settings.split, neighbour)
+        hashes[source.stn] = frame_hash(context, frame)
+        progress.advance(bar)
+    for source in sources:
+        try:
+            places[source.stn] = open_place(folder / f"{source.stn}.npz")
+        except DetectorError as wrong:
+            left_out[source.stn] = str(wrong)
+    if not places:
+        raise DetectorError("bench.empty", f"no station can be split: {left_out}")
+    code = code_hash([Path(stackwitness_detectors.__file__).parent])
+    told = json.dumps({"data": hashes, "code": code, "settings": asdict(settings)}, sort_keys=True)
+    journal = Journal(out.with_suffix(".jsonl"), hashlib.sha256(told.encode()).hexdigest())
+    if "plan" not in journal:
+        trials, skipped, reasons = plan_trials(
+            places, settings.kinds, settings.trials, settings.seed, settings.levels, settings.durations
+        )
+        journal.add("plan", {"trials": [t.tree() for t in trials], "skipped": skipped, "reasons": reasons})
+    planned = journal["plan"]
+    trials = [trial_of(tree) for tree in planned["trials"]]
+    return Run(places, trials, left_out, planned["skipped"], planned["reasons"], journal, folder, settings)
+
+
+def _neighbours(sources: list[StationSource]) -> list[str | None]:
+    """Name for each station the next one with the same channels: what a forger of the neighbourhood would copy."""
+    found: list[str | None] = []
+    for at, source in enumerate(sources):
+        names = [c.name for c in source.channels]
+        others = [*sources[at + 1 :], *sources[:at]]
+        found.append(next((o.stn for o in others if [c.name for c in o.channels] == names), None))
+    return found
+
+
+def _clean_and_forge(opened: Run, jobs: int, progress: Progress) -> None:
+    journal, folder, rate = opened.journal, opened.folder, opened.settings.listen
+    days: dict[str, set[int]] = {stn: set() for stn in opened.places}
+    for trial in opened.trials:
+        days[trial.stn].add(trial.from_ms // DAY_MS)
+
+    def finished(stn: str) -> bool:
+        return f"clean:{stn}" in journal and all(
+            detect_work.state_path(folder, stn, day).exists() for day in days[stn]
+        )
+
+    pieces: list[detect_work.Piece] = [
+        (f"clean:{stn}", detect_work.clean, (folder, stn, sorted(days[stn]), rate))
+        for stn in opened.places
+        if not finished(stn)
+    ]
+    _do(pieces, "clean", len(opened.places), jobs, journal, progress)
+    pieces = [
+        (
+            f"trial:{t.id}",
+            detect_work.forged,
+            (folder, t.tree(), journal[f"clean:{t.stn}"]["alarms"], rate),
+        )
+        for t in opened.trials
+        if f"trial:{t.id}" not in journal
+    ]
+    _do(pieces, "forged", len(opened.trials), jobs, journal, progress)
+
+
+def _do(
+    pieces: list[detect_work.Piece], title: str, total: int, jobs: int, journal: Journal, progress: Progress
+) -> None:
+    bar = progress.add_task(title, total=total, completed=total - len(pieces))
+    for name, found in detect_work.do(pieces, jobs):
+        journal.add(name, found)
+        progress.advance(bar)
+
+
+def all_kinds(text: str) -> tuple[str, ...]:
+    """Return the kinds named, comma-separated; all of the forge without any."""
+    return tuple(kind.strip() for kind in text.split(",") if kind.strip()) or tuple(KINDS)

@@ -1,0 +1,80 @@
+"""The pieces of work of a run: a station's clean replay, one forged replay; each fit for another process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stackwitness.bench.detect_data import open_place
+from stackwitness_detectors import run
+from stackwitness_detectors.bench.judging import replay_trial, trial_vus
+from stackwitness_detectors.bench.replay import alarm_of, days_of, listening, rows_of
+from stackwitness_detectors.bench.trials import trial_of
+from stackwitness_detectors.memory import DAY_MS, HOUR_MS
+
+Piece = tuple[str, Callable[..., dict[str, Any]], tuple[Any, ...]]
+
+
+def state_path(folder: Path, stn: str, day: int) -> Path:
+    """Name the file of the state before a day (days since 1970)."""
+    return folder / f"{stn}.{day}.state"
+
+
+def clean(folder: Path, stn: str, days: Sequence[int], rate: float) -> dict[str, Any]:
+    """Judge a station's untouched readings; keep the states before `days`, give the alarms and the time taken."""
+    place = open_place(folder / f"{stn}.npz")
+    config, frame = listening(rate), place.frame
+    began = time.process_time()
+    # The reference in one piece: any chunking gives the same.
+    from_ms = place.split.calibration_ms // DAY_MS * DAY_MS
+    state: bytes | None = None
+    if head := int(np.searchsorted(frame.at_ms, from_ms)):
+        state = run(place.context, None, rows_of(frame, 0, head), config).state
+    alarms, wanted = [], sorted(set(days))
+    for day in days_of(place.context, frame, state, from_ms, place.split.end_ms, config):
+        while wanted and wanted[0] * DAY_MS <= day.start_ms:
+            state_path(folder, stn, wanted.pop(0)).write_bytes(day.before or b"")
+        alarms += [a.tree() for a in day.alarms]
+    spent = time.process_time() - began
+    hours = len(np.unique(frame.at_ms // HOUR_MS))
+    return {
+        "alarms": alarms,
+        "seconds_per_station_hour": float(f"{spent / max(hours, 1):.3g}"),
+        "hours": hours,
+    }
+
+
+def forged(
+    folder: Path, tree: dict[str, Any], clean_alarms: list[dict[str, Any]], rate: float
+) -> dict[str, Any]:
+    """Replay one forgery from the state kept before its day; give the alarms that meet it, and VUS-PR."""
+    trial = trial_of(tree)
+    place = open_place(folder / f"{trial.stn}.npz")
+    state = state_path(folder, trial.stn, trial.from_ms // DAY_MS).read_bytes() or None
+    alarms, frame = replay_trial(place, trial, state, listening(rate))
+    vus = trial_vus(place, trial, frame, [alarm_of(a) for a in clean_alarms], alarms)
+    return {"alarms": [a.tree() for a in alarms], "vus_pr": float(f"{vus:.6g}")}
+
+
+def do(pieces: Sequence[Piece], jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Do the pieces, in this process or in `jobs` others, and yield each as it is finished."""
+    if jobs <= 1:
+        for name, work, arguments in pieces:
+            yield name, work(*arguments)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        names: dict[Future[dict[str, Any]], str] = {
+            pool.submit(work, *arguments): name for name, work, arguments in pieces
+        }
+        try:
+            for future in as_completed(names):
+                yield names[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -1,0 +1,113 @@
+"""`bench detect` on a folder it has never seen: one report, the same after a kill, and it says when peers are missing."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from stackwitness.bench import detect, detect_work
+from stackwitness.cli import app
+from tests.support.dataset import write_plant
+
+SETTINGS = detect.Settings(("freeze", "replay_exact"), 3, 2, (0.6, 0.8), 2.0, ("gross",), ("short",))
+PROMISED = {
+    "realised_rate", "realised_rate_upper95", "worst_station_rate", "station_months", "mean_recall",
+    "recall_by_kind", "median_delay_h_by_kind", "attribution_top1", "attribution_top3",
+    "seconds_per_station_hour",
+}  # fmt: skip
+
+
+def measure(folder: Path, out: Path) -> dict[str, Any]:
+    return detect.run(folder / "stations.toml", folder, out, SETTINGS, peers=folder / "nowhere")
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unseen")
+    write_plant(folder, days=45)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(plant: Path) -> dict[str, Any]:
+    return measure(plant, plant / "report.json")
+
+
+def untimed(node: Any) -> Any:
+    """Leave out what a clock measured."""
+    if isinstance(node, dict):
+        return {k: untimed(v) for k, v in node.items() if k != "seconds_per_station_hour"}
+    return node
+
+
+def test_the_report_has_what_was_promised(plant: Path, report: dict[str, Any]) -> None:
+    assert set(report["budgets"]) == {"1", "0.25", "0.083"}
+    for told in report["budgets"].values():
+        assert set(told) >= PROMISED
+        assert told["recall_by_kind"] == {"freeze": 1.0, "replay_exact": 1.0}
+        assert told["median_delay_h_by_kind"]["freeze"] < 12
+    assert json.loads((plant / "report.json").read_text()) == report
+
+
+def test_page_and_picture_lie_beside_it(plant: Path, report: dict[str, Any]) -> None:
+    page = (plant / "report.md").read_text()
+    assert "| freeze | 2 |" in page
+    assert "peers not run: no environment in" in page
+    assert report["peers_not_run"].startswith("no environment in")
+    drawn = ET.parse(plant / "report.svg").getroot()
+    assert "replay exact" in "".join(drawn.itertext())
+
+
+def test_a_killed_run_goes_on_and_gives_the_same(
+    plant: Path, report: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    whole = detect_work.do
+
+    def killed(pieces: Any, jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, found in whole(pieces, jobs):
+            if len(done) == 3:
+                raise KeyboardInterrupt
+            done.append(name)
+            yield name, found
+
+    out = plant / "again.json"
+    with monkeypatch.context() as patched:
+        patched.setattr(detect_work, "do", killed)
+        with pytest.raises(KeyboardInterrupt):
+            measure(plant, out)
+    with (plant / "again.jsonl").open("a") as journal:
+        journal.write('{"key": "torn off he')
+    again: list[str] = []
+
+    def watched(pieces: Any, jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, found in whole(pieces, jobs):
+            again.append(name)
+            yield name, found
+
+    monkeypatch.setattr(detect_work, "do", watched)
+    assert untimed(measure(plant, out)) == untimed(report)
+    assert len(done) == 3
+    assert len(again) == 2
+    assert not set(done) & set(again)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--kinds", "bribery"], "bribery"),
+        (["--split", "2019,2020"], "leave a part of the data empty"),
+        (["--split", "x"], "no list of numbers"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_words(plant: Path, arguments: list[str], said: str) -> None:
+    where = ["--manifest", str(plant), "--data", str(plant), "--out", str(plant / "no.json")]
+    refused = CliRunner().invoke(app, ["bench", "detect", *where, *arguments])
+    assert refused.exit_code == 2
+    assert said in refused.output
