@@ -142,8 +142,10 @@ BEGIN
         ('flag',            'stn IN (SELECT stn FROM station)', NULL),
         ('flag_extension',  'flag_id IN (SELECT flag_id FROM flag)', NULL),
         ('review',          'flag_id IN (SELECT flag_id FROM flag)', NULL),
-        ('export_request',  'stn IN (SELECT stn FROM station)', NULL),
-        ('export',          'stn IN (SELECT stn FROM station)', NULL),
+        -- A bundle about stations of several agencies is for those who see them all.
+        ('export_request',  'NOT EXISTS (SELECT FROM unnest(stns) AS s (stn) WHERE s.stn NOT IN (SELECT stn FROM station))',
+         NULL),
+        ('export',          'export_id IN (SELECT export_id FROM export_request)', NULL),
         -- An event is written before the row it speaks of, and is held to account by its signature.
         ('event', 'subj NOT LIKE ''station:%'' OR substr(subj, 9) IN (SELECT stn FROM station)', 'true')
     ) AS v (place, seen, stored) LOOP

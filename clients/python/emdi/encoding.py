@@ -28,6 +28,8 @@ def b64u_encode(data: bytes) -> str:
 def b64u_decode(text: str | bytes) -> bytes:
     """Decode base64url without padding; refuse every spelling but the canonical one ("encoding.base64")."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if not isinstance(raw, bytes | bytearray | memoryview):  # a member of somebody's JSON
+        raise EncodingError("encoding.base64", "not a text")
     try:
         data = binascii.a2b_base64(raw.translate(_FROM_URL) + b"=" * (-len(raw) % 4), strict_mode=True)
     except binascii.Error:
@@ -47,6 +49,8 @@ def b64_encode(data: bytes) -> str:
 def b64_decode(text: str | bytes) -> bytes:
     """Decode padded standard base64; refuse every spelling but the canonical one ("encoding.base64")."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if not isinstance(raw, bytes | bytearray | memoryview):
+        raise EncodingError("encoding.base64", "not a text")
     try:
         data = base64.b64decode(raw)
     except binascii.Error:

@@ -17,7 +17,7 @@ from stackwitness import clock
 from stackwitness.accounts.domain import Account
 from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import NotFound, StackwitnessError, Unprocessable
+from stackwitness.errors import Forbidden, NotFound, StackwitnessError, Unprocessable
 from stackwitness.evidence import queries
 from stackwitness.evidence.build import Watch, ignore, write_and_seal
 from stackwitness.evidence.domain import EPOCH, FOR_EVER, Export, ms_of
@@ -100,6 +100,16 @@ def find_export(conn: Connection, export_id: str) -> Export:
     if export is None:
         raise NotFound("export.unknown", "There is no such export")
     return export
+
+
+def check_reader(account: Account, export: Export) -> None:
+    """Raise Forbidden("export.texts") for a bundle with texts and a role whose own bundle would have none."""
+    if not export.redacted and account.role not in READS_TEXTS:
+        raise Forbidden(
+            "export.texts",
+            "This bundle discloses texts to its requester",
+            detail=f"Only a regulator may take it along; you are {account.role}: ask for one of your own",
+        )
 
 
 def list_exports(conn: Connection, stn: str | None = None) -> list[Export]:

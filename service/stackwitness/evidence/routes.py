@@ -56,6 +56,7 @@ def get_bundle(export_id: str, account: Reader, request: Request) -> FileRespons
     wiring = request.app.state.wiring
     with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
         export = flow.find_export(conn, export_id)
+    flow.check_reader(account, export)
     path = flow.bundle_path(wiring.settings, export_id)
     if export.state != "done" or not path.exists():
         raise Conflict("export.not_done", "The bundle is not there yet", state=export.state)

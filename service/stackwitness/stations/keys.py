@@ -41,7 +41,8 @@ def request_key(
     if request is None:
         data = _key_data(stn, key.kid, public, key.proof)
         event_id = append(conn, signer, stn, "key.request", act, data)
-        queries.insert_request(conn, stn, key, public, act, event_id)
+        if not queries.insert_request(conn, stn, key, public, act, event_id):
+            raise Conflict("key.taken", "A key of this id exists already")
     if approvals == 1:
         _register(conn, signer, stn, key.kid, (act,))
         return "registered"

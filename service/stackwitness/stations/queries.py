@@ -149,12 +149,13 @@ def list_requests(conn: Connection, stn: str | None = None) -> list[KeyRequest]:
 
 def insert_request(
     conn: Connection, stn: str, key: NewKey, public: PublicKey, account_id: str, event_id: bytes
-) -> None:
-    """Store that an officer asks for a key."""
-    conn.execute(
+) -> bool:
+    """Store that an officer asks for a key; False when the kid is taken, by a station the officer may not see."""
+    result = conn.execute(
         text(
             "INSERT INTO key_request (kid, stn, alg, public_key, proof, account_id, event_id)"
             " VALUES (:kid, :stn, :alg, :public_key, :proof, :account_id, :event_id)"
+            " ON CONFLICT (kid) DO NOTHING"
         ),
         {
             "kid": key.kid,
@@ -166,6 +167,7 @@ def insert_request(
             "event_id": event_id,
         },
     )
+    return result.rowcount == 1
 
 
 def insert_compromise(conn: Connection, kid: str, suspect_from_idx: int, event_id: bytes) -> None:

@@ -11,6 +11,7 @@ from emdi.errors import ChainError, EmdiError, EnvelopeError
 from emdi.event import Event, parse_event
 from emdi.keyring import KeyRing
 from emdi.keys import PublicKey
+from emdi.officers import Officers
 from emdi.shard import chains_of, parse_previous
 from stackwitness.log.fsck.records import Records
 from stackwitness.log.fsck.report import Report
@@ -31,6 +32,7 @@ class History:
     genesis: Genesis | None = None
     log_keys: LogKeys | None = None
     keys: KeyRing = field(default_factory=KeyRing)
+    officers: Officers = field(default_factory=Officers)
     place: int = -1  # the index of the entry in hand; what waits for the log takes those after its last
     stations: dict[str, StationHead] = field(default_factory=dict)
     last_at_ms: dict[str, int] = field(default_factory=dict)
@@ -117,8 +119,12 @@ class History:
         except EmdiError as error:
             self.report.tamper(error.code, "event", name, error.message, idx)
         try:
+            self.officers.take_event(self.place, event)
+        except EmdiError as error:
+            self.report.tamper(error.code, "event", name, error.message, idx)
+        try:
             self.records.expect(event, idx)
-        except (KeyError, TypeError, ValueError, EmdiError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, EmdiError) as error:
             self.report.tamper("event.data", "event", name, f"its data cannot be read: {error!r}", idx)
 
     def _verify(
