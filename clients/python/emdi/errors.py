@@ -66,5 +66,9 @@ class ProofFileError(EmdiError):
     """A proof file (the evidence behind an alarm) that is malformed, or that does not prove what it says."""
 
 
+class OfficerError(EmdiError):
+    """An act of somebody who, by the log, did not hold the role it takes."""
+
+
 class RunError(EmdiError):
     """A run of the detectors whose event is malformed."""
