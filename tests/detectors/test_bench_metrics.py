@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackwitness_detectors import ChannelInfo, Context, DetectorError, Frame
-from stackwitness_detectors.bench.budgets import count_events, threshold_for
+from stackwitness_detectors.bench.budgets import count_events, threshold_for, thresholds_for
 from stackwitness_detectors.bench.judging import first_detection
 from stackwitness_detectors.bench.metrics import (
     Outcome,
@@ -183,3 +183,12 @@ def test_only_running_hours_count() -> None:
     alone = Context("x", (ChannelInfo("nox", "NOx", "mg/m3", "pollutant"),))
     hours = operating_hours(alone, Frame(frame.at_ms, {"nox": frame.values["nox"]}))
     assert months_between(hours, START_MS, START_MS + 720 * HOUR_MS) == pytest.approx(660 / 720)
+
+
+def test_a_budget_below_one_event_goes_beyond_what_was_seen() -> None:
+    quiet = [
+        Alarm("hold", (), day * DAY_MS, day * DAY_MS, day * DAY_MS, e) for day, e in ((1, 4.0), (9, 7.0))
+    ]
+    found = thresholds_for([quiet, []], 4.0, (1.0, 0.25, 0.0625), 0.5)
+    assert found == {1.0: 0.0, 0.25: 7.0, 0.0625: 14.0}
+    assert thresholds_for([[]], 1.0, (0.25,), 0.5) == {0.25: 2.0}

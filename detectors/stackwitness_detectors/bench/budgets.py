@@ -42,8 +42,21 @@ def threshold_for(stations: Sequence[Sequence[tuple[float, int, int]]], allowed:
 
 
 def thresholds_for(
-    calibration: Sequence[Sequence[Alarm]], months: float, budgets: Sequence[float]
+    calibration: Sequence[Sequence[Alarm]], months: float, budgets: Sequence[float], kappa: float
 ) -> dict[float, float]:
-    """Return the e-value from which a finding is an alarm, per budget (events a station-month), pooled."""
+    """Return the e-value from which a finding is an alarm, per budget (events a station-month), pooled.
+
+    Where the budget allows less than one event in the whole calibration part the threshold lies beyond the
+    highest e-value seen (1 without any), by the law of e-values themselves: e = kappa p^(kappa-1), so that what is
+    n times as rare has n^(1-kappa) times the e-value.
+    """
     scored = [[(a.e_value, a.from_ms, a.to_ms) for a in station] for station in calibration]
-    return {budget: threshold_for(scored, budget * months) for budget in budgets}
+    highest = max((score for station in scored for score, _, _ in station), default=1.0)
+    found: dict[float, float] = {}
+    for budget in budgets:
+        allowed = budget * months
+        if 0.0 < allowed < 1.0:
+            found[budget] = highest * allowed ** (kappa - 1.0)
+        else:
+            found[budget] = threshold_for(scored, allowed)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -49,12 +49,13 @@ def frame_hash(context: Context, frame: Frame) -> str:
     return digest.hexdigest()
 
 
-def code_hash(roots: Iterable[Path]) -> str:
-    """Hash the sources below some folders (SHA-256, lowercase hex): what must be equal to go on with a run."""
+def code_hash(root: Path, but: Collection[str] = ()) -> str:
+    """Hash the sources below a folder (SHA-256, lowercase hex), but not those files (paths in the folder)."""
     digest = hashlib.sha256()
-    for root in roots:
-        for path in sorted([root] if root.is_file() else root.rglob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        if name not in but:
+            digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -78,7 +78,8 @@ def _thresholds(
     calibration = [
         [a for a in alarms if opened.places[stn].split.calibrates(a.at_ms)] for stn, alarms in clean.items()
     ]
-    return thresholds_for(calibration, months, budgets)
+    kappa = listening(opened.settings.listen).kappa
+    return thresholds_for(calibration, months, budgets, kappa)
 
 
 def _ours(
