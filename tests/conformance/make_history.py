@@ -19,6 +19,7 @@ from emdi.keyring import KeyRing
 from emdi.keys import LocalKey
 from emdi.merkle import consistency_path, empty_root, leaf_hash, root_of
 from emdi.note import NoteSigner, VerifierKey, format_note, sign_note, verify_note
+from emdi.officers import Officers
 from emdi.runs import RunChain, Span
 from emdi.shard import Previous, parse_previous
 from emdi.witness import CosignatureRequest, Seen, format_request
@@ -250,6 +251,49 @@ def key_life() -> list[Case]:
         }
     )
     return cases
+
+
+def _act(typ: str, act: str, at_ms: int = START_MS, **data: Any) -> Case:
+    return {"typ": typ, "subj": "station:S", "act": act, "ts_ms": at_ms, "data": data}
+
+
+def access_of(typ: str, account_id: str, **data: Any) -> Case:
+    """Return the claims of an event on an account."""
+    return {**_act(typ, "service:ops", account_id=account_id, **data), "subj": f"account:{account_id}"}
+
+
+def officers() -> list[Case]:
+    """Return events in the order of the log, each by somebody who holds the role it takes, or not."""
+    acts = [
+        _act("key.request", "ann"),
+        access_of("access.grant", "ann", role="operator"),
+        access_of("access.grant", "bo", role="operator"),
+        access_of("access.grant", "cy", role="inspector"),
+        {**access_of("access.grant", "dan", role="operator"), "subj": "account:ann"},
+        _act("key.request", "ann"),
+        _act("key.register", "bo", approvals=["ann", "bo"]),
+        _act("key.register", "bo", approvals=["ann", "dan"]),
+        _act("limit.change", "cy"),
+        _act("review.decision", "cy"),
+        _act("review.decision", "ann"),
+        _act("epoch.ack", "cy"),
+        access_of("access.grant", "cy", role="operator"),
+        _act("limit.change", "cy"),
+        access_of("access.revoke", "ann", why="left"),
+        _act("limit.change", "ann", START_MS + 60_000),
+        _act("limit.change", "ann", START_MS + 60_001),
+        _act("flag.raised", "system"),
+    ]
+    known = Officers()
+    return [
+        {"idx": idx, "event": act, "error": code_of(known.take_event, idx, act_of(act))}
+        for idx, act in enumerate(acts, 1)
+    ]
+
+
+def act_of(act: Case) -> Event:
+    """Return an event with these claims."""
+    return seal_event(SERVICE, sseq=0, sprev=ZERO_HASH, **act)
 
 
 HOUR_MS = 3_600_000

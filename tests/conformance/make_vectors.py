@@ -325,6 +325,10 @@ FILES = {
         "A log of key events, each taken or refused by code; then keys at log indexes (formats.md 6)",
         make_history.key_life,
     ),
+    "officers": (
+        "Claims of events in the order of the log; each by an account that holds the role, or refused (formats.md 6)",
+        make_history.officers,
+    ),
     "runs": (
         "Envelopes and detector.run events of one station in the order of the log; what each run shows (formats.md 7)",
         make_history.runs,

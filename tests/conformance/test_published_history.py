@@ -15,10 +15,11 @@ from emdi.keyring import KeyRing
 from emdi.keys import LocalKey
 from emdi.layout import is_member
 from emdi.note import VerifierKey, verify_note
+from emdi.officers import Officers
 from emdi.runs import RunChain, Span
 from emdi.scope import parse_scope
 from tests.conformance.make_exports import bundle_files, custody_row, judge_bundle, judge_proof
-from tests.conformance.make_history import answer_of, read_genesis
+from tests.conformance.make_history import act_of, answer_of, read_genesis
 from tests.conformance.make_vectors import FILES, FOLDER
 from tests.conformance.test_published_vectors import OTHERS, RUNNERS, Case, cases_of, raw
 from tests.emdi.making import seed
@@ -91,6 +92,13 @@ def test_keys_live_as_the_log_says() -> None:
             ), case
 
 
+def test_officers_hold_their_roles() -> None:
+    known = Officers()
+    for case in cases_of("officers"):
+        event = act_of(case["event"])
+        assert code_of(known.take_event, case["idx"], event) == case["error"], case
+
+
 def test_runs_join() -> None:
     key = LocalKey.from_seed(seed("service"), "service-1")
     for case in cases_of("runs"):
@@ -130,7 +138,7 @@ def test_bundles_are_made_again_and_judged() -> None:
 
 
 def test_every_file_is_run() -> None:
-    own = {"key_life", "runs", "witness", "member_name", "bundle"}
+    own = {"key_life", "officers", "runs", "witness", "member_name", "bundle"}
     assert set(RUNNERS) | OTHERS | set(HISTORY) | own == set(FILES)
 
 
