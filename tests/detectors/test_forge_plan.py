@@ -17,6 +17,7 @@ from stackwitness_detectors.forge import (
     ForgeError,
     Injection,
     Surroundings,
+    assume_limits,
     hidden_mass,
     inject,
     plan,
@@ -114,3 +115,12 @@ def test_too_little_data_and_unordered_times_are_refused() -> None:
         with pytest.raises(ForgeError) as caught:
             plan("scale", CONTEXT, frame, channel="nox")
         assert caught.value.code == "forge.room"
+
+
+def test_a_limit_is_assumed_where_the_data_name_none() -> None:
+    limits = {c.name: c.limit for c in assume_limits(CONTEXT, FRAME, 0.2).channels}
+    assert limits["nox"] == 80.0
+    assert limits["load"] is None
+    so2 = FRAME.values["so2"]
+    assert limits["so2"] == pytest.approx(np.nanquantile(so2, 0.8), rel=0.05)
+    assert assume_limits(CONTEXT, Frame(FRAME.at_ms, {"nox": so2}), 0.2) == CONTEXT

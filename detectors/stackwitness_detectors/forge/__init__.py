@@ -11,7 +11,7 @@ from stackwitness_detectors.forge.attacker import Attack, Frontier, attack, fron
 from stackwitness_detectors.forge.kinds import KINDS
 from stackwitness_detectors.forge.making import forge
 from stackwitness_detectors.forge.mass import HiddenMass, hidden_mass
-from stackwitness_detectors.forge.plan import Injection, inject, plan
+from stackwitness_detectors.forge.plan import Injection, assume_limits, inject, plan
 from stackwitness_detectors.forge.registry import DURATIONS, LEVELS, Forgery
 from stackwitness_detectors.forge.window import ForgeError, Surroundings, forgeable_channels
 
@@ -26,6 +26,7 @@ __all__ = [
     "HiddenMass",
     "Injection",
     "Surroundings",
+    "assume_limits",
     "attack",
     "forge",
     "forgeable_channels",

@@ -75,7 +75,7 @@ _LEVEL = (
             "Berkshire Power 2008-2011: lowered by about 0.5 ppm, undone for each audit"),
     Forgery("inspection_honest", "level", levels.inspection_honest, _LOWER + " between visits",
             (0.05, 0.1, 0.2, 0.3), "strong", _WEEKS_H, "mass", "hidden", ("audits",),
-            "honest while somebody watches (Zou 2021: worse on unmonitored days)"),
+            "honest while somebody watches (Berkshire Power: behaviour changed round audits)"),
     Forgery("drift", "level", levels.drift, _LOWER + " at the end", (0.05, 0.1, 0.2, 0.4), "strong",
             _WEEKS_H, "mass", "hidden", (), "parameters turned a little every few days"),
     Forgery("span_change", "level", levels.span_change, "share by which the range is set too small",

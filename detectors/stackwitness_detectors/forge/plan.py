@@ -8,7 +8,7 @@ from zlib import crc32
 
 import numpy as np
 
-from stackwitness_detectors.contract import Context, Frame, Times
+from stackwitness_detectors.contract import Context, Frame, Times, Values
 from stackwitness_detectors.forge.kinds import KINDS
 from stackwitness_detectors.forge.making import forge
 from stackwitness_detectors.forge.registry import DURATIONS, LEVELS, Forgery
@@ -74,34 +74,15 @@ def plan(
     name = channel or next(iter(forgeable_channels(context, frame)), None)
     if name is None or name not in frame.values:
         raise ForgeError("forge.channel", f"{context.stn} has no channel {channel or 'to forge'}")
-    first, last = within or _span(frame)
+    site = _Site(
+        forgery, frame, context, name, around, tuple(strengths), within or _span(frame), tuple(avoid)
+    )
     placed: list[Injection] = []
     refused: ForgeError | None = None
     for duration in durations:
-        length = _length_ms(forgery, duration, last - first)
         rng = np.random.default_rng([seed, crc32(f"{kind} {context.stn} {name} {duration}".encode())])
-        candidates = _candidates(frame, name, first, last, length, tuple(avoid))
-        if "a limit" in forgery.needs:
-            candidates = _exceeding(frame, context, name, candidates, length)
-        taken: list[Interval] = []
-        misses = 0
-        for from_ms in rng.permutation(candidates)[:_TRIES].tolist():
-            interval = (from_ms, from_ms + length)
-            if len(taken) >= starts or (not taken and misses >= _MISSES):
-                break
-            if any(from_ms < end and begin < interval[1] for begin, end in taken):
-                continue
-            honest = _visits(forgery, interval, around, rng)
-            made = Injection(kind, name, "", 0.0, duration, *interval, int(rng.integers(2**31)), honest)
-            try:
-                found = _effective(forgery, made, frame, context, around, strengths)
-            except ForgeError as error:
-                refused, misses = error, misses + 1
-                if error.code == "forge.needs":
-                    break
-                continue
-            taken.append(interval)
-            placed += found
+        found, refused = _fill(site, duration, starts, rng)
+        placed += found
     if not placed:
         if refused is not None and refused.code == "forge.needs":
             raise refused
@@ -109,6 +90,72 @@ def plan(
             "forge.room", f"no place in {context.stn} {name} is fit for {kind}: {refused or 'gaps'}"
         )
     return tuple(placed)
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Hold what all places of one plan have in common."""
+
+    forgery: Forgery
+    frame: Frame
+    context: Context
+    name: str
+    around: Surroundings | None
+    strengths: tuple[str, ...]
+    span: Interval
+    avoid: tuple[Interval, ...]
+
+
+def _fill(
+    site: _Site, duration: str, starts: int, rng: np.random.Generator
+) -> tuple[list[Injection], ForgeError | None]:
+    """Return the injections of one duration, and why the last unfit place was refused."""
+    length = _length_ms(site.forgery, duration, site.span[1] - site.span[0])
+    candidates = _candidates(site.frame, site.name, *site.span, length, site.avoid)
+    if "a limit" in site.forgery.needs:
+        candidates = _exceeding(site.frame, site.context, site.name, candidates, length)
+    placed: list[Injection] = []
+    taken: list[Interval] = []
+    refused: ForgeError | None = None
+    misses = 0
+    for from_ms in rng.permutation(candidates)[:_TRIES].tolist():
+        interval = (from_ms, from_ms + length)
+        if len(taken) >= starts or (not taken and misses >= _MISSES):
+            break
+        if any(from_ms < end and begin < interval[1] for begin, end in taken):
+            continue
+        honest = _visits(site.forgery, interval, site.around, rng)
+        seed = int(rng.integers(2**31))
+        made = Injection(site.forgery.kind, site.name, "", 0.0, duration, *interval, seed, honest)
+        try:
+            placed += _effective(site, made)
+        except ForgeError as error:
+            refused, misses = error, misses + 1
+        else:
+            taken.append(interval)
+    return placed, refused
+
+
+def assume_limits(context: Context, frame: Frame, exceeded: float = 0.1) -> Context:
+    """Return the context with a limit for every channel to forge that has none: data sets seldom name one.
+
+    It is the level that the share `exceeded` of the readings lies above, to two digits, so that forgeries
+    and detectors speak of the same limit.
+    """
+    names = forgeable_channels(context, frame)
+    channels = tuple(
+        replace(c, limit=_assumed(np.asarray(frame.values[c.name], np.float64), exceeded))
+        if c.limit is None and c.name in names
+        else c
+        for c in context.channels
+    )
+    return replace(context, channels=channels)
+
+
+def _assumed(values: Values, exceeded: float) -> float | None:
+    finite = values[np.isfinite(values)]
+    level = float(np.quantile(finite, 1.0 - exceeded)) if finite.size else 0.0
+    return float(f"{level:.2g}") if level > 0.0 else None
 
 
 def inject(frame: Frame, context: Context, injection: Injection, around: Surroundings | None = None) -> Frame:
@@ -204,23 +251,17 @@ def _visits(
     return tuple((int(start), int(start) + stay) for start in starts)
 
 
-def _effective(
-    forgery: Forgery,
-    made: Injection,
-    frame: Frame,
-    context: Context,
-    around: Surroundings | None,
-    strengths: Sequence[str],
-) -> list[Injection]:
+def _effective(site: _Site, made: Injection) -> list[Injection]:
     """Return the injection at each level that changes something. Raises what the "strong" level raises."""
-    levels = [replace(made, level=level, strength=forgery.strength_of(level)) for level in strengths]
-    inject(frame, context, replace(made, strength=forgery.strengths[_INNER - 1]), around)
+    forgery = site.forgery
+    levels = [replace(made, level=level, strength=forgery.strength_of(level)) for level in site.strengths]
+    inject(site.frame, site.context, replace(made, strength=forgery.strengths[_INNER - 1]), site.around)
     if "a limit" not in forgery.needs:
         return levels
     kept = []
     for injection in levels:
         try:
-            inject(frame, context, injection, around)
+            inject(site.frame, site.context, injection, site.around)
         except ForgeError as error:
             if error.code != "forge.nothing":
                 raise
