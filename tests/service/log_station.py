@@ -45,6 +45,8 @@ class SmallStation:
                 Channel("SO2", "SO2", "mg/m3", "pollutant", limit=35.0, resolution=0.1),
                 Channel("flow", "flow", "m3/h", "flow"),
             ]
+            for name in ("operator-1", "operator-2"):
+                grant_access(conn, self.log.service_key, Account(name, name, "operator"), act="service:test")
             register_station(conn, self.log.service_key, station, channels, act="operator-1")
             proof = seal_key_proof(self.key, self.stn)
             new = NewKey(self.key.kid, self.key.public.alg, self.key.public.raw, proof)

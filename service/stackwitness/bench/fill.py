@@ -12,6 +12,8 @@ from emdi.event import seal_key_proof
 from emdi.keys import LocalKey
 from emdi.pack import Record
 from stackwitness import clock
+from stackwitness.accounts.domain import Account
+from stackwitness.accounts.flow import grant_access
 from stackwitness.bench.fleet import CHANNELS, MINUTE_MS, START_MS
 from stackwitness.db.timescale import ensure_months
 from stackwitness.db.unit import unit_of_work
@@ -69,6 +71,8 @@ def register(wiring: Wiring, stn: str, seed: bytes) -> dict[str, PinnedChannel]:
     """Register a station, its channels and the key `<stn>-1` of a seed; return its channels by name."""
     key = LocalKey.from_seed(seed, f"{stn}-1")
     with unit_of_work(wiring.engine) as conn:
+        for name in ("bench", "bench-2"):
+            grant_access(conn, wiring.service_key, Account(name, name, "operator"), act="service:bench")
         station = Station(stn, stn, "bench", "bench")
         flow.register_station(conn, wiring.service_key, station, CHANNELS, act="bench")
         new = NewKey(key.kid, "Ed25519", key.public.raw, seal_key_proof(key, stn))

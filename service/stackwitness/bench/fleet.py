@@ -9,6 +9,8 @@ from emdi.event import seal_key_proof
 from emdi.keys import LocalKey
 from emdi.pack import Record
 from stackwitness import clock
+from stackwitness.accounts.domain import Account
+from stackwitness.accounts.flow import grant_access
 from stackwitness.stations import flow, keys, queries
 from stackwitness.stations.domain import Channel, NewKey, Station
 from stackwitness.wiring import Wiring
@@ -26,6 +28,8 @@ class BenchStation:
         self.stn = stn
         self._key = LocalKey.generate("Ed25519", f"{stn}-1")
         self._seq, self._prev, self._at_ms = 0, ZERO_HASH, START_MS
+        for name in ("bench", "bench-2"):
+            grant_access(conn, wiring.service_key, Account(name, name, "operator"), act="service:bench")
         station = Station(stn, stn, "bench", "bench")
         flow.register_station(conn, wiring.service_key, station, CHANNELS, act="bench")
         proof = seal_key_proof(self._key, stn)

@@ -130,7 +130,10 @@ def _write_states(bench: Bench) -> None:
     except ImportError:  # no detectors here: the bundle is whole without, its first runs are not run again
         return
     for station in bench.plan.stations:
-        state = find_state(bench.conn, station.stn, station.runs[0][:2]) if station.runs else None
+        try:
+            state = find_state(bench.conn, station.stn, station.runs[0][:2]) if station.runs else None
+        except EmdiError:  # an edited row before the first envelope: no memory can be vouched for
+            continue
         if state is not None:
             _write(bench, STATE_MEMBER.format(stn=station.stn), [state])
 

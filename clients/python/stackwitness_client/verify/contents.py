@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from emdi.errors import EmdiError, HeadError
 from emdi.event import Event
 from emdi.keyring import KeyRing
+from emdi.officers import Officers
 from emdi.scope import COMMON_SUBJECTS, Scope, officers_of
 from emdi.tables import SALTED, take_sha256
 from stackwitness_client.verify.chains import EnvelopeChain, Period, SubjectChain
@@ -42,6 +43,7 @@ class Contents:
     heads_wanted: tuple[int, ...]
     stations: dict[str, EnvelopeChain]
     keyring: KeyRing = field(default_factory=KeyRing)
+    officers: Officers = field(default_factory=Officers)
     subjects: dict[str, SubjectChain] = field(default_factory=dict)
     heads: dict[int, HeadEvent] = field(default_factory=dict)
     salted: dict[bytes, list[Salted]] = field(default_factory=dict)
@@ -72,13 +74,16 @@ class Contents:
         return {f"station:{stn}" for stn in self.stns} | set(COMMON_SUBJECTS) | officers
 
     def take_event(self, idx: int, event: Event) -> None:
-        """Learn from a signed and proven event; raise HeadError("head.event") for a head that is none."""
+        """Learn from a signed and proven event; raise HeadError("head.event") for a head that is none,
+        OfficerError for an act of somebody who could not.
+        """
         self._take_salted(idx, event)
         self.named |= officers_of(event)
         if event.typ == "late.arrival":
             self.late.append((idx, event))
         elif event.typ == "head.daily" and event.subj == "log":
             self._take_head(idx, event)
+        self.officers.take_event(idx, event)
 
     def describe(self) -> str:
         """Return the ranges covered, for the report."""

@@ -22,6 +22,7 @@ from stackwitness.log.shards import Final
 # What is in force goes on; what was done (flags, decisions, exports, epochs, losses) stays where it was signed.
 CARRIED = (
     "access.grant",
+    "access.revoke",
     "station.register",
     "channel.set",
     "limit.change",
