@@ -112,7 +112,7 @@ def open_source(
 
 def _fetcher(url: str, stack: ExitStack, cache: Path | None) -> Read:
     client = stack.enter_context(httpx2.Client(timeout=FETCH_TIMEOUT_S))
-    base = url.rstrip("/")
+    base = url.rstrip("/").removesuffix("/log") + "/log"  # a server's or monitor's address, or its log's
     kept = None if cache is None else Disk(cache)
 
     def read(path: str) -> bytes:
