@@ -340,19 +340,12 @@ class Spool:
                     "INSERT OR IGNORE INTO checkpoint (size, root, note) VALUES (?, ?, ?)",
                     (proof.size, proof.root, proof.checkpoint),
                 )
+                given = (proof.log_index, proof.recv_ms, proof.extra, b"".join(proof.path))
                 db.execute(
                     "INSERT INTO receipt SELECT env_id, ep, seq, readings, ?, ?, ?, ?,"
                     " (SELECT checkpoint_no FROM checkpoint WHERE note = ?), ?"
                     " FROM envelope WHERE env_id = ?",
-                    (
-                        proof.log_index,
-                        proof.recv_ms,
-                        proof.extra,
-                        b"".join(proof.path),
-                        proof.checkpoint,
-                        now_ms,
-                        proof.env_id,
-                    ),
+                    (*given, proof.checkpoint, now_ms, proof.env_id),
                 )
                 db.execute("DELETE FROM envelope WHERE env_id = ?", (proof.env_id,))
             for proof in sorted(proven, key=lambda proof: proof.size):

@@ -77,19 +77,7 @@ def plan(
     site = _Site(
         forgery, frame, context, name, around, tuple(strengths), within or _span(frame), tuple(avoid)
     )
-    placed: list[Injection] = []
-    refused: ForgeError | None = None
-    for duration in durations:
-        rng = np.random.default_rng([seed, crc32(f"{kind} {context.stn} {name} {duration}".encode())])
-        found, refused = _fill(site, duration, starts, rng)
-        placed += found
-    if not placed:
-        if refused is not None and refused.code == "forge.needs":
-            raise refused
-        raise ForgeError(
-            "forge.room", f"no place in {context.stn} {name} is fit for {kind}: {refused or 'gaps'}"
-        )
-    return tuple(placed)
+    return _place(site, kind, durations, starts, seed)
 
 
 @dataclass(frozen=True)
@@ -104,6 +92,22 @@ class _Site:
     strengths: tuple[str, ...]
     span: Interval
     avoid: tuple[Interval, ...]
+
+
+def _place(site: _Site, kind: str, durations: Sequence[str], starts: int, seed: int) -> tuple[Injection, ...]:
+    """Return the injections of all durations; raise ForgeError forge.needs | forge.room when there are none."""
+    stn, name = site.context.stn, site.name
+    placed: list[Injection] = []
+    refused: ForgeError | None = None
+    for duration in durations:
+        rng = np.random.default_rng([seed, crc32(f"{kind} {stn} {name} {duration}".encode())])
+        found, refused = _fill(site, duration, starts, rng)
+        placed += found
+    if not placed:
+        if refused is not None and refused.code == "forge.needs":
+            raise refused
+        raise ForgeError("forge.room", f"no place in {stn} {name} is fit for {kind}: {refused or 'gaps'}")
+    return tuple(placed)
 
 
 def _fill(
