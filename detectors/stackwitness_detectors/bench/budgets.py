@@ -30,15 +30,13 @@ def threshold_for(stations: Sequence[Sequence[tuple[float, int, int]]], allowed:
     def events(level: float) -> int:
         return sum(count_events((a, b) for score, a, b in station if score >= level) for station in stations)
 
-    if not levels or events(levels[0]) <= allowed:
-        return 0.0
-    # Merging makes the count not quite monotone: the search walks down from the rarest until it first exceeds.
+    # Scores of every hour merge into one event when all pass: the search walks down until it first exceeds.
     chosen = float("inf")
     for level in reversed(levels):
         if events(level) > allowed:
-            break
+            return chosen
         chosen = level
-    return chosen
+    return 0.0
 
 
 def thresholds_for(

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 INK, QUIET, LINE = "#1f2933", "#6b7785", "#d9dee4"
-OURS = "#0b5cad"
+OURS = "#5b9bd5"
 # Told apart without red and green side by side (Okabe and Ito 2008).
 PEERS = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#8c6d31", "#999999")
 LEFT, WIDTH, DOTS, RIGHT = 150, 430, 760, 300
@@ -31,11 +31,12 @@ def draw(report: Mapping[str, Any]) -> str:
         _text(20, 26, report["title"], 16, INK),
         _text(20, 46, _subtitle(report, budget), 12, QUIET),
         _text(LEFT, 72, "recall by kind of forgery, 95 % interval", 12, INK),
+        _text(LEFT, bottom + 44, "pale: a peer that raises more false alarms than the budget", 11, QUIET),
         _text(DOTS, 72, "false alarms a station-month on untouched data, 95 % interval", 12, INK),
     ]
     parts += _recall_axis(top, top + step * len(kinds))
     for row, kind in enumerate(kinds):
-        parts += _bars(kind, ours, peers, top + 4 + row * step)
+        parts += _bars(kind, ours, peers, top + 4 + row * step, float(budget))
     parts += _alarms({"stackwitness": ours, **peers}, float(budget), top)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -57,7 +58,9 @@ def _recall_axis(top: int, bottom: int) -> list[str]:
     return parts
 
 
-def _bars(kind: str, ours: Mapping[str, Any], peers: Mapping[str, Mapping[str, Any]], y: int) -> list[str]:
+def _bars(
+    kind: str, ours: Mapping[str, Any], peers: Mapping[str, Mapping[str, Any]], y: int, nominal: float
+) -> list[str]:
     low, high = ours["recall_by_kind_interval95"][kind]
     x = LEFT + WIDTH * ours["recall_by_kind"][kind]
     parts = [
@@ -69,8 +72,10 @@ def _bars(kind: str, ours: Mapping[str, Any], peers: Mapping[str, Mapping[str, A
     for number, told in enumerate(peers.values()):
         width = WIDTH * told["recall_by_kind"].get(kind, 0.0)
         y_thin = y + BAR + 1 + number * (THIN + 1)
+        shade = 0.35 if (told["realised_rate_lower95"] or 0.0) > nominal else 1
         parts.append(
-            f'<rect x="{LEFT}" y="{y_thin}" width="{max(width, 1):.1f}" height="{THIN}" fill="{PEERS[number]}"/>'
+            f'<rect x="{LEFT}" y="{y_thin}" width="{max(width, 1):.1f}" height="{THIN}" fill="{PEERS[number]}" '
+            f'fill-opacity="{shade}"/>'
         )
     return parts
 
