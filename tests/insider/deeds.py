@@ -174,6 +174,35 @@ def rewrite_reason(scene: Scene) -> None:
     scene.run("UPDATE review SET reason = 'All was well.'")
 
 
+def shadow_a_view(scene: Scene) -> None:
+    """Another view of the readings stands before ours on the search path; nothing of ours is touched, nobody is told."""
+    _behind_the_alarms(
+        scene,
+        "CREATE SCHEMA before",
+        "CREATE VIEW before.reading_seen AS SELECT at, channel_no, envelope_no, value / 2 AS value, status FROM reading",
+        "GRANT USAGE ON SCHEMA before TO PUBLIC",
+        "GRANT SELECT ON before.reading_seen TO PUBLIC",
+        f"ALTER DATABASE {scene.engine.url.database} SET search_path = before, public",
+    )
+    scene.engine.dispose()
+
+
+def rewrite_inserts(scene: Scene) -> None:
+    """A rule makes every new flag vanish: no trigger, no grant, no function is changed."""
+    _behind_the_alarms(scene, "CREATE RULE vanish AS ON INSERT TO flag DO INSTEAD NOTHING")
+
+
+def _behind_the_alarms(scene: Scene, *statements: str) -> None:
+    alarms = ("note_ddl_end", "note_ddl_drop")
+    with scene.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        for statement in (
+            *(f"ALTER EVENT TRIGGER {alarm} DISABLE" for alarm in alarms),
+            *statements,
+            *(f"ALTER EVENT TRIGGER {alarm} ENABLE ALWAYS" for alarm in alarms),
+        ):
+            conn.execute(sa.text(statement))
+
+
 def disable_trigger(scene: Scene) -> None:
     with scene.engine.begin() as conn:
         conn.execute(sa.text("ALTER TABLE flag DISABLE TRIGGER append_only_row"))
@@ -244,6 +273,19 @@ def suppress_station(scene: Scene) -> None:
         conn.execute(
             sa.text("CREATE TRIGGER vanish BEFORE INSERT ON envelope FOR EACH ROW EXECUTE FUNCTION vanish()")
         )
+
+
+def frame_station(scene: Scene) -> None:
+    """An honest envelope is set aside once more, as if the station had signed two for one place."""
+    columns = "env_id, stn, ep, seq, kid, recv_ms, jws"
+    with scene.engine.begin() as conn:
+        conn.execute(sa.text(
+            f"INSERT INTO quarantine ({columns}, why) SELECT {columns}, 'equivocation' FROM envelope"
+            " WHERE stn = 'S1' AND seq = 17"
+        ))  # fmt: skip
+    loop = scene.log.start()
+    loop.sequence()
+    loop.publish()
 
 
 def backdate(scene: Scene) -> None:

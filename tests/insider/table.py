@@ -66,6 +66,14 @@ DEEDS = [
         Sign("fsck", "1", "the trigger append_only_row is switched off"),
         Sign("monitor", "1", "catalog:"),
     )),
+    Deed("shadow the readings by a search path", DATABASE, do.shadow_a_view, (
+        Sign("fsck", "1", "search_path=before, public"),
+        Sign("monitor", "1", "value: station S1, "),
+    )),
+    Deed("rewrite inserts by a rule", DATABASE, do.rewrite_inserts, (
+        Sign("fsck", "1", "the rule flag.vanish was added"),
+        Sign("monitor", "1", "catalog:"),
+    )),
     Deed("drop a month (a chunk) of readings", DATABASE, do.drop_month, (
         Sign("fsck", "2", "has no row"),
         Sign("monitor", "1", "value: station S1, "),
@@ -75,6 +83,11 @@ DEEDS = [
     Deed("swap a station's key", DATABASE, do.swap_key, (Sign("fsck", "1", "public_key"),)),
     Deed("promote an account", DATABASE, do.promote, (Sign("fsck", "1", "role is 'operator'"),)),
     Deed("move a time of receipt back an hour", DATABASE, do.backdate, (Sign("fsck", "1", "recv_ms"),)),
+    Deed("accuse a station of contradicting itself", DATABASE, do.frame_station, (
+        Sign("fsck", "1", "as if its station contradicted itself"),
+        Sign("monitor", "1", "as if station S1 had contradicted itself"),
+        Sign("new bundle", "1", "as if its station contradicted itself"),
+    )),
     Deed("make a station's envelopes vanish", DATABASE, do.suppress_station, (
         Sign("fsck", "1", "vanish"),
         Sign("monitor", "1", "catalog:"),

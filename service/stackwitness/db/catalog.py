@@ -68,6 +68,24 @@ QUERIES = (
     WHERE {_FUNCTION} AND grantee <> proowner GROUP BY proname, grantee""",
     f"""SELECT format('grant schema public/%s %s', {_RIGHTS}, string_agg(privilege_type, ',' ORDER BY privilege_type))
     FROM pg_namespace, aclexplode(nspacl) WHERE nspname = 'public' AND grantee <> nspowner GROUP BY grantee""",
+    # What changes the meaning of a query though nothing that the query names was touched.
+    f"""SELECT format('rule %s.%s enabled=%s sha256=%s', relname, rulename, ev_enabled,
+        encode(sha256(convert_to(pg_get_ruledef(r.oid), 'UTF8')), 'hex'))
+    FROM pg_class c JOIN pg_rewrite r ON ev_class = c.oid WHERE {_RELATION} AND rulename <> '_RETURN'""",
+    """SELECT format('setting %s/%s %s', CASE setdatabase WHEN 0 THEN 'every' ELSE 'this' END,
+        CASE setrole WHEN 0 THEN 'everybody' ELSE setrole::regrole::text END, array_to_string(setconfig, ' '))
+    FROM pg_db_role_setting WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))""",
+    """SELECT format('schema %s owner=%s', nspname, nspowner::regrole) FROM pg_namespace n
+    WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public') AND NOT EXISTS (SELECT FROM pg_depend
+        WHERE classid = 'pg_namespace'::regclass AND objid = n.oid AND deptype = 'e')""",
+    """SELECT format('cast %s->%s %s', replace(castsource::regtype::text, ' ', '_'),
+        replace(casttarget::regtype::text, ' ', '_'), castfunc::regprocedure) FROM pg_cast c
+    WHERE c.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend
+        WHERE classid = 'pg_cast'::regclass AND objid = c.oid AND deptype = 'e')""",
+    """SELECT format('operator %s.%s(%s,%s) %s', nspname, oprname, replace(oprleft::regtype::text, ' ', '_'),
+        replace(oprright::regtype::text, ' ', '_'), oprcode) FROM pg_operator o JOIN pg_namespace n ON n.oid = oprnamespace
+    WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend
+        WHERE classid = 'pg_operator'::regclass AND objid = o.oid AND deptype = 'e')""",
     """SELECT format('role %s login=%s super=%s createrole=%s createdb=%s bypassrls=%s replication=%s', rolname,
         rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication)
     FROM pg_roles WHERE rolname = ANY (:roles) OR (rolsuper AND rolcanlogin)""",

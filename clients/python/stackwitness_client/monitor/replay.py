@@ -206,10 +206,14 @@ class Replay:
         head = self._state.stations.get(envelope.stn)
         self.flush()
         row = self._state.db.execute(
-            "SELECT idx FROM envelope WHERE station_no = ? AND ep = ? AND seq = ?",
+            "SELECT idx, env_id FROM envelope WHERE station_no = ? AND ep = ? AND seq = ?",
             (-1 if head is None else head.station_no, envelope.ep, envelope.seq),
         ).fetchone()
-        if row is not None:
+        if row is not None and row[1] == envelope.env_id:
+            says = f"entry {idx} sets aside the envelope of entry {row[0]}, as if station {envelope.stn} had"
+            says += " contradicted itself; it did not"
+            self._find(Finding("malformed", f"malformed:{idx}", says, (idx,), {"why": says}))
+        elif row is not None:
             place = f"epoch {envelope.ep}, seq {envelope.seq}"
             says = f"station {envelope.stn} signed two envelopes for {place}: entries {row[0]} and {idx}"
             self._find(

@@ -14,6 +14,7 @@ from stackwitness_client.verify.entries import EntryWalk
 from stackwitness_client.verify.findings import check_findings
 from stackwitness_client.verify.parquet import check_parquet
 from stackwitness_client.verify.printed import check_printed
+from stackwitness_client.verify.quarantined import check_quarantined
 from stackwitness_client.verify.report import Finding, Report, Step, Verdict
 from stackwitness_client.verify.seal import SealCheck
 from stackwitness_client.verify.texts import check_texts
@@ -56,6 +57,7 @@ def verify_bundle(
             return report
         scope = _read_scope(reader, report)
         contents = EntryWalk(reader, trust, Contents.of(scope, _stations_of_export(reader)), report).run()
+        check_quarantined(reader, report)
         SealCheck(reader, trust, contents, report).run(scope)
         CompletenessCheck(reader, contents, report).run(scope)
         check_texts(reader, contents, report)

@@ -110,6 +110,9 @@ class _Check:
         for table, key in rows.read_orphans(self.conn):
             text = "the row has neither a log entry nor a place in the queue"
             self.report.tamper(f"{table}.unlogged", table, key.hex(), text)
+        for idx, aside in rows.read_framed(self.conn):
+            text = f"the envelope of idx {idx} is set aside as if its station contradicted itself: it did not"
+            self.report.tamper("quarantine.same", "quarantine", str(aside), text, aside)
         for idx in rows.read_strays(self.conn, total):
             text = "the row stands beyond the end of the log"
             self.report.tamper("log_entry.place", "log_entry", str(idx), text, idx)

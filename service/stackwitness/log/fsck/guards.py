@@ -19,6 +19,10 @@ PLACES = {
     "role": "pg_roles",
     "member": "pg_auth_members",
     "grant schema": "pg_namespace",
+    "schema": "pg_namespace",
+    "setting": "pg_db_role_setting",
+    "cast": "pg_cast",
+    "operator": "pg_operator",
 }
 WORDS = {"eventtrigger": "event trigger", "member": "membership", "integrity": "foreign key"}
 MOST = 300

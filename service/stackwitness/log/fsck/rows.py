@@ -84,6 +84,15 @@ def read_orphans(conn: sa.Connection) -> Iterator[tuple[str, bytes]]:
             yield table, bytes(row[0] or b"")
 
 
+def read_framed(conn: sa.Connection) -> list[tuple[int, int]]:
+    """Return (index accepted, index set aside) of every envelope that stands in the log as both."""
+    query = (
+        "SELECT v.idx, q.idx FROM log_entry q JOIN log_entry v ON v.entry_id = q.entry_id AND v.kind = 1"
+        " WHERE q.kind = 3 ORDER BY q.idx LIMIT 1000"
+    )
+    return [(row[0], row[1]) for row in conn.execute(sa.text(query))]
+
+
 def read_heads(conn: sa.Connection) -> list[tuple[int, int, bytes]]:
     """Return (size, prev, root) of every integration, by size."""
     rows = conn.execute(sa.text("SELECT size, prev, root FROM log_head ORDER BY size"))
