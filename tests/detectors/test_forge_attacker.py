@@ -35,6 +35,13 @@ def test_the_search_finds_a_narrow_valley_and_keeps_to_its_budget() -> None:
     assert np.allclose(best, evolve(cost, 4, 300, seed=1)[0])
 
 
+def test_the_search_ends_when_it_is_good_enough() -> None:
+    asked = []
+    _, least = evolve(lambda x: asked.append(x) or float(x.sum()), 3, 200, seed=0, enough=1.0)
+    assert least <= 1.0
+    assert len(asked) < 200
+
+
 def test_an_attack_is_legal_hides_its_target_and_beats_plain_scaling() -> None:
     found = attack(FRAME, CONTEXT, "nox", FROM_MS, TO_MS, lowness, 10.0, budget=60, seed=2)
     assert found.legal

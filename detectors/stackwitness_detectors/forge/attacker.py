@@ -22,6 +22,7 @@ from stackwitness_detectors.forge.window import DAY_MS, HOUR_MS, ForgeError, Win
 Score = Callable[[Frame], float]
 
 STYLE = ("selective", "noise", "borrowed", "smooth", "segment", "duty", "ramp", "margin")
+_PLAIN = np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0])  # plain scaling, in the order of STYLE
 _ILLEGAL = 1e9  # illegal or too timid attacks rank behind every legal one, by how far they are off
 _MOST_LOWERED = 0.95
 
@@ -43,8 +44,8 @@ class Attack:
 class Frontier:
     """Tell for each target of hidden mass (%) the share of places where even the best attack was detected.
 
-    `hidden_at_half` is the hidden mass at detection probability 50 %, interpolated; None means that more than
-    the largest target can be hidden. `attacks` holds them by target, then place.
+    `hidden_at_half` is the mass really hidden at detection probability 50 %, interpolated; None means that
+    more than the largest target can be hidden. `attacks` holds them by target, then place.
     """
 
     targets_percent: tuple[float, ...]
@@ -63,12 +64,14 @@ def attack(
     hide_percent: float,
     budget: int = 60,
     seed: int = 0,
+    enough: float = -np.inf,
 ) -> Attack:
     """Hide at least `hide_percent` of the channel's mass in the interval at the least score found.
 
     `score` is larger for a more suspicious frame (the largest e-value; 1 / p for p-values) and is asked at
     most `budget` times, of legal frames only: every clock hour's mean at most the limit. For every style the
-    slope that hides the target is solved for. Raises ForgeError as `open_window` does, and
+    slope that hides the target is solved for, and a style that cannot hide it is made plainer. A score of at
+    most `enough` ends the search. Raises ForgeError as `open_window` does, and
     forge.needs for a target outside (0, 95).
     """
     if not 0.0 < hide_percent < 100.0 * _MOST_LOWERED:
@@ -78,27 +81,30 @@ def attack(
 
     course = _course(window)
 
-    def make(place: Values) -> tuple[Frame, float, float]:
-        style = dict(zip(STYLE, place.tolist(), strict=True))
-        lowered, series = _solve(window, course, style, hide_percent)
-        forged = put_back(frame, window, series, window.letters)
-        off = max(0.0, hide_percent - _hidden(window, series) - 0.5) + 100.0 * _excess(window, series)
-        return forged, lowered, off
+    def make(place: Values) -> tuple[dict[str, float], float, Values, float]:
+        for towards in (0.0, 0.5, 1.0):  # a style too timid for the target becomes plainer
+            style = dict(zip(STYLE, (place + towards * (_PLAIN - place)).tolist(), strict=True))
+            lowered, series = _solve(window, course, style, hide_percent)
+            off = max(0.0, hide_percent - _hidden(window, series) - 0.5) + 100.0 * _excess(window, series)
+            if off == 0.0:
+                break
+        return style, lowered, series, off
 
     def cost(place: Values) -> float:
         nonlocal asked
-        forged, _, off = make(place)
+        _, _, series, off = make(place)
         if off > 0.0:
             return _ILLEGAL + off
         asked += 1
-        return float(score(forged))
+        return float(score(put_back(frame, window, series, window.letters)))
 
     with np.errstate(all="ignore"):
-        best, least = evolve(cost, len(STYLE), budget, seed)
-        forged, lowered, off = make(best)
+        best, least = evolve(cost, len(STYLE), budget, seed, enough)
+        style, lowered, series, off = make(best)
+    forged = put_back(frame, window, series, window.letters)
     hidden = _weighed(frame, forged, context, channel, from_ms, to_ms)
-    style = {name: round(float(value), 6) for name, value in zip(STYLE, best.tolist(), strict=True)}
-    return Attack(forged, style, lowered, least if off == 0.0 else np.inf, hidden, off == 0.0, asked)
+    told = {name: round(value, 6) for name, value in style.items()}
+    return Attack(forged, told, lowered, least if off == 0.0 else np.inf, hidden, off == 0.0, asked)
 
 
 def frontier(
@@ -119,15 +125,20 @@ def frontier(
     """
     scores = [score_at(from_ms, to_ms) for from_ms, to_ms in places]
     targets = tuple(sorted(targets_percent))
+    below = float(np.nextafter(threshold, -np.inf))  # undetected is enough
     attacks = tuple(
         tuple(
-            attack(frame, context, channel, *place, scores[i], target, budget, seed + i)
+            attack(frame, context, channel, *place, scores[i], target, budget, seed + i, below)
             for i, place in enumerate(places)
         )
         for target in targets
     )
     detected = tuple(sum(a.score >= threshold for a in row) / max(len(row), 1) for row in attacks)
-    return Frontier(targets, detected, _half(targets, detected), attacks)
+    hidden = [
+        float(np.mean([a.hidden_percent if a.legal else target for a in row]))
+        for target, row in zip(targets, attacks, strict=True)
+    ]
+    return Frontier(targets, detected, _half(hidden, detected), attacks)
 
 
 def score_by_run(
@@ -267,9 +278,9 @@ def _weighed(before: Frame, after: Frame, context: Context, channel: str, from_m
     return masses[channel].percent if channel in masses else 0.0
 
 
-def _half(targets: tuple[float, ...], detected: tuple[float, ...]) -> float | None:
+def _half(hidden: Sequence[float], detected: Sequence[float]) -> float | None:
     """Interpolate where the detection probability first reaches one half; more hidden is never safer."""
-    x = np.concatenate([[0.0], targets])
+    x = np.maximum.accumulate(np.concatenate([[0.0], hidden]))
     y = np.maximum.accumulate(np.concatenate([[0.0], detected]))
     if y[-1] < 0.5:
         return None
