@@ -17,7 +17,7 @@ from emdi.columns import columns_of
 from emdi.pack import Record
 from stackwitness.bench.fleet import CHANNEL_COUNT, CHANNELS, MINUTE_MS, START_MS, BenchStation
 from stackwitness.bench.load import drive, make_request
-from stackwitness.bench.processes import Stage, open_stage
+from stackwitness.bench.processes import Stage, open_stage, postgres_s
 from stackwitness.db.timescale import ensure_months
 from stackwitness.db.unit import unit_of_work
 from stackwitness.ingest.domain import PinnedChannel
@@ -156,17 +156,21 @@ def run(rounds: int = 3, console: Console | None = None) -> dict[str, float]:
             bench = Bench(stage)
             figures: dict[str, list[float]] = {}
             costs: dict[str, list[float]] = {}
+            behind: dict[str, list[float]] = {}
             names = ("raw_copy", "peer", "single_12", "batch_12", "single_720", "batch_720", "receipts_12")
             for turn in range(rounds + 1):
                 for name in names:
-                    before_s = _cpu_s(stage)
+                    before_s, before_postgres_s = _cpu_s(stage), postgres_s(stage.url)
                     figure: float = getattr(bench, name)()
                     if turn:  # the first round warms caches, partitions and connections
                         figures.setdefault(name, []).append(figure)
                         costs.setdefault(name, []).append((_cpu_s(stage) - before_s) / bench.posted * 1e6)
+                        spent_s = postgres_s(stage.url) - before_postgres_s
+                        behind.setdefault(name, []).append(spent_s / bench.posted * 1e6)
             rss_mb = stage.api.memory_info().rss / 2**20
             medians = {name: median(values) for name, values in figures.items()}
-            _print(console, medians, {name: median(values) for name, values in costs.items()})
+            spent = {name: (median(costs[name]), median(behind[name])) for name in names}
+            _print(console, medians, spent)
             console.print(f"API process {rss_mb:.0f} MB; the service said 'later' {bench.busy} times")
     return {**medians, "rss_mb": rss_mb}
 
@@ -176,7 +180,7 @@ def _cpu_s(stage: Stage) -> float:
     return float(sum(t.user + t.system for t in (stage.api.cpu_times(), stage.peer.cpu_times())))
 
 
-def _print(console: Console, medians: dict[str, float], costs: dict[str, float]) -> None:
+def _print(console: Console, medians: dict[str, float], costs: dict[str, tuple[float, float]]) -> None:
     table = Table(title="Ingest: readings a second, medians")
     for heading in (
         "round",
@@ -185,13 +189,15 @@ def _print(console: Console, medians: dict[str, float], costs: dict[str, float])
         "x peer",
         "x raw COPY",
         "server µs/reading",
+        "postgres µs/reading",
     ):
         table.add_column(heading, justify="left" if heading == "round" else "right")
     for name, figure in medians.items():
         size = CHANNEL_COUNT * (HOUR_MINUTES if name.endswith("720") or name == "raw_copy" else 1)
         peer, raw = figure / medians["peer"], figure / medians["raw_copy"]
         table.add_row(
-            name, f"{figure:,.0f}", f"{figure / size:,.0f}", f"{peer:.2f}", f"{raw:.2f}", f"{costs[name]:.1f}"
+            *(name, f"{figure:,.0f}", f"{figure / size:,.0f}", f"{peer:.2f}", f"{raw:.2f}"),
+            *(f"{spent:.1f}" for spent in costs[name]),
         )
     console.print(table)
 

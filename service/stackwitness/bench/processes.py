@@ -51,11 +51,16 @@ class Server:
         spent = {
             name: sum(psutil.Process(process.pid).cpu_times()[:2]) for name, process in self.processes.items()
         }
-        with psycopg.connect(self.cluster.url(), autocommit=True) as conn:
-            postmaster = psutil.Process(conn.info.backend_pid).parent()
+        return {**spent, "postgres": postgres_s(self.cluster.url())}
+
+
+def postgres_s(url: str) -> float:
+    """Return the processor time of the postmaster behind this address and of all it ever started, in seconds."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        postmaster = psutil.Process(conn.info.backend_pid).parent()
         assert postmaster is not None
-        backends = [postmaster, *postmaster.children()]
-        return {**spent, "postgres": sum(sum(backend.cpu_times()[:2]) for backend in backends)}
+        backends = [backend.cpu_times()[:2] for backend in postmaster.children()]
+    return float(sum(postmaster.cpu_times()[:4]) + sum(sum(times) for times in backends))
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from stackwitness.settings import Settings
 RETRY_MS = 1_000
 MIN_PAUSE_MS = 20
 REFUSED_RETRY_MS = 15_000
+PAUSES = 4  # checkpoints are apart at least so many times what one takes, at most twice checkpoint_ms
 log = structlog.get_logger("log")
 
 
@@ -242,6 +243,13 @@ class Turns:
         self._started = False
         self._blocked = False
         self._published_ms = 0
+        self._took_ms = 0
+
+    def _pause_ms(self, settings: Settings) -> int:
+        """Return how far checkpoints are apart. One that took long (large envelopes: every checkpoint writes the
+        unfinished bundle again) makes the next one wait, that ingest may have the disk and the processor meanwhile.
+        """
+        return max(settings.checkpoint_ms, min(PAUSES * self._took_ms, 2 * settings.checkpoint_ms))
 
     def take(self, settings: Settings, status: StatusFile) -> int:
         """Do what is due and return how many ms to wait: turns begin integrate_ms apart, as far as they are
@@ -256,9 +264,11 @@ class Turns:
                 self._watch()
                 self._loop.sequence()
             # abs: a clock set back must not hold up checkpoints; half a turn early is not worth a whole one late
-            due_ms = settings.checkpoint_ms - settings.integrate_ms // 2
+            due_ms = self._pause_ms(settings) - settings.integrate_ms // 2
             if self._blocked or abs(began_ms - self._published_ms) >= due_ms:
+                publishing_ms = clock.now_ms()
                 head = self._loop.publish()
+                self._took_ms = abs(clock.now_ms() - publishing_ms)
                 self._published_ms, self._blocked = began_ms, False
                 status.clear(head.size, self._loop.warnings)
         except (OSError, EmdiError, StackwitnessError, sa.exc.SQLAlchemyError) as error:
