@@ -62,7 +62,7 @@ class Ioos:
             qartod.gross_range_test(y, (self.low, self.high)),
             qartod.spike_test(y, self.step, 2 * self.step),
             qartod.rate_of_change_test(y, times, self.rate, 2 * self.rate),
-            qartod.flat_line_test(y, times, 3 * 3600, 6 * 3600, 0),
+            qartod.flat_line_test(y, times, 3 * 3600, 6 * 3600, 1e-9),
         ]
         return np.max([np.ma.filled(f, 0) == 4 for f in flags], axis=0).astype(float)
 
