@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -134,6 +134,7 @@ def _watch(stop: threading.Event, peak: list[int]) -> None:
     while not stop.wait(0.5):
         rss = me.memory_info().rss
         for child in me.children(recursive=True):
-            if "postgres" not in child.name():
-                rss += child.memory_info().rss
+            with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                if "postgres" not in child.name():
+                    rss += child.memory_info().rss
         peak[0] = max(peak[0], rss)
