@@ -33,6 +33,7 @@ ROOM = Path("bench/.peers")
 SOURCES = Path("bench/peers")
 RULES = ("saqc", "ioos_qc", "pecos")
 NAMES = (*RULES, "pyod_ecod", "pyod_iforest", "pyod_knn", "pyod_matrixprofile")
+_MOST = 1e300  # an infinite score: above all others, but a number that can be passed
 _HIGHEST = 4000  # rows of a station that may become alarms: more would be far over any budget
 
 Scores = NDArray[np.float64]
@@ -134,14 +135,19 @@ class _Station:
                 if known.size:
                     low, high = np.quantile(known, [0.5, 0.99])
                     shift[c], scale[c] = low, max(high - low, 1e-9)
-        self.clean = np.nan_to_num((clean - shift[:, None]) / scale[:, None], nan=-np.inf)
+        self.clean = np.nan_to_num(
+            (clean - shift[:, None]) / scale[:, None], nan=-np.inf, posinf=_MOST, neginf=-np.inf
+        )
         self.trials: dict[str, tuple[slice, Scores]] = {}
         begin = 0
         for t in trials:
             c = self.names.index(t.channel)
             lo, end = np.searchsorted(self.at_ms, [t.from_ms, t.to_ms + GRACE_MS])
             told = (trial[begin : begin + end - lo] - shift[c]) / scale[c]
-            self.trials[t.id] = slice(int(lo), int(end)), np.nan_to_num(told, nan=-np.inf)
+            self.trials[t.id] = (
+                slice(int(lo), int(end)),
+                np.nan_to_num(told, nan=-np.inf, posinf=_MOST, neginf=-np.inf),
+            )
             begin += int(end - lo)
         self.highest = self.clean.max(axis=0)
 
