@@ -10,6 +10,7 @@ and steps from the reference part, six hours for a flat line, no tuning.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import warnings
@@ -40,10 +41,9 @@ class Saqc:
         data = series(at_ms, y).to_frame("y")
         checked = SaQC(data).flagRange("y", min=self.low, max=self.high).flagConstants("y", window="6h")
         if np.isfinite(y).sum() > 50:
-            try:
+            # Its own threshold cannot be found in a block that stands still (a unit that is off).
+            with contextlib.suppress(ValueError):
                 checked = checked.flagUniLOF("y")
-            except ValueError:
-                pass  # its own threshold cannot be found in a block that stands still (a unit that is off)
         return (checked.flags["y"].reindex(data.index).to_numpy() > 0).astype(float)
 
 
