@@ -154,6 +154,8 @@ class CompletenessCheck:
     def _describe(self, scope: Scope) -> str:
         head = self.contents.heads.get(scope.head_as_of)
         until = "" if head is None else f" (signed {format_at(head.ts_ms)})"
+        # A head may be older than the period's end: it says nothing of what came after it.
+        ended = head is not None and head.ts_ms >= scope.to_ms
         proven = 0
         for chain in self.contents.stations.values():
             proven += self._is_whole(chain)
@@ -161,7 +163,7 @@ class CompletenessCheck:
         subjects = len(self.contents.required_subjects())
         return (
             f"every event of {subjects} subjects up to log size {scope.head_as_of}{until}; every envelope received"
-            f" in the period, of {proven} of {len(scope.stations)} stations"
+            f" in the period{'' if ended else ' and below that size'}, of {proven} of {len(scope.stations)} stations"
         )
 
     def _is_whole(self, chain: EnvelopeChain) -> bool:
