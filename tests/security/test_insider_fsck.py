@@ -135,6 +135,12 @@ def test_nothing_to_name_in_an_honest_log(victim: Victim) -> None:
 Change = Callable[[Victim], None]
 
 
+def index_of(victim: Victim, seq: int) -> int:
+    """Return where an envelope stands in the log."""
+    query = f"SELECT e.idx FROM log_entry e JOIN envelope v ON v.env_id = e.entry_id WHERE v.seq = {seq}"
+    return int(str(victim.value(query)))
+
+
 def edit_value(victim: Victim) -> None:
     victim.run(
         f"UPDATE reading SET value = 12.0 WHERE envelope_no = {SEVENTEEN} "
@@ -225,7 +231,7 @@ def edit_bundle(victim: Victim) -> None:
 def edit_tile(victim: Victim) -> None:
     path = victim.log.settings.log_dir / "tile/0/000"
     data = bytearray(path.read_bytes())
-    data[32 * 5] ^= 1
+    data[32 * index_of(victim, 17)] ^= 1
     path.write_bytes(data)
 
 
@@ -267,10 +273,11 @@ def backdate_review(victim: Victim) -> None:
 
 
 def swap_entries(victim: Victim) -> None:
+    first = index_of(victim, 16)
     victim.run(
-        "UPDATE log_entry SET idx = 99999 WHERE idx = 20",
-        "UPDATE log_entry SET idx = 20 WHERE idx = 21",
-        "UPDATE log_entry SET idx = 21 WHERE idx = 99999",
+        f"UPDATE log_entry SET idx = 99999 WHERE idx = {first}",
+        f"UPDATE log_entry SET idx = {first} WHERE idx = {first + 1}",
+        f"UPDATE log_entry SET idx = {first + 1} WHERE idx = 99999",
     )
 
 
