@@ -82,7 +82,7 @@ def test_files_and_functions_stay_small() -> None:
     import ast
 
     long: list[str] = []
-    for folder in ("clients", "detectors", "service"):
+    for folder in ("clients", "detectors", "service", "tests", "migrations"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text()
             if text.count("\n") > 400:
@@ -90,7 +90,7 @@ def test_files_and_functions_stay_small() -> None:
             for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
                     length = node.end_lineno - node.lineno + 1
-                    if length > 60:
+                    if length > 60 and folder != "tests":
                         long.append(f"{path.relative_to(ROOT)}:{node.name}: {length} lines")
     assert not long
 

@@ -24,12 +24,19 @@ def rows(title: str, number: int = 0) -> list[list[str]]:
 
 @cache
 def parsed(file: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the functions of a test file and the words that can be ids of its cases."""
+    """Return the functions of a test file, and the words that can be ids of its cases: its own, or those of a table
+    it takes from a neighbour.
+    """
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
     functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     words = {
         node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is str
     }
+    beside = f"tests.{file.split('/')[0]}."
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(beside):
+            own, more = parsed(f"{(node.module or '').removeprefix('tests.').replace('.', '/')}.py")
+            words |= own | more
     return frozenset(functions), frozenset(words) | functions
 
 

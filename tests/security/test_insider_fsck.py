@@ -23,16 +23,8 @@ from tests.service.log_support import SmallLog, make_log
 SEVENTEEN = "(SELECT envelope_no FROM envelope WHERE seq = 17)"
 FLIP = "set_byte(jws, 90, 65 + (get_byte(jws, 90) + 1) % 26)"
 EVIDENCE = (
-    "event",
-    "envelope",
-    "flag",
-    "review",
-    "log_entry",
-    "log_head",
-    "log_genesis",
-    "station_key",
-    "channel",
-)
+    "event", "envelope", "flag", "review", "log_entry", "log_head", "log_genesis", "station_key", "channel",
+)  # fmt: skip
 GUARDS = """
 SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 WHERE c.relname = ANY (:tables) AND NOT t.tgisinternal AND t.tgenabled = 'A'
@@ -221,18 +213,19 @@ def truncate_tail(victim: Victim) -> None:
     victim.run("DELETE FROM log_entry WHERE idx >= 300", "DELETE FROM log_head WHERE size > 300")
 
 
-def edit_bundle(victim: Victim) -> None:
-    path = victim.log.settings.log_dir / "tile/entries/000"
+def flip_bit(victim: Victim, name: str, at: int) -> None:
+    path = victim.log.settings.log_dir / name
     data = bytearray(path.read_bytes())
-    data[-3] ^= 1
+    data[at] ^= 1
     path.write_bytes(data)
+
+
+def edit_bundle(victim: Victim) -> None:
+    flip_bit(victim, "tile/entries/000", -3)
 
 
 def edit_tile(victim: Victim) -> None:
-    path = victim.log.settings.log_dir / "tile/0/000"
-    data = bytearray(path.read_bytes())
-    data[32 * index_of(victim, 17)] ^= 1
-    path.write_bytes(data)
+    flip_bit(victim, "tile/0/000", 32 * index_of(victim, 17))
 
 
 def remove_bundle(victim: Victim) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from stackwitness_client.errors import ServerUnreachable
 from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor.finding import Finding
+from stackwitness_client.monitor.pages import read_rows
 from stackwitness_client.monitor.projection import MERGE_DELAY_MS
 from stackwitness_client.monitor.state import State
 
@@ -97,17 +97,8 @@ class FlagCheck:
     def _shown(self) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {"limit": PAGE_FLAGS}
         (raised,) = self._state.db.execute("SELECT count(*) FROM flag").fetchone()
-        for _ in range((raised + MOST_AHEAD) // PAGE_FLAGS + 1):
-            page = self._link.ask("GET", "/v1/flags", query=query).json()
-            try:
-                for flag in page["flags"]:
-                    yield _flag_of(flag)
-                if page["next"] is None:
-                    return
-                query["after"] = str(page["next"])
-            except (ArithmeticError, KeyError, TypeError, ValueError) as error:
-                raise ServerUnreachable(f"the answer of /v1/flags has another shape: {error}") from error
-        raise ServerUnreachable(f"the server lists {MOST_AHEAD} flags more than the log raises")
+        most_pages = (raised + MOST_AHEAD) // PAGE_FLAGS + 1
+        yield from read_rows(self._link, "/v1/flags", query, "flags", _flag_of, most_pages=most_pages)
 
 
 def _flag_of(flag: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import Any
 from emdi.entry import parse_entry
 from emdi.envelope import parse_columns
 from emdi.units import format_at
-from stackwitness_client.errors import ServerUnreachable
 from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor.finding import Finding
 from stackwitness_client.monitor.mirror import Mirror
+from stackwitness_client.monitor.pages import read_rows
 from stackwitness_client.monitor.state import State
 from stackwitness_client.monitor.sync import entry_at
 
@@ -167,20 +167,10 @@ class ProjectionCheck:
     def _shown(self, span: Span, channel: str | None) -> Iterator[tuple[Place, dict[str, Any]]]:
         query: dict[str, Any] = {"station": span.stn, "from": format_at(span.from_ms), "limit": PAGE_ROWS}
         query |= {"to": format_at(span.to_ms + 1)} | ({} if channel is None else {"channel": channel})
-        for _ in range(MAX_PAGES):
-            answer = self._link.ask("GET", "/v1/readings", query=query, accept=(404,))
-            if answer.status == 404:  # a station of the log that the server does not know (any more)
-                return
-            page = answer.json()
-            try:
-                for row in page["rows"]:
-                    yield _reading_of(row)
-                if page["next"] is None:
-                    return
-                query["after"] = str(page["next"])
-            except (ArithmeticError, KeyError, TypeError, ValueError) as error:
-                raise ServerUnreachable(f"the answer of /v1/readings has another shape: {error}") from error
-        raise ServerUnreachable(f"the readings of {span.stn} go on beyond {MAX_PAGES} pages")
+        # 404: a station of the log that the server does not know (any more)
+        yield from read_rows(
+            self._link, "/v1/readings", query, "rows", _reading_of, most_pages=MAX_PAGES, unknown=(404,)
+        )
 
     # What the log does not know (yet) -----------------------------------------------------------------
     def _suspect(self, stn: str, place: Place, now_ms: int) -> None:
