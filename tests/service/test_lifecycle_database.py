@@ -17,7 +17,7 @@ import pytest
 from stackwitness.db import server_place
 from stackwitness.db.embedded import Cluster, open_database
 from stackwitness.settings import Settings
-from tests.support.processes import assert_all_gone, family, wait_until
+from tests.support.processes import assert_all_gone, family, users, wait_until
 
 OWNER = """
 import sys, time
@@ -60,7 +60,7 @@ def test_kill_9_of_the_owner_leaves_no_server_and_no_loss(home: Path) -> None:
     remember(Cluster(home).url(), "before")
     processes = family(server)
     if os.geteuid() == 0:
-        assert {one.username() for one in processes} == {"nobody"}
+        assert users(processes) == {"nobody"}
     owner.kill()
     owner.wait()
     owner.stdout.close()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -28,13 +29,26 @@ def family(pid: int) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
+def users(processes: list[psutil.Process]) -> set[str]:
+    """Return the names of the users that these run as; one that ended meanwhile (a finished backend) has none."""
+    names = set()
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            names.add(one.username())
+    return names
+
+
+def runs(process: psutil.Process) -> bool:
+    """Tell whether a process is there and not only a zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def assert_all_gone(processes: list[psutil.Process]) -> None:
     """Fail when any of these still runs."""
-
-    def left() -> list[psutil.Process]:
-        return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-
-    wait_until(lambda: not left(), within_s=GONE_WITHIN_S, what="every process gone")
+    wait_until(lambda: not any(map(runs, processes)), within_s=GONE_WITHIN_S, what="every process gone")
 
 
 class Up:

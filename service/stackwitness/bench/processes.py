@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +59,11 @@ def postgres_s(url: str) -> float:
     with psycopg.connect(url, autocommit=True) as conn:
         postmaster = psutil.Process(conn.info.backend_pid).parent()
         assert postmaster is not None
-        backends = [backend.cpu_times()[:2] for backend in postmaster.children()]
-    return float(sum(postmaster.cpu_times()[:4]) + sum(sum(times) for times in backends))
+        spent = sum(postmaster.cpu_times()[:4])
+        for backend in postmaster.children():
+            with suppress(psutil.NoSuchProcess):  # it ended meanwhile: the postmaster's own times now count it
+                spent += sum(backend.cpu_times()[:2])
+    return float(spent)
 
 
 @contextmanager
