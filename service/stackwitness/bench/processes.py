@@ -61,7 +61,9 @@ def postgres_s(url: str) -> float:
         assert postmaster is not None
         spent = sum(postmaster.cpu_times()[:4])
         for backend in postmaster.children():
-            with suppress(psutil.NoSuchProcess):  # it ended meanwhile: the postmaster's own times now count it
+            with suppress(
+                psutil.NoSuchProcess
+            ):  # it ended meanwhile: the postmaster's own times now count it
                 spent += sum(backend.cpu_times()[:2])
     return float(spent)
 
