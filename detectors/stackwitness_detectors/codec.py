@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stackwitness_detectors.contract import DetectorError
 
 MAGIC = b"SWDS"
-STATE_VERSION = 1
+STATE_VERSION = 2
 _KINDS = ("<f8", "<f4", "<i8", "<i4", "|u1", "|b1")
 _MAX_BYTES = 256 * 1024 * 1024
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True)
 class Config:
-    """Set the budgets (expected false findings per station-month, per family) and the windows."""
+    """Set the budget (expected false findings per station-month, all tests together), its shares, the windows."""
 
-    # Budgets: about 0.2 a station-month in all. Freezes and copies are the surest, so they need least.
+    budget: float = 0.25
+    # Shares of that budget: only their proportions count (`spread`). Freezes and copies are the surest and need
+    # least; 0 turns a test off.
     freeze_budget: float = 0.05
     near_freeze_budget: float = 0.01
     copy_budget: float = 0.001
@@ -70,6 +72,16 @@ class Config:
     # e-value: e = kappa p^(kappa - 1) (Vovk and Wang 2021); 0.5 favours no particular strength.
     kappa: float = 0.5
     plot_points: int = 600
+
+    def spread(self) -> Config:
+        """Give every test its part of the budget: afterwards each `*_budget` is findings a station-month.
+
+        Spreading again changes nothing. The parts add up to `budget`; without any share all are 0.
+        """
+        shares = {f.name: float(getattr(self, f.name)) for f in fields(self) if f.name.endswith("_budget")}
+        whole = sum(shares.values())
+        factor = self.budget / whole if whole > 0 else 0.0
+        return replace(self, **{name: share * factor for name, share in shares.items()})  # type: ignore[arg-type]
 
 
 DEFAULT = Config()

@@ -143,6 +143,7 @@ def run(context: Context, state: bytes | None, frame: Frame, config: Config = DE
     """
     from stackwitness_detectors.families import families_of
 
+    config = config.spread()
     memory = Memory(context, config)
     engine = Engine(context, config, families_of(memory, config), memory)
     if state is not None:

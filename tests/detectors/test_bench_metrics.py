@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -22,11 +23,11 @@ from stackwitness_detectors.bench.metrics import (
     recalls,
     wilson_interval,
 )
-from stackwitness_detectors.bench.replay import Alarm, listening, promised_rate
+from stackwitness_detectors.bench.replay import Alarm, listening
 from stackwitness_detectors.bench.splits import months_between, operating_hours, split_frame
 from stackwitness_detectors.bench.trials import Trial
 from stackwitness_detectors.bench.vus import area_pr, vus_pr
-from stackwitness_detectors.config import DEFAULT
+from stackwitness_detectors.config import DEFAULT, Config
 from stackwitness_detectors.forge import Injection
 from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, START_MS, plant
 
@@ -158,8 +159,15 @@ def test_a_detector_that_speaks_there_anyway_has_found_nothing() -> None:
     assert first_detection(trial, [chance, other], [], 4.0) == chance
 
 
-def test_listening_scales_every_promise() -> None:
-    assert promised_rate(listening(1.5)) == pytest.approx(1.5)
+def test_the_parts_of_the_tests_add_up_to_the_budget() -> None:
+    def parts(config: Config) -> dict[str, float]:
+        return {name: part for name, part in asdict(config).items() if name.endswith("_budget")}
+
+    spread = listening(1.5).spread()
+    assert sum(parts(spread).values()) == pytest.approx(1.5)
+    assert parts(spread.spread()) == pytest.approx(parts(spread))
+    assert parts(replace(DEFAULT, copy_budget=0.0).spread())["copy_budget"] == 0.0
+    assert not any(parts(replace(DEFAULT, **dict.fromkeys(parts(DEFAULT), 0.0)).spread()).values())
     assert listening(0.0) is DEFAULT
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,6 @@ from stackwitness_detectors.config import DEFAULT, Config
 from stackwitness_detectors.contract import Context, Finding, Frame
 from stackwitness_detectors.engine import run
 from stackwitness_detectors.memory import DAY_MS
-
-_LEVEL_TESTS = 2  # `level_budget` is spent twice: by the day and by the week
 
 
 @dataclass(frozen=True)
@@ -38,29 +36,9 @@ def alarm_of(tree: dict[str, Any]) -> Alarm:
     return Alarm(**{**tree, "kinds": tuple(tree["kinds"])})
 
 
-def promised_rate(config: Config = DEFAULT) -> float:
-    """Return the findings a station-month that the families' budgets allow together."""
-    budgets = [getattr(config, f.name) for f in fields(config) if f.name.endswith("_budget")]
-    return float(sum(budgets)) + (_LEVEL_TESTS - 1) * config.level_budget
-
-
 def listening(rate: float, config: Config = DEFAULT) -> Config:
-    """Return a configuration whose families together promise `rate` findings a station-month; 0 = as shipped.
-
-    Thresholds on the e-value then choose among them. An engine with a budget of its own needs only another
-    body here and in `budgets.thresholds_for`.
-    """
-    if rate <= 0.0:
-        return config
-    factor = rate / promised_rate(config)
-    return replace(
-        config,
-        **{
-            f.name: min(getattr(config, f.name) * factor, 1.0)
-            for f in fields(config)
-            if f.name.endswith("_budget")
-        },
-    )
+    """Return the configuration whose tests together may give `rate` findings a station-month; 0 = as shipped."""
+    return config if rate <= 0.0 else replace(config, budget=rate)
 
 
 @dataclass(frozen=True)

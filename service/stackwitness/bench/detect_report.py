@@ -15,7 +15,7 @@ from stackwitness_detectors import CODE_VERSION, config_hash
 from stackwitness_detectors.bench.budgets import thresholds_for
 from stackwitness_detectors.bench.judging import GRACE_MS, first_detection, outcome_of, quiet_of
 from stackwitness_detectors.bench.metrics import rate_uniformity, rates, recalls
-from stackwitness_detectors.bench.replay import Alarm, alarm_of, listening, promised_rate
+from stackwitness_detectors.bench.replay import Alarm, alarm_of, listening
 from stackwitness_detectors.bench.splits import months_between
 from stackwitness_detectors.bench.trials import make
 from stackwitness_detectors.forge import LEVELS
@@ -52,7 +52,7 @@ def assemble(
             f"the families listen at {settings.listen:g} findings a station-month together; the e-value from "
             "which a finding is an alarm is set on the calibration part, pooled over stations"
             if settings.listen > 0
-            else f"as shipped: families' budgets of {promised_rate():.3g} a station-month, the same at every budget"
+            else f"as shipped: a budget of {listening(0.0).budget:.3g} a station-month, the same at every budget"
         ),
         "budgets": {},
         "peers": {},
