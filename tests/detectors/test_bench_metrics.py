@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackwitness_detectors import ChannelInfo, Context, DetectorError, Frame
-from stackwitness_detectors.bench.budgets import count_events, threshold_for, thresholds_for
+from stackwitness_detectors.bench.budgets import count_events, threshold_for
 from stackwitness_detectors.bench.judging import first_detection
 from stackwitness_detectors.bench.metrics import (
     Outcome,
@@ -152,11 +152,11 @@ def test_honest_p_values_are_uniform_and_boastful_ones_are_not() -> None:
 
 def test_a_detector_that_speaks_there_anyway_has_found_nothing() -> None:
     trial = Trial("t", "s", Injection("scale", "nox", "gross", 0.3, "short", 10 * DAY_MS, 12 * DAY_MS, 1))
-    chance = Alarm("level", (), 10 * DAY_MS, 11 * DAY_MS, 11 * DAY_MS, 5.0)
-    other = Alarm("hold", (), 11 * DAY_MS, 12 * DAY_MS, 12 * DAY_MS, 3.0)
-    assert first_detection(trial, [chance, other], [chance], 2.0) == other
-    assert first_detection(trial, [chance, other], [chance], 4.0) is None
-    assert first_detection(trial, [chance, other], [], 4.0) == chance
+    chance = Alarm("level", "conditional", (), 10 * DAY_MS, 11 * DAY_MS, 11 * DAY_MS, 5.0)
+    other = Alarm("hold", "freeze", (), 11 * DAY_MS, 12 * DAY_MS, 12 * DAY_MS, 3.0)
+    assert first_detection(trial, [chance, other], [chance]) == other
+    assert first_detection(trial, [chance], [chance]) is None
+    assert first_detection(trial, [chance, other], []) == chance
 
 
 def test_the_parts_of_the_tests_add_up_to_the_budget() -> None:
@@ -167,8 +167,12 @@ def test_the_parts_of_the_tests_add_up_to_the_budget() -> None:
     assert sum(parts(spread).values()) == pytest.approx(1.5)
     assert parts(spread.spread()) == pytest.approx(parts(spread))
     assert parts(replace(DEFAULT, copy_budget=0.0).spread())["copy_budget"] == 0.0
-    assert not any(parts(replace(DEFAULT, **dict.fromkeys(parts(DEFAULT), 0.0)).spread()).values())
-    assert listening(0.0) is DEFAULT
+    assert not any(parts(listening(1.0, [name[:-7] for name in parts(DEFAULT)]).spread()).values())
+    off = listening(0.5, ("copy", "level")).spread()
+    assert off.copy_budget == off.level_budget == 0.0
+    assert sum(parts(off).values()) == pytest.approx(0.5)
+    with pytest.raises(DetectorError, match="bribery"):
+        listening(0.5, ("bribery",))
 
 
 def test_splits_by_share_and_by_year_and_refuses_an_empty_part() -> None:
@@ -191,12 +195,3 @@ def test_only_running_hours_count() -> None:
     alone = Context("x", (ChannelInfo("nox", "NOx", "mg/m3", "pollutant"),))
     hours = operating_hours(alone, Frame(frame.at_ms, {"nox": frame.values["nox"]}))
     assert months_between(hours, START_MS, START_MS + 720 * HOUR_MS) == pytest.approx(660 / 720)
-
-
-def test_a_budget_below_one_event_goes_beyond_what_was_seen() -> None:
-    quiet = [
-        Alarm("hold", (), day * DAY_MS, day * DAY_MS, day * DAY_MS, e) for day, e in ((1, 4.0), (9, 7.0))
-    ]
-    found = thresholds_for([quiet, []], 4.0, (1.0, 0.25, 0.0625), 0.5)
-    assert found == {1.0: 0.0, 0.25: 7.0, 0.0625: 14.0}
-    assert thresholds_for([[]], 1.0, (0.25,), 0.5) == {0.25: 2.0}

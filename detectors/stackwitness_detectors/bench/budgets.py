@@ -1,10 +1,9 @@
-"""Turn findings into alarms at a budget: events, and the e-value from which a finding is an alarm."""
+"""Count events, and set the threshold at which scores make no more of them than a budget allows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from stackwitness_detectors.bench.replay import Alarm
 from stackwitness_detectors.memory import DAY_MS
 
 
@@ -37,24 +36,3 @@ def threshold_for(stations: Sequence[Sequence[tuple[float, int, int]]], allowed:
             return chosen
         chosen = level
     return 0.0
-
-
-def thresholds_for(
-    calibration: Sequence[Sequence[Alarm]], months: float, budgets: Sequence[float], kappa: float
-) -> dict[float, float]:
-    """Return the e-value from which a finding is an alarm, per budget (events a station-month), pooled.
-
-    Where the budget allows less than one event in the whole calibration part the threshold lies beyond the
-    highest e-value seen (1 without any), by the law of e-values themselves: e = kappa p^(kappa-1), so that what is
-    n times as rare has n^(1-kappa) times the e-value.
-    """
-    scored = [[(a.e_value, a.from_ms, a.to_ms) for a in station] for station in calibration]
-    highest = max((score for station in scored for score, _, _ in station), default=1.0)
-    found: dict[float, float] = {}
-    for budget in budgets:
-        allowed = budget * months
-        if 0.0 < allowed < 1.0:
-            found[budget] = highest * allowed ** (kappa - 1.0)
-        else:
-            found[budget] = threshold_for(scored, allowed)
-    return found

@@ -1,4 +1,4 @@
-"""Judge outcomes: what of a forged replay is a detection at a threshold, given what the clean run said there."""
+"""Judge outcomes: what of a forged replay is a detection, given what the clean run said there."""
 
 from __future__ import annotations
 
@@ -40,12 +40,10 @@ def overlaps(alarm: Alarm, trial: Trial) -> bool:
     return alarm.from_ms < trial.to_ms + GRACE_MS and alarm.to_ms >= trial.from_ms
 
 
-def first_detection(
-    trial: Trial, forged: Sequence[Alarm], clean: Sequence[Alarm], threshold: float
-) -> Alarm | None:
-    """Return the earliest alarm over the threshold by a detector that was silent there on the clean data."""
-    loud = {a.detector for a in clean if a.e_value >= threshold and overlaps(a, trial)}
-    heard = [a for a in forged if a.e_value >= threshold and a.detector not in loud]
+def first_detection(trial: Trial, forged: Sequence[Alarm], clean: Sequence[Alarm]) -> Alarm | None:
+    """Return the earliest alarm by a detector that was silent there on the clean data."""
+    loud = {a.detector for a in clean if overlaps(a, trial)}
+    heard = [a for a in forged if a.detector not in loud]
     return min(heard, key=lambda a: (a.at_ms, -a.e_value), default=None)
 
 
@@ -58,10 +56,10 @@ def outcome_of(place: Place, trial: Trial, forged: Frame, alarm: Alarm | None) -
     return Outcome(trial.stn, trial.kind, delay_h, hidden, alarm.kinds)
 
 
-def quiet_of(place: Place, clean: Sequence[Alarm], threshold: float) -> Quiet:
+def quiet_of(place: Place, clean: Sequence[Alarm]) -> Quiet:
     """Count the events of the clean test part (findings given there, merged within 24 h)."""
     split = place.split
-    told = [(a.from_ms, a.to_ms) for a in clean if a.e_value >= threshold and split.tests(a.at_ms)]
+    told = [(a.from_ms, a.to_ms) for a in clean if split.tests(a.at_ms)]
     months = months_between(place.hours, split.test_ms, split.end_ms)
     return Quiet(place.context.stn, count_events(told), months)
 

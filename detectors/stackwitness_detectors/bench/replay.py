@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from stackwitness_detectors.config import DEFAULT, Config
-from stackwitness_detectors.contract import Context, Finding, Frame
+from stackwitness_detectors.contract import Context, DetectorError, Finding, Frame
 from stackwitness_detectors.engine import run
 from stackwitness_detectors.memory import DAY_MS
 
@@ -20,6 +20,7 @@ class Alarm:
     """Hold what counts of a finding; `at_ms` is when the engine gave it."""
 
     detector: str
+    family: str
     kinds: tuple[str, ...]
     from_ms: int
     to_ms: int
@@ -36,9 +37,16 @@ def alarm_of(tree: dict[str, Any]) -> Alarm:
     return Alarm(**{**tree, "kinds": tuple(tree["kinds"])})
 
 
-def listening(rate: float, config: Config = DEFAULT) -> Config:
-    """Return the configuration whose tests together may give `rate` findings a station-month; 0 = as shipped."""
-    return config if rate <= 0.0 else replace(config, budget=rate)
+def listening(rate: float, without: Collection[str] = (), config: Config = DEFAULT) -> Config:
+    """Return the configuration whose tests together may give `rate` findings a station-month.
+
+    `without` names tests (`copy` for `copy_budget`) that are off; the others share the whole budget. Raises
+    DetectorError bench.without for a test that does not exist.
+    """
+    off = {f"{name}_budget": 0.0 for name in without}
+    if missing := off.keys() - {f.name for f in fields(config)}:
+        raise DetectorError("bench.without", f"no such test: {', '.join(sorted(missing))}")
+    return replace(config, budget=rate, **off)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -82,4 +90,4 @@ def rows_of(frame: Frame, lo: int, hi: int) -> Frame:
 
 def _alarm(f: Finding, first_ms: int, last_ms: int) -> Alarm:
     at_ms = max(first_ms, min(f.to_ms, last_ms))
-    return Alarm(f.detector, f.kinds, f.from_ms, f.to_ms, at_ms, f.e_value)
+    return Alarm(f.detector, f.family, f.kinds, f.from_ms, f.to_ms, at_ms, f.e_value)

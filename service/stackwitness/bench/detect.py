@@ -30,16 +30,16 @@ COUNTING = ("bench/metrics.py", "bench/budgets.py")
 class Settings:
     """Hold what decides the outcome of a run: with data and code it makes the key of the journal.
 
-    `listen`: findings a station-month the engine is asked for, so that there is something to rank; 0 = as shipped.
+    `without` names tests that are off.
     """
 
     kinds: tuple[str, ...]
     seed: int
     trials: int
     split: tuple[float, float]
-    listen: float
     levels: tuple[str, ...]
     durations: tuple[str, ...]
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,14 @@ def run(
     """Measure and write `out` (JSON) with .md and .svg beside it; returns the report.
 
     `peers` is the folder of the peers' environment, None leaves them out. Raises ManifestError, DetectorError
-    (forge.kind, bench.split, bench.empty).
+    (forge.kind, bench.split, bench.empty, bench.without).
     """
     console = console or Console(stderr=True)
     with _progress(console) as progress:
         opened = _open(manifest, data, out, settings, stations, progress)
         try:
-            _clean_and_forge(opened, jobs, progress)
+            for budget in budgets:
+                _clean_and_forge(opened, budget, jobs, progress)
             rivals, absent = detect_peers.judge(opened, peers, progress)
         finally:
             opened.journal.close()
@@ -141,33 +142,37 @@ def _neighbours(sources: list[StationSource]) -> list[str | None]:
     return found
 
 
-def _clean_and_forge(opened: Run, jobs: int, progress: Progress) -> None:
-    journal, folder, rate = opened.journal, opened.folder, opened.settings.listen
+def _clean_and_forge(opened: Run, budget: float, jobs: int, progress: Progress) -> None:
+    journal, folder, without = opened.journal, opened.folder, opened.settings.without
     days: dict[str, set[int]] = {stn: set() for stn in opened.places}
     for trial in opened.trials:
         days[trial.stn].add(trial.from_ms // DAY_MS)
 
     def finished(stn: str) -> bool:
-        return f"clean:{stn}" in journal and all(
-            detect_work.state_path(folder, stn, day).exists() for day in days[stn]
+        return detect_work.clean_key(budget, stn) in journal and all(
+            detect_work.state_path(folder, stn, day, budget).exists() for day in days[stn]
         )
 
     pieces: list[detect_work.Piece] = [
-        (f"clean:{stn}", detect_work.clean, (folder, stn, sorted(days[stn]), rate))
+        (
+            detect_work.clean_key(budget, stn),
+            detect_work.clean,
+            (folder, stn, sorted(days[stn]), budget, without),
+        )
         for stn in opened.places
         if not finished(stn)
     ]
-    _do(pieces, "clean", len(opened.places), jobs, journal, progress)
+    _do(pieces, f"clean, budget {budget:g}", len(opened.places), jobs, journal, progress)
     pieces = [
         (
-            f"trial:{t.id}",
+            detect_work.trial_key(budget, t.id),
             detect_work.forged,
-            (folder, t.tree(), journal[f"clean:{t.stn}"]["alarms"], rate),
+            (folder, t.tree(), journal[detect_work.clean_key(budget, t.stn)]["alarms"], budget, without),
         )
         for t in opened.trials
-        if f"trial:{t.id}" not in journal
+        if detect_work.trial_key(budget, t.id) not in journal
     ]
-    _do(pieces, "forged", len(opened.trials), jobs, journal, progress)
+    _do(pieces, f"forged, budget {budget:g}", len(opened.trials), jobs, journal, progress)
 
 
 def _do(

@@ -178,7 +178,7 @@ class _Station:
         if not flagged.size:
             return None
         at_ms = int(self.at_ms[rows][flagged[0]])
-        return Alarm("", (), at_ms, at_ms, at_ms, 0.0)
+        return Alarm("", "", (), at_ms, at_ms, at_ms, 0.0)
 
     def vus(self, trial: Trial, labels: NDArray[np.bool_]) -> float:
         """Return VUS-PR over the hours of the test part."""

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackwitness.bench.detect_chart import draw
+from stackwitness.bench.detect_work import clean_key, trial_key
 from stackwitness_detectors import CODE_VERSION, config_hash
-from stackwitness_detectors.bench.budgets import thresholds_for
 from stackwitness_detectors.bench.judging import GRACE_MS, first_detection, outcome_of, quiet_of
 from stackwitness_detectors.bench.metrics import rate_uniformity, rates, recalls
 from stackwitness_detectors.bench.replay import Alarm, alarm_of, listening
-from stackwitness_detectors.bench.splits import months_between
 from stackwitness_detectors.bench.trials import make
+from stackwitness_detectors.config import DEFAULT
 from stackwitness_detectors.forge import LEVELS
 
 if TYPE_CHECKING:
@@ -30,15 +30,12 @@ def assemble(
     opened: Run, budgets: Sequence[float], rivals: Any, absent: str | None, title: str
 ) -> dict[str, Any]:
     """Return the report: budgets of ours, the same keys per peer, and what was done."""
-    clean = {
-        stn: [alarm_of(a) for a in opened.journal[f"clean:{stn}"]["alarms"]] for stn in sorted(opened.places)
-    }
-    thresholds = _thresholds(opened, clean, budgets)
     settings = opened.settings
     report: dict[str, Any] = {
         "title": title,
         "code_version": CODE_VERSION,
-        "config_hash": config_hash(listening(settings.listen)),
+        "config_hash": {f"{b:g}": config_hash(listening(b, settings.without)) for b in budgets},
+        "without": list(settings.without),
         "seed": settings.seed,
         "kinds": list(settings.kinds),
         "trials": len(opened.trials),
@@ -48,18 +45,11 @@ def assemble(
         "stations_left_out": opened.left_out,
         "split": list(settings.split),
         "grace_h": GRACE_MS / 3_600_000,
-        "thresholds": (
-            f"the families listen at {settings.listen:g} findings a station-month together; the e-value from "
-            "which a finding is an alarm is set on the calibration part, pooled over stations"
-            if settings.listen > 0
-            else f"as shipped: a budget of {listening(0.0).budget:.3g} a station-month, the same at every budget"
-        ),
         "budgets": {},
         "peers": {},
     }
-    ours = _ours(opened, clean, thresholds)
     for budget in budgets:
-        report["budgets"][f"{budget:g}"] = ours[budget]
+        report["budgets"][f"{budget:g}"] = _ours(opened, budget)
     for name, found in rivals(budgets).items():
         report["peers"][name] = {f"{budget:g}": found[budget] for budget in budgets}
     if absent:
@@ -67,51 +57,29 @@ def assemble(
     return report
 
 
-def _thresholds(
-    opened: Run, clean: Mapping[str, list[Alarm]], budgets: Sequence[float]
-) -> dict[float, float]:
-    if opened.settings.listen <= 0:
-        return dict.fromkeys(budgets, 0.0)
-    months = sum(
-        months_between(p.hours, p.split.calibration_ms, p.split.test_ms) for p in opened.places.values()
-    )
-    calibration = [
-        [a for a in alarms if opened.places[stn].split.calibrates(a.at_ms)] for stn, alarms in clean.items()
-    ]
-    kappa = listening(opened.settings.listen).kappa
-    return thresholds_for(calibration, months, budgets, kappa)
-
-
-def _ours(
-    opened: Run, clean: Mapping[str, list[Alarm]], thresholds: Mapping[float, float]
-) -> dict[float, dict[str, Any]]:
-    outcomes: dict[float, list[Any]] = {budget: [] for budget in thresholds}
-    by_level: dict[float, Counter[tuple[str, bool]]] = {budget: Counter() for budget in thresholds}
-    vus = []
+def _ours(opened: Run, budget: float) -> dict[str, Any]:
+    journal, places, seed = opened.journal, opened.places, opened.settings.seed
+    pieces = {stn: journal[clean_key(budget, stn)] for stn in sorted(places)}
+    clean = {stn: [alarm_of(a) for a in piece["alarms"]] for stn, piece in pieces.items()}
+    outcomes, vus = [], []
+    by_level: Counter[tuple[str, bool]] = Counter()
     for trial in opened.trials:
-        piece, place = opened.journal[f"trial:{trial.id}"], opened.places[trial.stn]
+        piece, place = journal[trial_key(budget, trial.id)], places[trial.stn]
         told, frame = [alarm_of(a) for a in piece["alarms"]], make(place, trial)
         vus.append(piece["vus_pr"])
-        for budget, threshold in thresholds.items():
-            alarm = first_detection(trial, told, clean[trial.stn], threshold)
-            outcomes[budget].append(outcome_of(place, trial, frame, alarm))
-            by_level[budget][(trial.made.level, alarm is not None)] += 1
-    timing = [opened.journal[f"clean:{stn}"] for stn in clean]
-    spent = sum(t["seconds_per_station_hour"] * t["hours"] for t in timing) / sum(t["hours"] for t in timing)
-    found: dict[float, dict[str, Any]] = {}
-    for budget, threshold in thresholds.items():
-        quiet = [quiet_of(opened.places[stn], alarms, threshold) for stn, alarms in clean.items()]
-        found[budget] = {
-            **rates(quiet, budget),
-            "e_value_threshold": threshold if np.isfinite(threshold) else None,
-            **recalls(outcomes[budget], opened.settings.seed),
-            "recall_by_strength": _by_level(by_level[budget]),
-            "mean_vus_pr": float(f"{np.mean(vus):.6g}") if vus else None,
-            "e_value_calibration": _uniformity(opened, clean, threshold),
-            "false_alarms_by_detector": _by_detector(opened, clean, threshold),
-            "seconds_per_station_hour": float(f"{spent:.3g}"),
-        }
-    return found
+        alarm = first_detection(trial, told, clean[trial.stn])
+        outcomes.append(outcome_of(place, trial, frame, alarm))
+        by_level[(trial.made.level, alarm is not None)] += 1
+    spent = sum(t["seconds_per_station_hour"] * t["hours"] for t in pieces.values())
+    return {
+        **rates([quiet_of(places[stn], alarms) for stn, alarms in clean.items()], budget),
+        **recalls(outcomes, seed),
+        "recall_by_strength": _by_level(by_level),
+        "mean_vus_pr": float(f"{np.mean(vus):.6g}") if vus else None,
+        "e_value_calibration": _uniformity(opened, clean),
+        "false_alarms_by_detector": _by_detector(opened, clean),
+        "seconds_per_station_hour": float(f"{spent / sum(t['hours'] for t in pieces.values()):.3g}"),
+    }
 
 
 def _by_level(counts: Counter[tuple[str, bool]]) -> dict[str, float]:
@@ -122,24 +90,19 @@ def _by_level(counts: Counter[tuple[str, bool]]) -> dict[str, float]:
     }
 
 
-def _tested(opened: Run, clean: Mapping[str, list[Alarm]], threshold: float) -> list[Alarm]:
-    return [
-        a
-        for stn, alarms in clean.items()
-        for a in alarms
-        if opened.places[stn].split.tests(a.at_ms) and a.e_value >= threshold
-    ]
+def _tested(opened: Run, clean: Mapping[str, list[Alarm]]) -> list[Alarm]:
+    return [a for stn, alarms in clean.items() for a in alarms if opened.places[stn].split.tests(a.at_ms)]
 
 
-def _by_detector(opened: Run, clean: Mapping[str, list[Alarm]], threshold: float) -> dict[str, int]:
-    return dict(sorted(Counter(a.detector for a in _tested(opened, clean, threshold)).items()))
+def _by_detector(opened: Run, clean: Mapping[str, list[Alarm]]) -> dict[str, int]:
+    return dict(sorted(Counter(a.detector for a in _tested(opened, clean)).items()))
 
 
-def _uniformity(opened: Run, clean: Mapping[str, list[Alarm]], threshold: float) -> dict[str, Any]:
+def _uniformity(opened: Run, clean: Mapping[str, list[Alarm]]) -> dict[str, Any]:
     groups: dict[str, list[float]] = {}
-    for a in _tested(opened, clean, threshold):
+    for a in _tested(opened, clean):
         groups.setdefault(a.detector, []).append(a.e_value)
-    return rate_uniformity(groups, listening(opened.settings.listen).kappa)
+    return rate_uniformity(groups, DEFAULT.kappa)
 
 
 def write(report: dict[str, Any], out: Path) -> None:
@@ -155,7 +118,8 @@ def markdown(report: dict[str, Any], picture: str) -> str:
         f"# Detectors on: {report['title']}",
         "",
         f"{report['trials']} forgeries of {len(report['kinds'])} kinds at {len(report['stations'])} stations, seed "
-        f"{report['seed']}; {report['thresholds']}.",
+        f"{report['seed']}; at each budget the detectors were asked for just that budget."
+        + (f" Off: {', '.join(report['without'])}." if report["without"] else ""),
         "",
         f"![recall and false alarms]({picture})",
         "",

@@ -21,15 +21,27 @@ from stackwitness_detectors.memory import DAY_MS, HOUR_MS
 Piece = tuple[str, Callable[..., dict[str, Any]], tuple[Any, ...]]
 
 
-def state_path(folder: Path, stn: str, day: int) -> Path:
+def clean_key(budget: float, stn: str) -> str:
+    """Name a station's clean replay in the journal."""
+    return f"clean:{budget:g}:{stn}"
+
+
+def trial_key(budget: float, trial: str) -> str:
+    """Name a forged replay in the journal."""
+    return f"trial:{budget:g}:{trial}"
+
+
+def state_path(folder: Path, stn: str, day: int, budget: float) -> Path:
     """Name the file of the state before a day (days since 1970)."""
-    return folder / f"{stn}.{day}.state"
+    return folder / f"{stn}.{day}.{budget:g}.state"
 
 
-def clean(folder: Path, stn: str, days: Sequence[int], rate: float) -> dict[str, Any]:
+def clean(
+    folder: Path, stn: str, days: Sequence[int], budget: float, without: tuple[str, ...]
+) -> dict[str, Any]:
     """Judge a station's untouched readings; keep the states before `days`, give the alarms and the time taken."""
     place = open_place(folder / f"{stn}.npz")
-    config, frame = listening(rate), place.frame
+    config, frame = listening(budget, without), place.frame
     began = time.process_time()
     # The reference in one piece: any chunking gives the same.
     from_ms = place.split.calibration_ms // DAY_MS * DAY_MS
@@ -39,7 +51,7 @@ def clean(folder: Path, stn: str, days: Sequence[int], rate: float) -> dict[str,
     alarms, wanted = [], sorted(set(days))
     for day in days_of(place.context, frame, state, from_ms, place.split.end_ms, config):
         while wanted and wanted[0] * DAY_MS <= day.start_ms:
-            state_path(folder, stn, wanted.pop(0)).write_bytes(day.before or b"")
+            state_path(folder, stn, wanted.pop(0), budget).write_bytes(day.before or b"")
         alarms += [a.tree() for a in day.alarms]
     spent = time.process_time() - began
     hours = len(np.unique(frame.at_ms // HOUR_MS))
@@ -51,13 +63,17 @@ def clean(folder: Path, stn: str, days: Sequence[int], rate: float) -> dict[str,
 
 
 def forged(
-    folder: Path, tree: dict[str, Any], clean_alarms: list[dict[str, Any]], rate: float
+    folder: Path,
+    tree: dict[str, Any],
+    clean_alarms: list[dict[str, Any]],
+    budget: float,
+    without: tuple[str, ...],
 ) -> dict[str, Any]:
     """Replay one forgery from the state kept before its day; give the alarms that meet it, and VUS-PR."""
     trial = trial_of(tree)
     place = open_place(folder / f"{trial.stn}.npz")
-    state = state_path(folder, trial.stn, trial.from_ms // DAY_MS).read_bytes() or None
-    alarms, frame = replay_trial(place, trial, state, listening(rate))
+    state = state_path(folder, trial.stn, trial.from_ms // DAY_MS, budget).read_bytes() or None
+    alarms, frame = replay_trial(place, trial, state, listening(budget, without))
     vus = trial_vus(place, trial, frame, [alarm_of(a) for a in clean_alarms], alarms)
     return {"alarms": [a.tree() for a in alarms], "vus_pr": float(f"{vus:.6g}")}
 

@@ -85,9 +85,9 @@ def detect(
     ] = "0.5,0.75",
     strengths: Annotated[str, typer.Option(help="of faint, mild, strong, gross")] = "faint,mild,strong,gross",
     durations: Annotated[str, typer.Option(help="of short, medium, long")] = "short,medium,long",
-    listen: Annotated[
-        float, typer.Option(help="findings a station-month to rank by e-value; 0: as shipped", min=0.0)
-    ] = 2.0,
+    without: Annotated[
+        str, typer.Option(help="tests that are off, comma-separated (copy, level, second_opinion...)")
+    ] = "",
     jobs: Annotated[int, typer.Option(help="processes", min=1)] = 1,
     peers: Annotated[bool, typer.Option(help="also run the peers of `bench peers-setup`")] = True,
     home: Home = None,
@@ -106,9 +106,9 @@ def detect(
         seed,
         trials,
         (borders[0], borders[1]),
-        listen,
         _names(strengths),
         _names(durations),
+        _names(without),
     )
     try:
         bench_detect.run(
