@@ -255,3 +255,47 @@ def test_a_succession_names_both_keys() -> None:
     for change in changes:
         with pytest.raises(EnvelopeError, match=r"key\.old_proof"):
             verify_succession(proof, **{**good, **change})
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.just(("rotate", 0, 0)),
+            st.just(("register", 0, 0)),
+            st.tuples(st.just("compromise"), st.integers(0, 7), st.integers(0, 40)),
+        ),
+        max_size=14,
+    )
+)
+def test_suspicion_goes_on_through_rotations_and_ends_at_a_key_approved_afresh(
+    acts: list[tuple[str, int, int]],
+) -> None:
+    """The rule said another way: a key is suspect from the lowest index declared of it or of any key before it."""
+    maker = Maker()
+    keys: list[LocalKey] = []
+    before: dict[str, str] = {}
+    declared: dict[str, list[int]] = {}
+    for act, which, from_idx in [("register", 0, 0), *acts]:
+        if act == "compromise":
+            kid = keys[which % len(keys)].kid
+            maker.event("key.compromise", {"kid": kid, "why": "lost", "suspect_from_idx": from_idx})
+            declared.setdefault(kid, []).append(from_idx)
+            continue
+        new = LocalKey.from_seed(seed(f"key {len(keys)}"), f"s-{len(keys)}")
+        if act == "register":
+            maker.register(new)
+        elif maker.ring.spans()[-1].until_idx is None:
+            maker.rotate(keys[-1], new)
+            before[new.kid] = keys[-1].kid
+        else:
+            continue
+        keys.append(new)
+    for span in maker.ring.spans():
+        line = [span.kid]
+        while line[-1] in before:
+            line.append(before[line[-1]])
+        marks = [mark for kid in line for mark in declared.get(kid, ())]
+        assert span.suspect_from_idx == min(marks, default=None)
+        assert (span.compromised_kid in line) == bool(marks)
+        for idx in (0, 20, 60):
+            assert maker.ring.suspect("S", span.kid, idx) == any(idx >= mark for mark in marks)

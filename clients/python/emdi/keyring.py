@@ -21,7 +21,8 @@ class KeySpan:
     """A station's key: valid for entries after `since_idx` up to and including `until_idx` (None: still valid).
 
     `until_idx` is the index of the event that ended it, `ended_by` that event's type and place; readings it
-    signed at `suspect_from_idx` and later are suspect. `succeeds` is the key before it, after a rotation.
+    signed at `suspect_from_idx` and later are suspect, because `compromised_kid` is in other hands: the key
+    itself, or one it follows. `succeeds` is the key before it, after a rotation.
     """
 
     stn: str
@@ -33,6 +34,7 @@ class KeySpan:
     until_idx: int | None = None
     ended_by: str | None = None
     suspect_from_idx: int | None = None
+    compromised_kid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class KeyRing:
     _service: dict[str, PublicKey] = field(default_factory=dict)
     _spans: dict[str, KeySpan] = field(default_factory=dict)
     _requests: dict[str, _Request] = field(default_factory=dict)
+    _followed_by: dict[str, str] = field(default_factory=dict)
 
     def take_genesis(self, idx: int, body: bytes, origin: str | None = None) -> dict[str, Any]:
         """Learn the keys of service and exports from leaf 0 (of the log `origin`) and return its members.
@@ -127,7 +130,11 @@ class KeyRing:
         return None if span is None or span.stn != stn else span.public
 
     def suspect(self, stn: str, kid: str, idx: int) -> bool:
-        """Tell whether what this key signed at `idx` may be a thief's, by the events taken so far."""
+        """Tell whether what this key signed at `idx` may be a thief's, by the events taken so far.
+
+        A key in other hands names what successor its holder likes: suspicion goes on through rotations, and
+        ends at a key that two people approved afresh.
+        """
         span = self._spans.get(kid)
         if span is None or span.stn != stn or span.suspect_from_idx is None:
             return False
@@ -191,8 +198,11 @@ class KeyRing:
             old_kid=old.kid,
             old_key=old.public,
         )
-        self._spans[span.kid] = span
+        self._spans[span.kid] = replace(
+            span, suspect_from_idx=old.suspect_from_idx, compromised_kid=old.compromised_kid
+        )
         self._spans[old.kid] = replace(old, until_idx=idx, ended_by=_place(event, idx))
+        self._followed_by[old.kid] = span.kid
 
     def _end(self, idx: int, event: Event) -> None:
         kid = event.data["kid"]
@@ -201,17 +211,23 @@ class KeyRing:
             raise KeyFormatError("key.station", f"key {kid!r} is not one of {event.subj}")
         if span is None:
             raise KeyFormatError("key.unknown", f"no earlier event registers key {kid!r}, which ends here")
-        if span.until_idx is None:
-            span = replace(span, until_idx=idx, ended_by=_place(event, idx))
         if event.typ == "key.compromise":
             suspect_from_idx = event.data["suspect_from_idx"]
             if type(suspect_from_idx) is not int or suspect_from_idx < 0:
                 raise KeyFormatError("key.event", "suspect_from_idx is a log index")
-            known = span.suspect_from_idx
-            span = replace(
-                span, suspect_from_idx=suspect_from_idx if known is None else min(known, suspect_from_idx)
-            )
-        self._spans[kid] = span
+            self._suspect(kid, suspect_from_idx)
+        if span.until_idx is None:
+            self._spans[kid] = replace(self._spans[kid], until_idx=idx, ended_by=_place(event, idx))
+
+    def _suspect(self, compromised_kid: str, from_idx: int) -> None:
+        """Mark a key and those that follow it; where one is suspect from this index already, so are the rest."""
+        kid: str | None = compromised_kid
+        while kid is not None:
+            span = self._spans[kid]
+            if span.suspect_from_idx is not None and span.suspect_from_idx <= from_idx:
+                return
+            self._spans[kid] = replace(span, suspect_from_idx=from_idx, compromised_kid=compromised_kid)
+            kid = self._followed_by.get(kid)
 
 
 def _place(event: Event, idx: int) -> str:

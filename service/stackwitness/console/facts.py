@@ -73,10 +73,12 @@ def find_station(conn: Connection, stn: str) -> StationView:
 
 def list_keys(conn: Connection, stn: str) -> list[KeyView]:
     """Return a station's keys, those in use first."""
-    keys = [
-        KeyView(key.kid, key.public.alg, fingerprint(key.public), key.revoked, key.suspect_from_idx)
-        for key in stations.list_keys(conn, stn)
-    ]
+    suspicions = stations.list_suspicions(conn, stn)
+    keys = []
+    for key in stations.list_keys(conn, stn):
+        one = suspicions.get(key.kid)
+        why = (one.from_idx, one.compromised_kid) if one else (None, None)
+        keys.append(KeyView(key.kid, key.public.alg, fingerprint(key.public), key.revoked, *why))
     return sorted(keys, key=lambda key: (key.revoked, key.kid))
 
 
@@ -114,9 +116,11 @@ def list_limit_changes(conn: Connection, stn: str) -> list[LimitView]:
 
 
 def list_suspects(conn: Connection, stn: str) -> list[SuspectView]:
-    """Return what compromised keys of a station signed from the suspect index on."""
+    """Return what compromised keys of a station, and keys that follow them, signed from the suspect index on."""
     return [
-        SuspectView(one.kid, one.from_idx, one.envelopes, ms_of(one.first_at), ms_of(one.last_at))
+        SuspectView(
+            one.kid, one.from_idx, one.compromised_kid, one.envelopes, ms_of(one.first_at), ms_of(one.last_at)
+        )
         for one in readings.select_suspects(conn, stn)
     ]
 

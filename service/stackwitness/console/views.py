@@ -39,13 +39,14 @@ class StationView:
 
 @dataclass(frozen=True)
 class KeyView:
-    """A key a station signed with, or signs with."""
+    """A key a station signed with, or signs with; a suspect one names the compromised key, itself or one before it."""
 
     kid: str
     alg: str
     fingerprint: str
     revoked: bool
     suspect_from_idx: int | None = None
+    compromised_kid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,11 @@ class LimitView:
 
 @dataclass(frozen=True)
 class SuspectView:
-    """Readings that a compromised key signed: how many envelopes, over which time."""
+    """Readings that a suspect key signed: how many envelopes, over which time, and which key was compromised."""
 
     kid: str
     from_idx: int
+    compromised_kid: str
     envelopes: int
     first_ms: int
     last_ms: int

@@ -93,7 +93,8 @@ def _row(item: queries.Value | queries.Bucket, channel: str) -> dict[str, Any]:
 
 def _suspect(one: queries.Suspect) -> dict[str, Any]:
     times = {"from": _text(one.first_at), "to": _text(one.last_at)}
-    return {"kid": one.kid, "suspect_from_idx": one.from_idx, "envelopes": one.envelopes, **times}
+    named = {"kid": one.kid, "suspect_from_idx": one.from_idx, "compromised_kid": one.compromised_kid}
+    return {**named, "envelopes": one.envelopes, **times}
 
 
 def _text(at: datetime) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from sqlalchemy import Connection, text
 
 from stackwitness.db.timescale import bucket
+from stackwitness.stations.queries import SUSPICION
 
 Aggregate = Literal["none", "hour", "day"]
 BUCKET_S: dict[Aggregate, int] = {"hour": 3600, "day": 86_400}
@@ -107,10 +108,14 @@ def select_buckets(
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """What a compromised key signed at log index `from_idx` and later: envelopes, and the time of their readings."""
+    """What a key signed at log index `from_idx` and later: envelopes, and the time of their readings.
+
+    `compromised_kid` is the key in other hands: this one, or one it follows by rotation.
+    """
 
     kid: str
     from_idx: int
+    compromised_kid: str
     envelopes: int
     first_at: datetime
     last_at: datetime
@@ -119,21 +124,23 @@ class Suspect:
 def select_suspects(
     conn: Connection, stn: str, from_at: datetime | None = None, to_at: datetime | None = None
 ) -> list[Suspect]:
-    """Return what compromised keys of a station signed, of [from_at, to_at) or of all time, by key id."""
+    """Return what suspect keys of a station signed, of [from_at, to_at) or of all time, by key id."""
     rows = conn.execute(
         text(
-            "SELECT c.kid, c.from_idx, count(*) AS envelopes, min(v.first_at) AS first_at, max(v.last_at) AS last_at"
-            " FROM (SELECT k.kid, min(c.suspect_from_idx) AS from_idx FROM key_compromise c"
-            "  JOIN station_key k USING (kid) WHERE k.stn = :stn GROUP BY k.kid) AS c"
+            f"WITH {SUSPICION} SELECT c.kid, c.from_idx, c.compromised_kid, count(*) AS envelopes,"
+            " min(v.first_at) AS first_at, max(v.last_at) AS last_at FROM suspicion c"
             " JOIN envelope_seen v ON v.stn = :stn AND v.kid = c.kid"
             " JOIN log_entry e ON e.kind = 1 AND e.entry_id = v.env_id AND e.idx >= c.from_idx"
             " WHERE (CAST(:to_at AS timestamptz) IS NULL OR v.first_at < :to_at)"
             " AND (CAST(:from_at AS timestamptz) IS NULL OR v.last_at >= :from_at)"
-            " GROUP BY c.kid, c.from_idx ORDER BY c.kid"
+            " GROUP BY c.kid, c.from_idx, c.compromised_kid ORDER BY c.kid"
         ),
         {"stn": stn, "from_at": from_at, "to_at": to_at},
     )
-    return [Suspect(row.kid, row.from_idx, row.envelopes, row.first_at, row.last_at) for row in rows]
+    return [
+        Suspect(row.kid, row.from_idx, row.compromised_kid, row.envelopes, row.first_at, row.last_at)
+        for row in rows
+    ]
 
 
 def _parameters(

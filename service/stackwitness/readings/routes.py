@@ -45,10 +45,14 @@ class BucketRow(BaseModel):
 
 
 class SuspectRow(BaseModel):
-    """What a compromised key signed at a log index and later: envelopes, and the span of their readings."""
+    """What a key signed at a log index and later: envelopes, and the span of their readings.
+
+    `compromised_kid` is the key in other hands: this one, or one it follows by rotation.
+    """
 
     kid: str
     suspect_from_idx: int
+    compromised_kid: str
     envelopes: int
     from_at: datetime = Field(alias="from")
     to_at: datetime = Field(alias="to")

@@ -65,7 +65,7 @@ class NewKey:
 class StationKey:
     """A key pinned to a station; a revoked one signs nothing any more.
 
-    What a compromised one signed at log index `suspect_from_idx` and later may be a thief's.
+    One declared compromised has `suspect_from_idx`; those that follow it are suspect too, see Suspicion.
     """
 
     kid: str
@@ -73,6 +73,15 @@ class StationKey:
     public: PublicKey
     revoked: bool
     suspect_from_idx: int | None = None
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """What a key signed at log index `from_idx` and later is suspect: `compromised_kid` is it, or a key it follows."""
+
+    kid: str
+    from_idx: int
+    compromised_kid: str
 
 
 @dataclass(frozen=True)

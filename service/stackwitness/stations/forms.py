@@ -147,13 +147,14 @@ class StationList(BaseModel):
 
 
 class KeyView(BaseModel):
-    """A key as answered."""
+    """A key as answered; a suspect one names the compromised key: itself, or one it follows by rotation."""
 
     kid: str
     alg: str
     public_b64u: str
     revoked: bool
     suspect_from_idx: int | None
+    compromised_kid: str | None
 
 
 class KeyRequestView(BaseModel):

@@ -16,6 +16,7 @@ from stackwitness.stations.domain import (
     Station,
     StationKey,
     StoredChannel,
+    Suspicion,
 )
 
 STATION_COLUMNS = "stn, name, agency, industry, lat, lon, utc_offset_min"
@@ -23,6 +24,16 @@ KEY_QUERY = (
     "SELECT k.kid, k.stn, k.alg, k.public_key, r.kid IS NOT NULL AS revoked,"
     " (SELECT min(c.suspect_from_idx) FROM key_compromise c WHERE c.kid = k.kid) AS suspect_from_idx"
     " FROM station_key k LEFT JOIN key_revocation r ON r.kid = k.kid"
+)
+# Which keys of a station are suspect from which index on, as emdi.keyring.KeyRing says: a rotation pins the new key
+# and ends the old one by one event, and suspicion goes that way. UNION ends at a ring that no honest log has.
+SUSPICION = (
+    "RECURSIVE reached AS ("
+    " SELECT c.kid, c.suspect_from_idx AS from_idx, c.kid AS compromised_kid"
+    " FROM key_compromise c JOIN station_key k USING (kid) WHERE k.stn = :stn"
+    " UNION SELECT n.kid, s.from_idx, s.compromised_kid FROM reached s"
+    " JOIN key_revocation r ON r.kid = s.kid JOIN station_key n ON n.event_id = r.event_id"
+    "), suspicion AS (SELECT DISTINCT ON (kid) * FROM reached ORDER BY kid, from_idx, compromised_kid)"
 )
 REQUEST_QUERY = (
     "SELECT q.kid, q.stn, q.alg, q.public_key, q.proof, q.account_id, q.event_id FROM key_request q"
@@ -104,6 +115,12 @@ def list_keys(conn: Connection, stn: str) -> list[StationKey]:
     """Return a station's keys, by kid."""
     query = text(KEY_QUERY + " WHERE k.stn = :stn ORDER BY k.kid")
     return [_key(row) for row in conn.execute(query, {"stn": stn})]
+
+
+def list_suspicions(conn: Connection, stn: str) -> dict[str, Suspicion]:
+    """Return the suspect keys of a station by kid: those declared compromised, and those that follow them."""
+    rows = conn.execute(text(f"WITH {SUSPICION} SELECT * FROM suspicion"), {"stn": stn})
+    return {row.kid: Suspicion(row.kid, row.from_idx, row.compromised_kid) for row in rows}
 
 
 def find_key(conn: Connection, kid: str) -> StationKey | None:

@@ -11,7 +11,7 @@ from stackwitness.accounts.routes import current_account, require
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Forbidden, NotFound
 from stackwitness.stations import flow, forms, keys, queries
-from stackwitness.stations.domain import Limit
+from stackwitness.stations.domain import Limit, StationKey, Suspicion
 
 router = APIRouter(prefix="/v1/stations", tags=["stations"])
 Reader = Annotated[Account, Depends(current_account)]
@@ -204,17 +204,9 @@ def _known(conn: Connection, stn: str) -> None:
 
 def _keys(conn: Connection, stn: str) -> forms.KeyList:
     _known(conn, stn)
+    suspicions = queries.list_suspicions(conn, stn)
     return forms.KeyList(
-        keys=[
-            forms.KeyView(
-                kid=key.kid,
-                alg=key.public.alg,
-                public_b64u=b64u_encode(key.public.raw),
-                revoked=key.revoked,
-                suspect_from_idx=key.suspect_from_idx,
-            )
-            for key in queries.list_keys(conn, stn)
-        ],
+        keys=[_key(key, suspicions.get(key.kid)) for key in queries.list_keys(conn, stn)],
         requested=[
             forms.KeyRequestView(
                 kid=one.kid,
@@ -224,6 +216,17 @@ def _keys(conn: Connection, stn: str) -> forms.KeyList:
             )
             for one in queries.list_requests(conn, stn)
         ],
+    )
+
+
+def _key(key: StationKey, suspicion: Suspicion | None) -> forms.KeyView:
+    return forms.KeyView(
+        kid=key.kid,
+        alg=key.public.alg,
+        public_b64u=b64u_encode(key.public.raw),
+        revoked=key.revoked,
+        suspect_from_idx=suspicion.from_idx if suspicion else None,
+        compromised_kid=suspicion.compromised_kid if suspicion else None,
     )
 
 

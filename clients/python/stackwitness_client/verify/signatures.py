@@ -48,7 +48,11 @@ class SignatureCheck:
             if span.suspect_from_idx is not None:
                 first = span.suspect_from_idx
                 count = sum(idx >= first for idx in self._signed.get(span.kid, ()))
+                why = "was compromised"
+                if span.compromised_kid != span.kid:
+                    why = f"follows by rotation key {span.compromised_kid}, which was compromised"
+                ended = f" ({span.ended_by})" if span.ended_by else ""
                 self._report.note(
-                    f"key {span.kid} of station {span.stn} was compromised: what it signed at idx {first} and later"
-                    f" is suspect, {count} envelopes here ({span.ended_by})"
+                    f"key {span.kid} of station {span.stn} {why}: what it signed at idx {first} and later"
+                    f" is suspect, {count} envelopes here{ended}"
                 )
