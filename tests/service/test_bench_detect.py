@@ -52,6 +52,7 @@ def test_the_report_has_what_was_promised(plant: Path, report: dict[str, Any]) -
         assert set(told) >= PROMISED
         assert told["recall_by_kind"] == {"freeze": 1.0, "replay_exact": 1.0}
         assert told["median_delay_h_by_kind"]["freeze"] < 12
+        assert told["left_out"]["copy"]["mean_recall"] <= 1.0
     assert json.loads((plant / "report.json").read_text()) == report
 
 

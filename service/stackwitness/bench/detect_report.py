@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stackwitness.bench.detect_ablation import leave_out
 from stackwitness.bench.detect_chart import draw
 from stackwitness.bench.detect_work import clean_key, trial_key
 from stackwitness_detectors import CODE_VERSION, config_hash
@@ -61,12 +62,13 @@ def _ours(opened: Run, budget: float) -> dict[str, Any]:
     journal, places, seed = opened.journal, opened.places, opened.settings.seed
     pieces = {stn: journal[clean_key(budget, stn)] for stn in sorted(places)}
     clean = {stn: [alarm_of(a) for a in piece["alarms"]] for stn, piece in pieces.items()}
-    outcomes, vus = [], []
+    outcomes, vus, heard = [], [], []
     by_level: Counter[tuple[str, bool]] = Counter()
     for trial in opened.trials:
         piece, place = journal[trial_key(budget, trial.id)], places[trial.stn]
         told, frame = [alarm_of(a) for a in piece["alarms"]], make(place, trial)
         vus.append(piece["vus_pr"])
+        heard.append((trial, told))
         alarm = first_detection(trial, told, clean[trial.stn])
         outcomes.append(outcome_of(place, trial, frame, alarm))
         by_level[(trial.made.level, alarm is not None)] += 1
@@ -78,6 +80,7 @@ def _ours(opened: Run, budget: float) -> dict[str, Any]:
         "mean_vus_pr": float(f"{np.mean(vus):.6g}") if vus else None,
         "e_value_calibration": _uniformity(opened, clean),
         "false_alarms_by_detector": _by_detector(opened, clean),
+        "left_out": leave_out(places, clean, heard, budget),
         "seconds_per_station_hour": float(f"{spent / sum(t['hours'] for t in pieces.values()):.3g}"),
     }
 
@@ -133,6 +136,8 @@ def markdown(report: dict[str, Any], picture: str) -> str:
             "",
             *_kinds(contenders),
             "",
+            *_left_out(ours),
+            "",
         ]
     if report["stations_left_out"]:
         lines += [f"Left out: {'; '.join(f'{k}: {v}' for k, v in report['stations_left_out'].items())}.", ""]
@@ -179,6 +184,22 @@ def _kinds(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
             *(_n(contenders[name]["recall_by_kind"].get(kind)) for name in rivals),
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _left_out(ours: dict[str, Any]) -> list[str]:
+    lines = [
+        f"Without a family or test (all: recall {_n(ours['mean_recall'])}, rate {_n(ours['realised_rate'])}):",
+        "",
+        "| left out | mean recall | found by nothing else | realised rate | kinds that lose most |",
+        "|---|---|---|---|---|",
+    ]
+    for name, c in ours["left_out"].items():
+        most = sorted(c["kinds_lost"].items(), key=lambda item: -item[1])[:4]
+        told = ", ".join(f"{kind} {lost:.2g}" for kind, lost in most) or "-"
+        lines.append(
+            f"| {name} | {_n(c['mean_recall'])} | {_n(c['only'])} | {_n(c['realised_rate'])} | {told} |"
+        )
     return lines
 
 
