@@ -106,6 +106,15 @@ def test_an_episode_is_raised_once_and_extended_when_it_lasts(service: Service, 
     assert len(get(service, "/v1/flags")["flags"]) == 1
 
 
+def test_the_words_follow_the_evidence_of_an_episode_that_grows(service: Service, station: str) -> None:
+    first = raise_flag(service, finding(verdict="unusual", e_value=9.0))
+    assert first is not None
+    assert first.verdict == "unusual"
+    longer = raise_flag(service, finding(hours=6, extends=True, verdict="very unlikely", e_value=40.0))
+    assert longer is not None
+    assert longer.verdict == "very unlikely"
+
+
 def test_pages_follow_each_other_without_gap(service: Service, station: str) -> None:
     made = [raise_flag(service, finding(f"e{i}")) for i in range(7)]
     wanted = [flag.flag_id for flag in reversed(made) if flag]

@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from stackwitness.flags.domain import Cursor, Extension, Flag, FlagState
+from stackwitness_detectors.config import DEFAULT
+from stackwitness_detectors.tail import verdict_at
 
 # "Latest" is by the log's own order (sseq), not by a clock.
 _FLAG = """
@@ -131,4 +133,6 @@ def insert_extension(conn: Connection, row: Mapping[str, Any]) -> None:
 def _flag(row: Row[Any]) -> Flag:
     given = dict(row._mapping)
     given["channels"], given["event_id"] = tuple(given["channels"]), bytes(given["event_id"])
+    # The row keeps the words of the day it was raised; an episode that grew is worded by what it has become.
+    given["verdict"] = verdict_at(given["verdict"], given["e_value"], DEFAULT)
     return Flag(**given)
