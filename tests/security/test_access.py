@@ -117,6 +117,8 @@ def test_hiding_a_revocation_breaks_the_accounts_chain(checked: Service) -> None
         checked,
         "UPDATE subject_head SET sseq = 1, event_id = (SELECT event_id FROM event WHERE subj = 'account:mira'"
         " AND sseq = 1) WHERE subj = 'account:mira'",
+        "ALTER TABLE explanation DISABLE TRIGGER USER",
+        "DELETE FROM explanation",
         "DELETE FROM event WHERE typ = 'access.revoke'",
     )
     assert status(checked, token) == 200  # the database alone cannot know: the log does
@@ -130,10 +132,18 @@ EDITS = [
     ("key_compromise", "DELETE FROM key_compromise", "key_compromise.missing"),
     ("key_request", "UPDATE key_request SET account_id = 'somebody'", "key_request.edited"),
     ("epoch", "DELETE FROM epoch", "epoch.missing"),
-    ("epoch_ack", "UPDATE epoch_ack SET why = 'all was well'", "epoch_ack.edited"),
+    ("epoch_ack", "UPDATE epoch_ack SET account_id = 'auditor'", "epoch_ack.edited"),
     ("gap", "UPDATE gap SET seq_last = seq_first", "gap.edited"),
     ("channel_limit", "UPDATE channel_limit SET limit_value = 500", "channel_limit.edited"),
     ("channel_limit", "DELETE FROM channel_limit", "channel_limit.missing"),
+    ("explanation", "UPDATE explanation SET why = 'all was well' WHERE why = 'stolen'", "explanation.edited"),
+    ("explanation", "UPDATE explanation SET salt = sha256('x') WHERE why = 'p'", "explanation.edited"),
+    (
+        "explanation",
+        "UPDATE explanation SET why = '', salt = decode(repeat('00', 32), 'hex') WHERE why = 'p'",
+        "explanation.text",
+    ),
+    ("explanation", "DELETE FROM explanation WHERE why = 'logger replaced'", "explanation.missing"),
 ]
 
 

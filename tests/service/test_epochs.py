@@ -98,8 +98,8 @@ def test_limits_change_and_the_past_keeps_its_own(service: Service) -> None:
         (None, "2026-06-01T00:00:00Z"),
     ]
     first, _ = events(service, "limit.change")
-    assert {name: first.data[name] for name in ("channel", "old", "new", "why")} == {
-        "channel": "nox", "old": 50, "new": 40, "why": "permit 7",
+    assert {name: first.data[name] for name in ("channel", "old", "new")} == {
+        "channel": "nox", "old": 50, "new": 40,
     }  # fmt: skip
     service.settle()
     assert fsck(service.wiring.engine, service.settings.log_dir).findings == []

@@ -52,6 +52,13 @@ MADE_BY_EVENTS = {
     "epoch_ack": ({"epoch.ack"}, "'station:' || t.stn", None),
     "gap": ({"gap.opened"}, "'station:' || t.stn", None),
     "channel_limit": ({"limit.change"}, "'station:' || t.stn", None),
+    "explanation": (
+        {
+            *("key.revoke", "key.compromise", "limit.change", "epoch.ack", "access.revoke", "log.freeze"),
+        },
+        "e.subj",
+        None,
+    ),
     "account": ({"access.grant"}, "'account:' || t.account_id", None),
     "access_token": ({"access.token"}, "'account:' || t.account_id", None),
     "flag": ({"flag.raised"}, "'station:' || t.stn", "t.flag_id"),

@@ -17,6 +17,8 @@ CUSTODY_HEADER = "idx,at,station,act,what,id,by\n"
 CUSTODY = frozenset({"evidence.viewed", "evidence.downloaded", "export.made", "export.covers"})
 # Members of events that are SHA-256(salt[32] || text): the text itself is disclosed, or withheld.
 SALTED = ("reason_sha256", "why_sha256", "display_sha256")
+# What stands for a salt where only the hash is known; no real salt is all zeros.
+UNKNOWN_SALT = bytes(32)
 _FORBIDDEN = frozenset(',"\r\n')
 
 
@@ -121,7 +123,12 @@ class Disclosure(NamedTuple):
     @property
     def digest(self) -> bytes:
         """Return the digest the event commits to."""
-        return hashlib.sha256(self.salt + self.text.encode("utf-8")).digest()
+        return salted_sha256(self.salt, self.text)
+
+
+def salted_sha256(salt: bytes, text: str) -> bytes:
+    """Return the 32 bytes by which an event names a free text, SHA-256(salt || UTF-8): nobody can guess it."""
+    return hashlib.sha256(salt + text.encode("utf-8")).digest()
 
 
 def format_disclosure(disclosure: Disclosure) -> str:

@@ -13,12 +13,13 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from emdi.keys import PublicKey, Signer
+from emdi.tables import salted_sha256
 from stackwitness import clock
 from stackwitness.accounts import queries
 from stackwitness.accounts.backing import is_backed
 from stackwitness.accounts.domain import Account, Session, TokenKind, subject_of
 from stackwitness.errors import Conflict, Forbidden, NotFound, Unauthorized
-from stackwitness.log.events import append_event, lock_subject
+from stackwitness.log.events import append_event, append_explained, lock_subject
 
 BEARER_LIFE = timedelta(days=365)
 LINK_LIFE = timedelta(hours=12)
@@ -60,7 +61,7 @@ def grant_access(conn: Connection, signer: Signer, account: Account, *, act: str
         "account_id": account.account_id,
         "role": account.role,
         "agency": account.agency,
-        "display_sha256": hashlib.sha256(salt + account.display_name.encode()).hexdigest(),
+        "display_sha256": salted_sha256(salt, account.display_name).hex(),
     }
     event_id = _append(conn, signer, account.account_id, "access.grant", act, data)
     queries.insert_account(conn, account, salt, event_id)
@@ -70,7 +71,10 @@ def revoke_access(conn: Connection, signer: Signer, account_id: str, why: str, *
     """End an account: none of its tokens lets anybody in any more. Raises NotFound, Conflict account.revoked."""
     lock_subject(conn, subject_of(account_id))
     _live_account(conn, account_id)
-    _append(conn, signer, account_id, "access.revoke", act, {"account_id": account_id, "why": why})
+    data = {"account_id": account_id}
+    append_explained(
+        conn, signer, typ="access.revoke", subj=subject_of(account_id), act=act, why=why, data=data
+    )
 
 
 def issue_token(conn: Connection, signer: Signer, account_id: str, *, act: str) -> str:

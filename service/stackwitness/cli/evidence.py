@@ -57,6 +57,9 @@ def fsck(
 def rebuild(
     from_tiles: Annotated[str, typer.Option(help="folder or URL of the published log; HOME/log")] = "",
     policy: Annotated[Path | None, typer.Option(help="policy file to hold the checkpoint against")] = None,
+    disclosures: Annotated[
+        Path | None, typer.Option(help="disclosures.jsonl of bundles: gives back the free texts")
+    ] = None,
     home: Home = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of lines")] = False,
 ) -> None:
@@ -70,7 +73,15 @@ def rebuild(
     migrate_database(settings)  # a database that is gone altogether starts as an empty one
     with open_database(settings, owner=True) as url:
         wiring = wire(settings.model_copy(update={"database_url": url}))
-        code = run_rebuild(wiring.engine, settings, wiring.service_key, place, policy, as_json=as_json)
+        code = run_rebuild(
+            wiring.engine,
+            settings,
+            wiring.service_key,
+            place,
+            policy,
+            disclosures=disclosures,
+            as_json=as_json,
+        )
         wiring.engine.dispose()
     raise typer.Exit(code)
 
@@ -79,7 +90,7 @@ def rebuild(
 def freeze(
     successor_home: Annotated[Path, typer.Option(help="empty folder of the log that follows")],
     successor_origin: Annotated[str, typer.Option(help="its name; by default this one's, a year later")] = "",
-    why: Annotated[str, typer.Option(help="stands in the event")] = "end of the year",
+    why: Annotated[str, typer.Option(help="the event names it by salted hash")] = "end of the year",
     home: Home = None,
 ) -> None:
     """End this log for ever and make its successor; run it while `up` runs. Run again, it goes on where it was."""

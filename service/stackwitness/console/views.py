@@ -73,12 +73,12 @@ class EpochView:
 
 @dataclass(frozen=True)
 class LimitView:
-    """A channel's limit from a time on; `from_ms` None for the one it was registered with."""
+    """A channel's limit from a time on; `from_ms` None for the one it was registered with, `why` when not known."""
 
     channel: str
     value: float | None
     from_ms: int | None
-    why: str
+    why: str | None
 
 
 @dataclass(frozen=True)

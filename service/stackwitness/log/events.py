@@ -1,5 +1,6 @@
 """Governance events: signed JWS, chained per subject, each a leaf of the log."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 
 from emdi.event import Event, seal_event
 from emdi.keys import Signer
+from emdi.tables import salted_sha256
 from stackwitness import clock
 
 ZERO_ID = bytes(32)
@@ -51,6 +53,30 @@ def append_event(
         data=dict(data),
     )
     _store(conn, event, ts_ms)
+    return event
+
+
+def append_explained(
+    conn: sa.Connection,
+    signer: Signer,
+    *,
+    typ: str,
+    subj: str,
+    act: str,
+    why: str,
+    data: Mapping[str, Any],
+) -> Event:
+    """Append an event whose reason stays out of the log: `why_sha256` names it, a row of its own holds salt and words.
+
+    So the words can be withheld from a bundle, and what is shown later is held against the event.
+    """
+    salt = secrets.token_bytes(32)
+    data = {**data, "why_sha256": salted_sha256(salt, why).hex()}
+    event = append_event(conn, signer, typ=typ, subj=subj, act=act, data=data)
+    conn.execute(
+        sa.text("INSERT INTO explanation (event_id, salt, why) VALUES (:event_id, :salt, :why)"),
+        {"event_id": event.event_id, "salt": salt, "why": why},
+    )
     return event
 
 

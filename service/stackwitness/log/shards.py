@@ -12,7 +12,7 @@ from emdi.shard import Previous
 from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import LogFrozen, LogUnavailable
-from stackwitness.log.events import append_event
+from stackwitness.log.events import append_explained
 from stackwitness.log.heads import read_lines
 from stackwitness.log.queries import find_successor
 from stackwitness.log.reader import LogReader
@@ -43,13 +43,12 @@ def freeze(engine: sa.Engine, service_key: Signer, *, successor_origin: str, why
         data = {
             "final_size_before": read_head(conn).size + waiting,
             "successor_origin": successor_origin,
-            "why": why,
         }
         act = f"service:{service_key.kid}"
-        event = append_event(conn, service_key, typ=FREEZE, subj="log", act=act, data=data)
+        event = append_explained(conn, service_key, typ=FREEZE, subj="log", act=act, why=why, data=data)
         conn.execute(
-            sa.text("INSERT INTO log_freeze (event_id, successor_origin, why) VALUES (:id, :origin, :why)"),
-            {"id": event.event_id, "origin": successor_origin, "why": why},
+            sa.text("INSERT INTO log_freeze (event_id, successor_origin) VALUES (:id, :origin)"),
+            {"id": event.event_id, "origin": successor_origin},
         )
     return event.event_id
 

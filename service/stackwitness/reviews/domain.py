@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+from emdi.tables import salted_sha256
 
 Decision = Literal["confirmed_odd", "explained", "needs_visit", "dismissed"]
 DECISIONS: tuple[Decision, ...] = ("confirmed_odd", "explained", "needs_visit", "dismissed")
@@ -30,4 +31,4 @@ class Review:
 
 def reason_sha256(salt: bytes, reason: str) -> str:
     """Return the lowercase hex SHA-256 of salt and UTF-8 reason (salted, so that nobody guesses it)."""
-    return hashlib.sha256(salt + reason.encode()).hexdigest()
+    return salted_sha256(salt, reason).hex()

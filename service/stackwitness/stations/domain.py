@@ -98,11 +98,14 @@ class KeyRequest:
 
 @dataclass(frozen=True)
 class Limit:
-    """A channel's limit from a time on (None: none); `from_at` None for the one it was registered with."""
+    """A channel's limit from a time on (None: none); `from_at` None for the one it was registered with.
+
+    `why` is None where this database does not hold the words (made again from the log, which has their hash alone).
+    """
 
     value: float | None
     from_at: datetime | None
-    why: str = ""
+    why: str | None = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Register stations and channels, change limits, acknowledge epochs: one event per act, same transaction."""
 
-import hashlib
-import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -13,7 +11,7 @@ from stackwitness.errors import Conflict, NotFound, Unprocessable
 from stackwitness.log.events import lock_subject
 from stackwitness.stations import queries
 from stackwitness.stations.domain import Channel, Limit, Station, subject_of
-from stackwitness.stations.keys import append, lock
+from stackwitness.stations.keys import append, explain, lock
 
 
 def register_station(
@@ -62,18 +60,20 @@ def change_limit(conn: Connection, signer: Signer, stn: str, name: str, limit: L
 
     Raises NotFound station.unknown | channel.unknown, Conflict limit.order | limit.same.
     """
-    assert limit.from_at is not None, "only the limit of the registration begins with the channel"
+    from_at, why = limit.from_at, limit.why or ""
+    assert from_at is not None, "only the limit of the registration begins with the channel"
     lock(conn, stn)
     limits = queries.list_limits(conn, stn).get(name)
     if limits is None:
         raise NotFound("channel.unknown", "The station has no such channel")
     last = limits[-1]
-    if last.from_at is not None and limit.from_at < last.from_at:
+    if last.from_at is not None and from_at < last.from_at:
         raise Conflict("limit.order", "A later limit is set already", detail=f"It begins at {last.from_at}")
     if last.value == limit.value:
         raise Conflict("limit.same", "The channel has this limit already")
-    data = {"stn": stn, "channel": name, "old": last.value, "new": limit.value, "why": limit.why}
-    event_id = append(conn, signer, stn, "limit.change", act, {**data, "from_ms": to_ms(limit.from_at)})
+    data = {"stn": stn, "channel": name, "old": last.value, "new": limit.value}
+    data |= {"from_ms": to_ms(from_at)}
+    event_id = explain(conn, signer, stn, "limit.change", act, why, data)
     queries.insert_limit(conn, stn, name, limit, event_id)
 
 
@@ -88,10 +88,8 @@ def acknowledge_epoch(conn: Connection, signer: Signer, stn: str, ep: int, why: 
         raise NotFound("epoch.unknown", "No such epoch of this station waits for an acknowledgement")
     if epoch.acknowledged_by is not None:
         raise Conflict("epoch.acknowledged", "The epoch is acknowledged already")
-    salt = secrets.token_bytes(32)
-    digest = hashlib.sha256(salt + why.encode()).hexdigest()
-    event_id = append(conn, signer, stn, "epoch.ack", act, {"ep": ep, "why_sha256": digest})
-    queries.insert_epoch_ack(conn, stn, ep, act, why, salt, event_id)
+    event_id = explain(conn, signer, stn, "epoch.ack", act, why, {"ep": ep})
+    queries.insert_epoch_ack(conn, stn, ep, act, event_id)
 
 
 def _check_channels(channels: Sequence[Channel]) -> None:

@@ -181,14 +181,17 @@ class KeyStateView(BaseModel):
 
 
 class LimitView(BaseModel):
-    """A channel's limit; `from` is null for the one the channel was registered with."""
+    """A channel's limit; `from` is null for the one the channel was registered with.
+
+    `why` is null where the database was made again from the log, which holds the words' salted hash alone.
+    """
 
     model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
 
     channel: str
     limit: float | None
     from_at: datetime | None = Field(alias="from")
-    why: str
+    why: str | None
 
 
 class LimitList(BaseModel):

@@ -9,7 +9,7 @@ from emdi.errors import EmdiError
 from emdi.event import verify_key_proof, verify_succession
 from emdi.keys import PublicKey, Signer, refuse_published
 from stackwitness.errors import Conflict, NotFound, Unprocessable
-from stackwitness.log.events import append_event
+from stackwitness.log.events import append_event, append_explained
 from stackwitness.stations import queries
 from stackwitness.stations.domain import NewKey, StationKey, subject_of
 
@@ -102,7 +102,7 @@ def revoke_key(conn: Connection, signer: Signer, stn: str, kid: str, why: str, *
     """Revoke a key, from this event on. Raises NotFound *.unknown, Conflict key.revoked."""
     lock(conn, stn)
     _live_key(conn, stn, kid)
-    event_id = append(conn, signer, stn, "key.revoke", act, {"kid": kid, "why": why})
+    event_id = explain(conn, signer, stn, "key.revoke", act, why, {"kid": kid})
     queries.insert_revocation(conn, kid, event_id)
 
 
@@ -124,8 +124,8 @@ def compromise_key(
         raise Unprocessable("key.suspect", title, detail=f"The log holds {size} entries", size=size)
     if key.suspect_from_idx is not None and key.suspect_from_idx <= suspect_from_idx:
         raise Conflict("key.compromised", "The key is suspect from an earlier index already")
-    data = {"kid": kid, "why": why, "suspect_from_idx": suspect_from_idx}
-    event_id = append(conn, signer, stn, "key.compromise", act, data)
+    data = {"kid": kid, "suspect_from_idx": suspect_from_idx}
+    event_id = explain(conn, signer, stn, "key.compromise", act, why, data)
     queries.insert_compromise(conn, kid, suspect_from_idx, event_id)
     if not key.revoked:
         queries.insert_revocation(conn, kid, event_id)
@@ -143,6 +143,14 @@ def lock(conn: Connection, stn: str) -> None:
 def append(conn: Connection, signer: Signer, stn: str, typ: str, act: str, data: dict[str, Any]) -> bytes:
     """Append an event to the station's subject and return its id."""
     return append_event(conn, signer, typ=typ, subj=subject_of(stn), act=act, data=data).event_id
+
+
+def explain(
+    conn: Connection, signer: Signer, stn: str, typ: str, act: str, why: str, data: dict[str, Any]
+) -> bytes:
+    """Append an event with the reason of the act to the station's subject and return its id."""
+    subj = subject_of(stn)
+    return append_explained(conn, signer, typ=typ, subj=subj, act=act, why=why, data=data).event_id
 
 
 def _register(conn: Connection, signer: Signer, stn: str, kid: str, officers: tuple[str, ...]) -> None:

@@ -207,11 +207,11 @@ def list_limits(conn: Connection, stn: str) -> dict[str, list[Limit]]:
     """Return every channel's limits, in the order they were set; the first is the one it was registered with."""
     limits = {channel.name: [Limit(channel.limit, None)] for channel in list_channels(conn, stn)}
     query = text(
-        "SELECT l.name, l.limit_value, l.from_at, l.why FROM channel_limit l JOIN event e USING (event_id)"
-        " WHERE l.stn = :stn ORDER BY e.sseq"
+        "SELECT l.name, l.limit_value, l.from_at, x.why FROM channel_limit l JOIN event e USING (event_id)"
+        " LEFT JOIN explanation x USING (event_id) WHERE l.stn = :stn ORDER BY e.sseq"
     )
     for row in conn.execute(query, {"stn": stn}):
-        limits[row.name].append(Limit(row.limit_value, row.from_at, row.why))
+        limits[row.name].append(Limit(row.limit_value, row.from_at, row.why or None))
     return limits
 
 
@@ -219,8 +219,8 @@ def insert_limit(conn: Connection, stn: str, name: str, limit: Limit, event_id: 
     """Store a channel's limit from a time on."""
     conn.execute(
         text(
-            "INSERT INTO channel_limit (event_id, stn, name, limit_value, from_at, why)"
-            " VALUES (:event_id, :stn, :name, :limit_value, :from_at, :why)"
+            "INSERT INTO channel_limit (event_id, stn, name, limit_value, from_at)"
+            " VALUES (:event_id, :stn, :name, :limit_value, :from_at)"
         ),
         {
             "event_id": event_id,
@@ -228,7 +228,6 @@ def insert_limit(conn: Connection, stn: str, name: str, limit: Limit, event_id: 
             "name": name,
             "limit_value": limit.value,
             "from_at": limit.from_at,
-            "why": limit.why,
         },
     )
 
@@ -247,16 +246,13 @@ def list_epochs(conn: Connection, stn: str | None = None, *, pending: bool = Fal
     ]
 
 
-def insert_epoch_ack(
-    conn: Connection, stn: str, ep: int, account_id: str, why: str, salt: bytes, event_id: bytes
-) -> None:
+def insert_epoch_ack(conn: Connection, stn: str, ep: int, account_id: str, event_id: bytes) -> None:
     """Store an inspector's acknowledgement of an epoch."""
     conn.execute(
         text(
-            "INSERT INTO epoch_ack (event_id, stn, ep, account_id, why, salt)"
-            " VALUES (:event_id, :stn, :ep, :account_id, :why, :salt)"
+            "INSERT INTO epoch_ack (event_id, stn, ep, account_id) VALUES (:event_id, :stn, :ep, :account_id)"
         ),
-        {"event_id": event_id, "stn": stn, "ep": ep, "account_id": account_id, "why": why, "salt": salt},
+        {"event_id": event_id, "stn": stn, "ep": ep, "account_id": account_id},
     )
 
 

@@ -77,7 +77,7 @@ _TEXTS = """
     SELECT r.event_id, r.salt, r.reason AS said, w.subj FROM review r JOIN event w USING (event_id)
     WHERE w.subj = ANY(:subjects)
     UNION ALL
-    SELECT a.event_id, a.salt, a.why, w.subj FROM epoch_ack a JOIN event w USING (event_id) WHERE w.subj = ANY(:subjects)
+    SELECT x.event_id, x.salt, x.why, w.subj FROM explanation x JOIN event w USING (event_id) WHERE w.subj = ANY(:subjects)
     UNION ALL
     SELECT a.event_id, a.salt, a.display_name, w.subj FROM account a JOIN event w USING (event_id)
     WHERE w.subj = ANY(:subjects) AND a.salt IS NOT NULL

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from emdi.encoding import b64u_decode
 from emdi.event import Event
-from emdi.tables import take_sha256
+from emdi.tables import UNKNOWN_SALT, salted_sha256, take_sha256
 from stackwitness.log.fsck.report import Report
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,10 +25,11 @@ QUERIES = {
     "key_request": "SELECT kid AS key, event_id, stn, alg, public_key, proof, account_id FROM key_request",
     "key_compromise": "SELECT encode(event_id, 'hex') AS key, event_id, kid, suspect_from_idx FROM key_compromise",
     "epoch": "SELECT stn || ' ' || ep AS key, event_id, prev_ep, env_id FROM epoch",
-    "epoch_ack": "SELECT stn || ' ' || ep AS key, event_id, account_id, why, salt FROM epoch_ack",
+    "epoch_ack": "SELECT stn || ' ' || ep AS key, event_id, account_id FROM epoch_ack",
     "gap": "SELECT encode(env_id, 'hex') AS key, event_id, stn, ep, seq_first, seq_last, why FROM gap",
-    "channel_limit": "SELECT encode(event_id, 'hex') AS key, event_id, stn, name, limit_value, from_at, why "
+    "channel_limit": "SELECT encode(event_id, 'hex') AS key, event_id, stn, name, limit_value, from_at "
     "FROM channel_limit",
+    "explanation": "SELECT encode(event_id, 'hex') AS key, event_id, why, salt FROM explanation",
     "account": "SELECT account_id AS key, event_id, role, agency, display_name, salt FROM account",
     "access_token": "SELECT encode(token_hash, 'hex') AS key, event_id, account_id, kind, expires_at "
     "FROM access_token",
@@ -46,13 +47,14 @@ QUERIES = {
     "custody": "SELECT encode(event_id, 'hex') AS key, event_id, typ, stn, what, object_id, account_id, day::text "
     "AS day FROM custody",
     "export": "SELECT export_id AS key, event_id, stn, manifest_sha256 FROM export",
-    "log_freeze": "SELECT encode(event_id, 'hex') AS key, event_id, successor_origin, why FROM log_freeze",
+    "log_freeze": "SELECT encode(event_id, 'hex') AS key, event_id, successor_origin FROM log_freeze",
 }
 
 # A token that is gone lets nobody in: only one that was put there, or changed, is an attack.
 MAY_BE_GONE = frozenset({"access_token"})
 # Columns that events name only by SHA-256, salted by the row's own `salt`.
 SALTED = ("reason", "why", "display_name")
+RESTORE_TEXT = "a backup restores it, or rebuild --disclosures with a bundle's disclosures.jsonl"
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,7 @@ class Records:
 
     def expect(self, event: Event, idx: int | None) -> None:
         """Note the rows one event calls for; raises KeyError or TypeError when its data lacks members."""
-        make = MAKERS.get(event.typ)
-        for table, key, columns in make(event) if make else ():
+        for table, key, columns in rows_for(event):
             # The first event that names a row made it; a later one that names it again did not change it.
             self.tables[table].setdefault(key, Expected(event.event_id, idx, columns))
 
@@ -83,7 +84,7 @@ class Records:
             expected = dict(self.tables[table])
             for row in conn.execute(sa.text(query).execution_options(yield_per=1000)):
                 stored = {name: plain(value) for name, value in row._mapping.items()}
-                digest_texts(stored)
+                unknown = digest_texts(stored)
                 key = str(stored.pop("key"))
                 wanted = expected.pop(key, None)
                 if wanted is None:
@@ -92,8 +93,12 @@ class Records:
                 differing = [
                     f"{name} is {stored.get(name)!r}, the event says {value!r}"
                     for name, value in {"event_id": wanted.event_id, **wanted.columns}.items()
-                    if stored.get(name) != value
+                    if stored.get(name) != value and name not in unknown
                 ]
+                for name in unknown & wanted.columns.keys():
+                    report.miss(
+                        f"{table}.text", table, key, f"{name} is not known here: {RESTORE_TEXT}", wanted.idx
+                    )
                 if differing:
                     report.tamper(f"{table}.edited", table, key, "; ".join(differing), wanted.idx)
             for key, gone in () if table in MAY_BE_GONE else expected.items():
@@ -112,15 +117,16 @@ def plain(value: Any) -> Any:
     return value
 
 
-def digest_texts(stored: dict[str, Any]) -> None:
-    """Replace what events name only by digest: the plot, and texts with their salt."""
+def digest_texts(stored: dict[str, Any]) -> set[str]:
+    """Replace what events name only by digest: the plot, and texts with their salt; return those nobody knows here."""
     if "plot" in stored:
         stored["plot"] = hashlib.sha256((stored["plot"] or "").encode()).digest()
     if "salt" in stored:
         salt = stored.pop("salt") or b""
-        for name in SALTED:
-            if name in stored:
-                stored[name] = hashlib.sha256(salt + (stored[name] or "").encode()).digest()
+        texts = {name: stored[name] or "" for name in SALTED if name in stored}
+        stored |= {name: salted_sha256(salt, text) for name, text in texts.items()}
+        return {name for name, text in texts.items() if salt == UNKNOWN_SALT and not text}
+    return set()
 
 
 Rows = Iterator[tuple[str, str, dict[str, Any]]]
@@ -175,8 +181,7 @@ def _epoch(event: Event) -> Rows:
 
 
 def _epoch_ack(event: Event) -> Rows:
-    columns = {"account_id": event.act, "why": take_sha256(event.data["why_sha256"])}
-    yield "epoch_ack", f"{event.subj.partition(':')[2]} {event.data['ep']}", columns
+    yield "epoch_ack", f"{event.subj.partition(':')[2]} {event.data['ep']}", {"account_id": event.act}
 
 
 def _gap(event: Event) -> Rows:
@@ -188,7 +193,7 @@ def _gap(event: Event) -> Rows:
 def _limit(event: Event) -> Rows:
     data = event.data
     columns = {"stn": data["stn"], "name": data["channel"], "limit_value": number(data["new"])}
-    yield "channel_limit", event.event_id.hex(), {**columns, "from_at": data["from_ms"], "why": data["why"]}
+    yield "channel_limit", event.event_id.hex(), {**columns, "from_at": data["from_ms"]}
 
 
 def _account(event: Event) -> Rows:
@@ -238,7 +243,7 @@ def _export(event: Event) -> Rows:
 
 
 def _freeze(event: Event) -> Rows:
-    yield "log_freeze", event.event_id.hex(), {name: event.data[name] for name in ("successor_origin", "why")}
+    yield "log_freeze", event.event_id.hex(), {"successor_origin": event.data["successor_origin"]}
 
 
 def _ddl(event: Event) -> Rows:
@@ -297,3 +302,12 @@ MAKERS: dict[str, Callable[[Event], Rows]] = {
     "log.freeze": _freeze,
     "catalog.baseline": _baseline,
 }
+
+
+def rows_for(event: Event) -> Rows:
+    """Yield (table, key, columns) of the rows an event calls for; raises KeyError or TypeError as the makers do."""
+    make = MAKERS.get(event.typ)
+    if make is not None:
+        yield from make(event)
+    if "why_sha256" in event.data:
+        yield "explanation", event.event_id.hex(), {"why": take_sha256(event.data["why_sha256"])}

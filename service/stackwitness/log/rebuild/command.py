@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID
 from emdi.errors import EmdiError
 from emdi.keys import Signer
 from emdi.policy import Policy, parse_policy
+from emdi.tables import Disclosure, parse_disclosure
 from stackwitness.errors import StackwitnessError
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogCorrupt
@@ -30,17 +31,20 @@ def run_rebuild(
     place: str,
     policy_file: Path | None,
     *,
+    disclosures: Path | None = None,
     as_json: bool = False,
 ) -> int:
     """Verify the log at `place`, rebuild the database from it, print what was changed.
 
+    `disclosures` is a bundle's disclosures.jsonl, or several put together: it gives back the free texts.
     Returns 0 when nothing differed, 1 when rows were put right, 2 when something is lost for good, 3 when the
     source does not verify (nothing is changed then).
     """
     console = Console(stderr=True)
     try:
         with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
-            done = _rebuild(engine, settings, service_key, place, policy_file, bar)
+            texts = [] if disclosures is None else read_disclosures(disclosures)
+            done = _rebuild(engine, settings, service_key, place, policy_file, texts, bar)
     except (EmdiError, StackwitnessError) as error:
         detail = getattr(error, "detail", None)
         console.print(f"stackwitness rebuild: {error}{f': {detail}' if detail else ''}", style="red")
@@ -55,6 +59,7 @@ def _rebuild(
     service_key: Signer,
     place: str,
     policy_file: Path | None,
+    texts: list[Disclosure],
     bar: Progress,
 ) -> Rebuilt:
     tasks: dict[str, TaskID] = {}
@@ -72,9 +77,15 @@ def _rebuild(
             sizes = [row[0] for row in conn.exec_driver_sql("SELECT size FROM log_head")]
         source.verify(sizes, progress)
         source.restore(Disk(settings.log_dir))
-        done = rebuild(engine, service_key, source, progress)
+        done = rebuild(engine, service_key, source, progress, texts)
     shutil.rmtree(cache, ignore_errors=True)
     return done
+
+
+def read_disclosures(path: Path) -> list[Disclosure]:
+    """Read lines of disclosures.jsonl; raises BundleError("bundle.disclosure")."""
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        return [parse_disclosure(line.rstrip("\n")) for line in lines]
 
 
 def signed_note(settings: Settings) -> bytes:

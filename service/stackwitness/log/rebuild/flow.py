@@ -10,6 +10,7 @@ from emdi.envelope import Envelope
 from emdi.event import Event
 from emdi.keys import Signer
 from emdi.merkle import CompactRange
+from emdi.tables import Disclosure
 from stackwitness.db.unit import unit_of_work
 from stackwitness.log.events import append_event
 from stackwitness.log.fsck.records import QUERIES, Records
@@ -25,8 +26,9 @@ from stackwitness.log.rebuild.waiting import settle_waiting
 NOT_IN_THE_LOG = (
     "envelope.envelope_no, channel.channel_no, log_entry.qid: numbers of this database, given anew where rows were gone",
     "log_head: the sizes between two checkpoints, and when they were reached",
-    "flag.plot, flag_extension.plot, review.reason, review.salt: the log holds their SHA-256; they live in backups"
-    " of the database, the texts also in the disclosures of exported bundles",
+    "flag.plot, flag_extension.plot, review.reason, explanation.why, account.display_name and their salts: the log"
+    " holds their SHA-256; they live in backups of the database, the texts also in the disclosures of exported bundles"
+    " (rebuild --disclosures brings them back)",
     "account names, roles and tokens; export_request; detection_state (detectors start again); queued jobs",
 )
 
@@ -47,17 +49,24 @@ class Rebuilt:
         return sum(self.tables.values())
 
 
-def rebuild(engine: sa.Engine, service_key: Signer, source: VerifiedLog, progress: Progress) -> Rebuilt:
+def rebuild(
+    engine: sa.Engine,
+    service_key: Signer,
+    source: VerifiedLog,
+    progress: Progress,
+    disclosures: Sequence[Disclosure] = (),
+) -> Rebuilt:
     """Make the database again what the verified log says; name every row that had to be changed.
 
     Entries the log does not hold yet stay queued. A change is sealed by the event `projection.rebuild`, unless the
-    log is frozen; without a change nothing is written. Raises LogCorrupt, EmdiError, DatabaseUnavailable.
+    log is frozen; without a change nothing is written. `disclosures`, of bundles, give back the free texts that
+    the log names by salted hash; one that no event names changes nothing. Raises LogCorrupt, EmdiError, DatabaseUnavailable.
     """
     done = Rebuilt(source.checkpoint.size, source.checkpoint.root)
     with unit_of_work(engine) as conn:
         conn.execute(sa.text("SELECT set_config('stackwitness.agency', '*', true)"))
         with opened_tables(conn, [*(table.name for table in RAW_TABLES), *QUERIES, "log_head"]):
-            _Rebuild(conn, source, done, progress).run()
+            _Rebuild(conn, source, done, progress, disclosures).run()
         frozen = conn.execute(sa.text("SELECT EXISTS (SELECT FROM log_freeze)")).scalar_one()
         if done.rows and not frozen:
             append_event(
@@ -80,12 +89,20 @@ def rebuild(engine: sa.Engine, service_key: Signer, source: VerifiedLog, progres
 class _Rebuild:
     """One run inside the caller's transaction."""
 
-    def __init__(self, conn: sa.Connection, source: VerifiedLog, done: Rebuilt, progress: Progress) -> None:
+    def __init__(
+        self,
+        conn: sa.Connection,
+        source: VerifiedLog,
+        done: Rebuilt,
+        progress: Progress,
+        disclosures: Sequence[Disclosure],
+    ) -> None:
         self.conn = conn
         self.source = source
         self.done = done
         self.report = done.report
         self.progress = progress
+        self.texts = {(text.event_id, text.digest): text for text in disclosures}
         self.records = Records()
         self.causes: dict[bytes, Cause] = {}
         self.heads = Heads()
@@ -100,7 +117,9 @@ class _Rebuild:
         for table in RAW_TABLES:  # 3
             self._note(table.name, repair_raw(self.conn, table, ids, edge.size, self.report))
         self._note("log_head", repair_heads(self.conn, self.source.roots, edge.size, self.report))
-        changed, self.done.lost = repair_records(self.conn, self.records, self.causes, self.report)  # 4
+        changed, self.done.lost = repair_records(  # 4
+            self.conn, self.records, self.causes, self.texts, self.report
+        )
         for name, count in changed.items():
             self._note(name, count)
         self._note("reading", self._compare_readings(waiting))  # 5

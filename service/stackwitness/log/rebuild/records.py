@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from emdi.tables import UNKNOWN_SALT, Disclosure
 from stackwitness.log.fsck.history import at_of
 from stackwitness.log.fsck.records import MAY_BE_GONE, QUERIES, Expected, Records, digest_texts, plain
 from stackwitness.log.fsck.report import Report
@@ -15,7 +16,9 @@ _KEY = re.compile(r"SELECT (.+?) AS key,")
 _HEX = re.compile(r"encode\((\w+), 'hex'\)")
 _CONCATENATION = " || ' ' || "
 # What the log does not carry and a row cannot be without: an empty text, an empty drawing, a salt of zeros.
-_STAND_INS: dict[str, Any] = {"plot": "{}", "salt": bytes(32)}
+_STAND_INS: dict[str, Any] = {"plot": "{}", "salt": UNKNOWN_SALT}
+# (event id, SHA-256) -> salt and text: what a bundle disclosed.
+Texts = Mapping[tuple[bytes, bytes], Disclosure]
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,16 @@ class Shape:
 
 
 def repair_records(
-    conn: sa.Connection, records: Records, causes: Mapping[bytes, Cause], report: Report
+    conn: sa.Connection, records: Records, causes: Mapping[bytes, Cause], texts: Texts, report: Report
 ) -> tuple[dict[str, int], list[str]]:
-    """Put the rows of governance right, each named; return how many by table, and what only a backup gives back."""
+    """Put the rows of governance right, each named; return how many by table, and what only a backup gives back.
+
+    `texts` are those at hand: a row gets back the words that its event names, salt and all, and no others.
+    """
     changed: dict[str, int] = {}
     lost: list[str] = []
     for table in QUERIES:
-        repair = _Table(conn, read_shape(conn, table), report, lost)
+        repair = _Table(conn, read_shape(conn, table), texts, report, lost)
         count = repair.run(dict(records.tables[table]), causes)
         if count:
             changed[table] = count
@@ -97,9 +103,12 @@ def read_shape(conn: sa.Connection, table: str) -> Shape:
 class _Table:
     """One table's rows against what the events call for."""
 
-    def __init__(self, conn: sa.Connection, shape: Shape, report: Report, lost: list[str]) -> None:
+    def __init__(
+        self, conn: sa.Connection, shape: Shape, texts: Texts, report: Report, lost: list[str]
+    ) -> None:
         self.conn = conn
         self.shape = shape
+        self.texts = texts
         self.report = report
         self.lost = lost
 
@@ -121,8 +130,12 @@ class _Table:
         shape, table = self.shape, self.shape.name
         columns = {"event_id": wanted.event_id, **wanted.columns}
         differing = [name for name, value in columns.items() if stored.get(name) != value]
-        texts = [name for name in differing if shape.digest_only(name, columns[name])]
+        said = self._said(wanted)
+        texts = [name for name in differing if shape.digest_only(name, columns[name]) and name not in said]
         names = [name for name in differing if name not in texts]
+        if said.keys() & set(names):
+            columns |= said
+            names.append("salt")
         if texts or (names and not shape.alone):
             self.lost.append(f"{table} {key}: {', '.join(texts or names)}")
             text = f"{', '.join(texts or names)} cannot be put right: the log holds no more than a digest"
@@ -135,6 +148,13 @@ class _Table:
         query = f"UPDATE {table} SET {sets} WHERE {shape.key} = :key"
         self.conn.execute(sa.text(query), {**values, "key": key})
         return 1
+
+    def _said(self, expected: Expected) -> dict[str, Any]:
+        """Return text and salt of a row from what was disclosed; empty when it was not."""
+        for name, value in expected.columns.items():
+            if isinstance(value, bytes) and (found := self.texts.get((expected.event_id, value))):
+                return {name: found.text, "salt": found.salt}
+        return {}
 
     def _take_out(self, key: str) -> int:
         shape, table = self.shape, self.shape.name
@@ -155,6 +175,7 @@ class _Table:
         for name, value in gone.columns.items():
             if name in shape.types and not shape.digest_only(name, value):
                 columns[name] = shape.stored(name, value)
+        columns |= self._said(gone)
         without = []
         for name in shape.needed:
             if name not in columns and shape.types[name].startswith("timestamp"):

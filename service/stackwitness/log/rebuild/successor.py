@@ -13,7 +13,7 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Conflict
 from stackwitness.log.disk import Disk
 from stackwitness.log.events import append_event
-from stackwitness.log.fsck.records import MAKERS
+from stackwitness.log.fsck.records import rows_for
 from stackwitness.log.previous import store_previous
 from stackwitness.log.rebuild.records import Shape, read_shape
 from stackwitness.log.sequencer import lock_log, read_head
@@ -119,8 +119,7 @@ class _Copier:
 
     def copy(self, event: Event, made: Event) -> None:
         """Copy what the maker of this event names, each row once: the first event that names it made it."""
-        make = MAKERS.get(event.typ)
-        for table, key, columns in make(event) if make else ():
+        for table, key, columns in rows_for(event):
             if (table, key) in self._copied:
                 continue
             self._copied.add((table, key))
