@@ -135,12 +135,8 @@ class Engine:
                 family.load(tree["families"][family.name])
 
 
-def run(context: Context, state: bytes | None, frame: Frame, config: Config = DEFAULT) -> Result:
-    """Judge the readings of `frame` after those already in `state`.
-
-    The same readings in any chunking give the same findings and the same final state, byte for byte. Odd
-    readings give notes, never errors; DetectorError is raised only for a state that is not ours.
-    """
+def open_engine(context: Context, state: bytes | None, config: Config = DEFAULT) -> Engine:
+    """Make the engine of one station, going on from `state`. Raises DetectorError for a state that is not ours."""
     from stackwitness_detectors.families import families_of
 
     config = config.spread()
@@ -148,6 +144,16 @@ def run(context: Context, state: bytes | None, frame: Frame, config: Config = DE
     engine = Engine(context, config, families_of(memory, config), memory)
     if state is not None:
         engine.load(state)
+    return engine
+
+
+def run(context: Context, state: bytes | None, frame: Frame, config: Config = DEFAULT) -> Result:
+    """Judge the readings of `frame` after those already in `state`.
+
+    The same readings in any chunking give the same findings and the same final state, byte for byte. Odd
+    readings give notes, never errors; DetectorError is raised only for a state that is not ours.
+    """
+    engine = open_engine(context, state, config)
     with np.errstate(all="ignore"):
         engine.feed(frame)
     notes = engine.notes + [note for family in engine.families for note in family.notes()]

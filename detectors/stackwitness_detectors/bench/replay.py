@@ -11,7 +11,7 @@ import numpy as np
 
 from stackwitness_detectors.config import DEFAULT, Config
 from stackwitness_detectors.contract import Context, DetectorError, Finding, Frame
-from stackwitness_detectors.engine import run
+from stackwitness_detectors.engine import open_engine
 from stackwitness_detectors.memory import DAY_MS
 
 
@@ -51,7 +51,7 @@ def listening(rate: float, without: Collection[str] = (), config: Config = DEFAU
 
 @dataclass(frozen=True)
 class Day:
-    """Hold one day of a replay: the state before it and the alarms given on it."""
+    """Hold one day of a replay: the state before it (where it was wanted) and the alarms given on it."""
 
     start_ms: int
     before: bytes | None
@@ -59,24 +59,34 @@ class Day:
 
 
 def days_of(
-    context: Context, frame: Frame, state: bytes | None, from_ms: int, to_ms: int, config: Config
+    context: Context,
+    frame: Frame,
+    state: bytes | None,
+    from_ms: int,
+    to_ms: int,
+    config: Config,
+    wanted: Collection[int] = (),
 ) -> Iterator[Day]:
-    """Yield the days (UTC) with readings in [from_ms, to_ms); the state passes from day to day.
+    """Yield the days (UTC) with readings in [from_ms, to_ms); `before` is given for `wanted` days (since 1970).
 
-    Within a day `at_ms` is the end of what a finding speaks of, at least the start of the day: exact for tests
+    One engine is led through all days: any chunking gives the same, and states need not be written and read. Within a day `at_ms` is the end of what a finding speaks of, at least the start of the day: exact for tests
     that speak at the end of an hour or a day.
     """
     first, last = (int(i) for i in np.searchsorted(frame.at_ms, [from_ms, to_ms]))
     day = frame.at_ms[first:last] // DAY_MS
     edges = [first, *(first + np.flatnonzero(np.diff(day)) + 1).tolist(), last]
+    engine = open_engine(context, state, config)
     for lo, hi in itertools.pairwise(edges):
         if hi <= lo:
             return
-        start_ms = int(frame.at_ms[lo]) // DAY_MS * DAY_MS
-        result = run(context, state, rows_of(frame, lo, hi), config)
+        number = int(frame.at_ms[lo]) // DAY_MS
+        before = engine.dump() if number in wanted else None
+        known = len(engine.findings)
+        with np.errstate(all="ignore"):
+            engine.feed(rows_of(frame, lo, hi))
         spoke = int(frame.at_ms[hi - 1])
-        yield Day(start_ms, state, tuple(_alarm(f, int(frame.at_ms[lo]), spoke) for f in result.findings))
-        state = result.state
+        told = tuple(_alarm(f, int(frame.at_ms[lo]), spoke) for f in engine.findings[known:])
+        yield Day(number * DAY_MS, before, told)
 
 
 def rows_of(frame: Frame, lo: int, hi: int) -> Frame:

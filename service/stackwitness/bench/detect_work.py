@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stackwitness.bench.detect_data import open_place
-from stackwitness_detectors import run
+from stackwitness_detectors import Frame, run
 from stackwitness_detectors.bench.judging import replay_trial, trial_vus
 from stackwitness_detectors.bench.replay import alarm_of, days_of, listening, rows_of
 from stackwitness_detectors.bench.trials import trial_of
@@ -48,10 +48,11 @@ def clean(
     state: bytes | None = None
     if head := int(np.searchsorted(frame.at_ms, from_ms)):
         state = run(place.context, None, rows_of(frame, 0, head), config).state
-    alarms, wanted = [], sorted(set(days))
-    for day in days_of(place.context, frame, state, from_ms, place.split.end_ms, config):
-        while wanted and wanted[0] * DAY_MS <= day.start_ms:
-            state_path(folder, stn, wanted.pop(0), budget).write_bytes(day.before or b"")
+    alarms = []
+    wanted = _days_with_readings(frame, days)
+    for day in days_of(place.context, frame, state, from_ms, place.split.end_ms, config, wanted):
+        for number in wanted.get(day.start_ms // DAY_MS, ()):
+            state_path(folder, stn, number, budget).write_bytes(day.before or b"")
         alarms += [a.tree() for a in day.alarms]
     spent = time.process_time() - began
     hours = len(np.unique(frame.at_ms // HOUR_MS))
@@ -60,6 +61,16 @@ def clean(
         "seconds_per_station_hour": float(f"{spent / max(hours, 1):.3g}"),
         "hours": hours,
     }
+
+
+def _days_with_readings(frame: Frame, days: Sequence[int]) -> dict[int, list[int]]:
+    """Group days by the first day at or after each that has readings: the state before it is the same."""
+    found: dict[int, list[int]] = {}
+    for day in sorted(set(days)):
+        at = int(np.searchsorted(frame.at_ms, day * DAY_MS))
+        if at < len(frame.at_ms):
+            found.setdefault(int(frame.at_ms[at]) // DAY_MS, []).append(day)
+    return found
 
 
 def forged(
