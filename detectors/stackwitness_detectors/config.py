@@ -19,12 +19,24 @@ class Config:
     freeze_budget: float = 0.05
     near_freeze_budget: float = 0.01
     copy_budget: float = 0.001
+    pieces_budget: float = 0.01
+    likeness_budget: float = 0.01
     level_budget: float = 0.03
     correlation_budget: float = 0.03
     digits_budget: float = 0.01
     density_budget: float = 0.01
     availability_budget: float = 0.01
     second_opinion_budget: float = 0.01
+    dynamics_budget: float = 0.01
+    response_budget: float = 0.01
+    grid_budget: float = 0.01
+    comb_budget: float = 0.01
+    heap_budget: float = 0.01
+    ceiling_budget: float = 0.01
+    equal_means_budget: float = 0.01
+    marked_high_budget: float = 0.01
+    lines_budget: float = 0.01
+    pulse_budget: float = 0.01
     # Memory. 4,320 rows = 180 days of hours, 15 days of 5 minutes; more makes the state heavy for a database.
     history_rows: int = 4320
     history_hours: int = 24 * 70  # reference (56 days) + the windows being judged (14 days)
@@ -35,6 +47,7 @@ class Config:
     young_lag_days: int = 7  # while the history is too short for the full lag
     reference_min_hours: int = 240  # ten operating days: fewer do not carry some 50 quadratic terms
     refit_days: int = 7
+    archive_hours: int = 1752  # a year, every fifth hour: the range of loads and seasons
     # Freezes.
     run_reference_samples: int = 240
     run_reference_hours: float = 72.0
@@ -51,7 +64,10 @@ class Config:
     step_bits: float = 6.0  # most evidence one equal step of one channel may give (dependence)
     side_channel_weight: float = 0.25  # of the further channels of a record: channels move together
     copy_min_steps: int = 6
+    far_rows: int = 20_000  # of the channels one would forge: two years of hours, two weeks of minutes
+    piece_step_bits: float = 12.0  # many short pieces are weighed against the own days, so no cap for dependence
     record_min_steps: int = 2
+    piece_tail_bits: float = 3.0  # scale of the tail of a day's bits: twice that of independent steps
     # Daily tests.
     calibration_min_days: int = 10
     day_min_hours: int = 12
