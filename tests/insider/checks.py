@@ -12,8 +12,11 @@ from emdi.policy import format_policy
 from emdi.receipt import parse_receipt, verify_receipt
 from emdi.tiles import TileReader
 from emdi.witness import CosignatureRequest, format_request
+from stackwitness.db.roles import EVERY_AGENCY
+from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import StackwitnessError
 from stackwitness.log.fsck import fsck
+from stackwitness.readings.queries import select_suspects
 from stackwitness_client.monitor.compare import compare, open_view
 from stackwitness_client.verify import verify_bundle
 from stackwitness_client.witness.cosigner import Reply
@@ -77,6 +80,21 @@ def verify(scene: Scene, bundle: Path) -> list[Found]:
     return [Found(str(report.exit_code), finding.line()) for finding in report.findings]
 
 
+def by_suspects(scene: Scene) -> list[Found]:
+    """What console and API show as suspect beside the readings."""
+    with unit_of_work(scene.engine, "sw_read", EVERY_AGENCY) as conn:
+        found = select_suspects(conn, "S1")
+    return [
+        Found(one.kid, f"{one.kid} follows {one.compromised_kid}: {one.envelopes} envelopes") for one in found
+    ]
+
+
+def by_notes(scene: Scene) -> list[Found]:
+    """`stackwitness-verify` again: what is well signed is no finding, but the report says whose hands it may come from."""
+    report = verify_bundle(scene.export(), format_policy(scene.policy))
+    return [Found(str(report.exit_code), note) for note in report.notes if "is suspect" in note]
+
+
 def by_witness(scene: Scene) -> list[Found]:
     """The witness, asked to cosign the checkpoint that the log now shows, with the proof the log can give."""
     last = parse_checkpoint(parse_note((scene.kept / "checkpoint").read_bytes()).text)
@@ -113,13 +131,15 @@ def submit(scene: Scene, old: int, note: bytes) -> Reply:
 
 
 Check = Callable[[Scene], list[Found]]
-# In this order on one copy: the last two write.
+# In this order on one copy: the last three write.
 CHECKS: dict[str, Check] = {
     "fsck": by_fsck,
     "monitor": by_monitor,
     "witness": by_witness,
     "receipt": by_receipt,
     "old bundle": by_bundle,
+    "suspects": by_suspects,
     "log process": by_log,
     "new bundle": by_export,
+    "bundle's notes": by_notes,
 }

@@ -14,7 +14,9 @@ from emdi.bundle import BundleReader, iter_entries, make_manifest, pack_entries,
 from emdi.checkpoint import Checkpoint
 from emdi.encoding import b64u_encode
 from emdi.envelope import seal_envelope
+from emdi.event import seal_key_proof, seal_succession
 from emdi.head import format_head, head_root, parse_head
+from emdi.keys import LocalKey
 from emdi.layout import UNLISTED
 from emdi.merkle import CompactRange
 from emdi.note import sign_note
@@ -24,6 +26,8 @@ from stackwitness.log.events import append_event
 from stackwitness.log.notekeys import load_note_signer
 from stackwitness.log.publisher import publish
 from stackwitness.log.sequencer import read_head
+from stackwitness.stations.domain import NewKey
+from stackwitness.stations.keys import compromise_key, rotate_key
 from tests.insider.scene import ENVELOPES, LATER, Scene
 from tests.service.log_station import MINUTE_MS, START_MS
 
@@ -242,6 +246,26 @@ def forge_reading(scene: Scene) -> None:
     with scene.engine.begin() as conn:
         station._store(conn, envelope)
     loop = scene.log.start()
+    loop.sequence()
+    loop.publish()
+
+
+def rotate_a_stolen_key(scene: Scene) -> None:
+    """A station's key is stolen and names the thief's own; he signs on, and only then is the theft declared."""
+    station, service_key = scene.station, scene.log.service_key
+    stolen, thief = station.key, LocalKey.from_seed(b"t" * 32, "k1-thief")
+    offered = NewKey(thief.kid, thief.public.alg, thief.public.raw, seal_key_proof(thief, "S1"))
+    proof = seal_succession(stolen, "S1", thief.kid, thief.public)
+    loop = scene.log.start()
+    with scene.engine.begin() as conn:
+        from_idx = read_head(conn).size
+        rotate_key(conn, service_key, "S1", stolen.kid, offered, proof, act="operator-1", test_keys=True)
+    loop.sequence()
+    station.key = thief
+    station.push(3)
+    loop.sequence()
+    with scene.engine.begin() as conn:
+        compromise_key(conn, service_key, "S1", stolen.kid, "stolen", from_idx, act="operator-1")
     loop.sequence()
     loop.publish()
 

@@ -97,6 +97,10 @@ DEEDS = [
         Sign("monitor", "1", "signature:"),
         Sign("new bundle", "1", "signature"),
     )),
+    Deed("rotate a stolen station key before the theft is known", KEYS, do.rotate_a_stolen_key, (
+        Sign("suspects", "k1-thief", "k1-thief follows k1: 3 envelopes"),
+        Sign("bundle's notes", "0", "key k1-thief of station S1 follows by rotation key k1, which was compromised"),
+    )),
     Deed("leave a station out of a daily head", KEYS, do.hide_in_a_head, (
         Sign("fsck", "1", "head"),
         Sign("monitor", "1", "head:"),

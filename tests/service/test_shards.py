@@ -1,6 +1,7 @@
 """A frozen log takes nothing more; its successor commits to it, and the stations go on without a break."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,32 +25,43 @@ from stackwitness.settings import Settings
 from tests.service.log_station import SmallStation
 from tests.service.log_support import SmallLog, make_log
 
-NAME = "successor_shard"
-
 
 @pytest.fixture
 def old(settings: Settings, engine: sa.Engine) -> SmallLog:
     return make_log(settings, engine)
 
 
-@pytest.fixture
-def new(cluster: Cluster, template: str, tmp_path: Path) -> Iterator[SmallLog]:
+@contextmanager
+def successor(cluster: Cluster, template: str, home: Path) -> Iterator[SmallLog]:
+    """Give an empty log with a database of its own, named by its home's folder."""
+    name = f"shard_{home.name}"
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {NAME} TEMPLATE {template} STRATEGY FILE_COPY")
-    engine = make_engine(cluster.url(NAME))
-    origin = "stackwitness.local/log/dev/next"
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    engine = make_engine(cluster.url(name))
     settings = Settings(
         mode="test",
-        home=tmp_path / "next",
-        database_url=cluster.url(NAME),
-        log_origin=origin,
+        home=home,
+        database_url=cluster.url(name),
+        log_origin=f"stackwitness.local/log/dev/{home.name}",
         key_approvals=1,
     )
     log = make_log(settings, engine)
     yield SmallLog(log.settings, log.engine, LocalKey.from_seed(b"t" * 32, "service-1"))
     engine.dispose()
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as conn:
-        conn.execute(f"DROP DATABASE {NAME} WITH (FORCE)")
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def new(cluster: Cluster, template: str, tmp_path: Path) -> Iterator[SmallLog]:
+    with successor(cluster, template, tmp_path / "next") as log:
+        yield log
+
+
+@pytest.fixture
+def third(cluster: Cluster, template: str, tmp_path: Path) -> Iterator[SmallLog]:
+    with successor(cluster, template, tmp_path / "third") as log:
+        yield log
 
 
 def end(log: SmallLog) -> Final:
@@ -59,6 +71,17 @@ def end(log: SmallLog) -> Final:
     loop.publish()
     assert find_freeze(log.engine) == event_id
     return read_final(log.engine, log.reader, event_id, 1.0)
+
+
+def read_end(log: SmallLog) -> tuple[Previous, bytes]:
+    final = end(log)
+    return final.previous, final.head
+
+
+def channels_of(log: SmallLog, stn: str) -> dict[str, int]:
+    with log.engine.connect() as conn:
+        rows = conn.execute(sa.text("SELECT name, channel_no FROM channel WHERE stn = :stn"), {"stn": stn})
+        return {row.name: row.channel_no for row in rows}
 
 
 def test_nothing_is_queued_behind_the_freeze(old: SmallLog) -> None:
@@ -96,10 +119,7 @@ def test_stations_go_on_in_the_successor(old: SmallLog, new: SmallLog) -> None:
 
     new_loop = new.start()
     new_loop.sequence()
-    with new.engine.connect() as conn:
-        rows = conn.execute(sa.text("SELECT name, channel_no FROM channel WHERE stn = 'S1'"))
-        channels = {row.name: row.channel_no for row in rows}
-    replace(station, log=new, channels=channels).push(4)
+    replace(station, log=new, channels=channels_of(new, "S1")).push(4)
     new_loop.sequence()
     new_loop.publish()
     genesis = parse_genesis(new.reader.tiles().entry(0)[13:])
@@ -110,6 +130,37 @@ def test_stations_go_on_in_the_successor(old: SmallLog, new: SmallLog) -> None:
     assert (report.envelopes, report.readings) == (4, 8)
     with pytest.raises(Conflict):
         seed_successor(old.engine, new.engine, new.service_key, final, new.settings.log_dir)
+
+
+def test_a_station_silent_for_a_year_is_not_forgotten(old: SmallLog, new: SmallLog, third: SmallLog) -> None:
+    """It sends in the first log, is silent in the second, and its chain goes on in the third."""
+    loop = old.start()
+    talking, silent = SmallStation(old), SmallStation(old, "S2", LocalKey.from_seed(b"2" * 32, "k2"))
+    for each in (talking, silent):
+        each.register()
+        each.push(3)
+    loop.sequence()
+    first = end(old)
+    seed_successor(old.engine, new.engine, new.service_key, first, new.settings.log_dir)
+    loop = new.start()
+    loop.sequence()
+    replace(talking, log=new, channels=channels_of(new, "S1")).push(2)
+    loop.sequence()
+    second = end(new)
+    chains = chains_of(second.previous, second.head)
+    assert {stn: (head.seq, head.env_id == silent.prev) for stn, head in chains.items()} == {
+        "S1": (4, False),
+        "S2": (2, True),
+    }
+    seed_successor(new.engine, third.engine, third.service_key, second, third.settings.log_dir)
+    loop = third.start()
+    loop.sequence()
+    replace(silent, log=third, channels=channels_of(third, "S2")).push(1)
+    loop.sequence()
+    loop.publish()
+    for log in (new, third):
+        assert fsck(log.engine, log.settings.log_dir, log.policy).findings == []
+    assert set(chains_of(*read_end(third))) == {"S1", "S2"}
 
 
 def test_a_successor_whose_chains_start_elsewhere_is_named(old: SmallLog, new: SmallLog) -> None:

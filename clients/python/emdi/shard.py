@@ -1,12 +1,13 @@
 """The shard before this one, as leaf 0 commits to it: where its tree ended, and where every station's chain did."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from emdi.chain import StationHead
 from emdi.encoding import b64u_decode, b64u_encode
 from emdi.errors import EncodingError, HeadError
-from emdi.head import head_root, parse_head, parse_line
+from emdi.head import STATION, head_root, parse_head, parse_line
 
 _MEMBERS = {"origin", "size", "root_b64u", "head_root_b64u"}
 
@@ -44,6 +45,18 @@ def parse_previous(members: object) -> Previous:
     if len(root) != 32 or len(head) != 32:
         raise HeadError("head.previous", "a root is 32 bytes")
     return Previous(origin, size, root, head)
+
+
+def final_lines(lines: Iterable[str], before: Iterable[str] = ()) -> list[str]:
+    """Return the lines of a shard's final head: its own, and `station` lines of the shard before for the silent.
+
+    `before` is the final head of the shard before this one. A station that sent nothing in a whole shard keeps
+    its line, so its chain can go on in a later one, and what it once sent is not forgotten. Sorted bytewise.
+    """
+    own = list(lines)
+    heard = {line.name for line in map(parse_line, own) if line.kind == STATION}
+    kept = [line for line in before if (one := parse_line(line)).kind == STATION and one.name not in heard]
+    return sorted(own + kept)
 
 
 def chains_of(previous: Previous, head: bytes) -> dict[str, StationHead]:

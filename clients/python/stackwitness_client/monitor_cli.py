@@ -5,8 +5,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from emdi.errors import EmdiError, NoteError, PolicyError
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress=_Progress().show,
             sample_requests=arguments.sample,
             witness_urls=arguments.witness_url,
+            token_of=partial(_read_token, dict(arguments.successor_token_file)),
         )
         stack.callback(monitor.close)
         if arguments.serve is not None:
@@ -76,6 +78,19 @@ def run(arguments: argparse.Namespace) -> int:
             said = _tell(turn, said)
             if arguments.once or stop.wait(arguments.interval):
                 return turn.exit_code
+
+
+def _read_token(files: Mapping[str, Path], origin: str) -> str | None:
+    """Return the token of a log that follows, once its file is there: tokens are issued when a log begins."""
+    path = files.get(origin)
+    return path.read_text("utf-8").strip() if path is not None and path.exists() else None
+
+
+def _token_file(text: str) -> tuple[str, Path]:
+    origin, sign, path = text.partition("=")
+    if not (origin and sign and path):
+        raise argparse.ArgumentTypeError("give ORIGIN=FILE")
+    return origin, Path(path)
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
@@ -163,6 +178,14 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--home", required=True, type=Path, help="folder for mirror, memory and alarms")
     watch.add_argument(
         "--token-file", type=Path, help="token of an auditor, to compare what the server shows"
+    )
+    watch.add_argument(
+        "--successor-token-file",
+        action="append",
+        default=[],
+        type=_token_file,
+        metavar="ORIGIN=FILE",
+        help="token of an auditor of the log that follows this one, once it is frozen; the file may come later",
     )
     watch.add_argument(
         "--witness-url",

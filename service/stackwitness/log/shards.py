@@ -5,15 +5,16 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from emdi.checkpoint import parse_checkpoint
-from emdi.head import format_head, head_root
+from emdi.head import format_head, head_root, parse_head
 from emdi.keys import Signer
 from emdi.note import parse_note
-from emdi.shard import Previous
+from emdi.shard import Previous, final_lines
 from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import LogFrozen, LogUnavailable
 from stackwitness.log.events import append_explained
 from stackwitness.log.heads import read_lines
+from stackwitness.log.previous import read_previous
 from stackwitness.log.queries import find_successor
 from stackwitness.log.reader import LogReader
 from stackwitness.log.sequencer import lock_log, read_head
@@ -69,6 +70,7 @@ def read_final(
     note = reader.checkpoint()
     checkpoint = parse_checkpoint(parse_note(note).text)
     with unit_of_work(engine, "sw_export", EVERY_AGENCY) as conn:
-        lines = read_lines(conn, checkpoint.size)
+        before = read_previous(conn)
+        lines = final_lines(read_lines(conn, checkpoint.size), parse_head(before[1]) if before else ())
     previous = Previous(checkpoint.origin, checkpoint.size, checkpoint.root, head_root(lines))
     return Final(previous, note, format_head(lines))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from emdi.encoding import b64u_encode
 from emdi.errors import HeadError
 from emdi.head import format_head, head_root, parse_head, station_line, subject_line
+from emdi.shard import final_lines
 from stackwitness_client.monitor.finding import Finding
 from stackwitness_client.monitor.mirror import Mirror
 from stackwitness_client.monitor.source import Source
@@ -33,6 +34,16 @@ def heads_at(state: State, as_of: int) -> list[str]:
         if row is not None:
             lines.append(subject_line(subj, *row))
     return sorted(lines)
+
+
+def final_head_at(state: State, size: int) -> list[str]:
+    """Return the lines of the final head of a log that ended with `size` entries; stations silent in it keep theirs."""
+    before = [
+        station_line(stn, head.ep, head.seq, head.env_id)
+        for stn, head in state.stations.items()
+        if head.idx < 0
+    ]
+    return final_lines(heads_at(state, size), before)
 
 
 def check_heads(state: State, source: Source, mirror: Mirror) -> Iterator[Finding]:

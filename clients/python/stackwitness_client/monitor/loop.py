@@ -20,7 +20,7 @@ from stackwitness_client.monitor.catalog import check_catalog
 from stackwitness_client.monitor.compare import View, compare, open_witness
 from stackwitness_client.monitor.finding import Finding
 from stackwitness_client.monitor.flags import FlagCheck
-from stackwitness_client.monitor.heads import check_heads, heads_at
+from stackwitness_client.monitor.heads import check_heads, final_head_at
 from stackwitness_client.monitor.mirror import Mirror, write_durably
 from stackwitness_client.monitor.projection import ProjectionCheck
 from stackwitness_client.monitor.replay import MAX_PER_TYPE
@@ -65,7 +65,8 @@ def wall_ms() -> int:
 class Monitor:
     """Watch one log from outside. `home` is a folder of its own; nothing here touches the server's database.
 
-    With a token of the role auditor it also compares what the server shows with what the log signs.
+    With a token of the role auditor it also compares what the server shows with what the log signs; `token_of` gives
+    the token of a log that follows this one, by its origin, None while there is none.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Monitor:
         progress: Callable[[int, int], None] = lambda at, size: None,
         new_requests: int = 200,
         sample_requests: int = 10,
+        token_of: Callable[[str], str | None] = lambda origin: None,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
@@ -96,6 +98,7 @@ class Monitor:
         self._now_ms = now_ms
         self._random = rng or random.SystemRandom()
         self._sync = Sync(self._source, self.state, self.mirror, now_ms, progress)
+        self._token_of = token_of
         self._budget = (new_requests, sample_requests)
         self._progress = progress
         self._moved = False
@@ -105,10 +108,14 @@ class Monitor:
     def close(self) -> None:
         """Close the state, and what was opened for a successor."""
         self.state.close()
+        self._close_successor()
+
+    def _close_successor(self) -> None:
         if self.successor is not None:
             self.successor.close()
         if self._opened is not None:
             self._opened.close()
+        self.successor = self._opened = None
 
     def turn(self) -> Turn:
         """Do everything once; whatever is wrong with the log becomes an alarm, not an error."""
@@ -236,8 +243,11 @@ class Monitor:
         newest = self.state.newest()
         if newest is None or self.state.get("frozen_idx") != newest.tree.size - 1:
             return
+        origin = str(self.state.get("successor_origin"))
+        if self.successor is not None and not self.successor._api and self._token_of(origin) is not None:
+            self._close_successor()  # its first token has come
         if self.successor is None:
-            self.successor = self._open_successor(turn)
+            self.successor = self._open_successor(turn, origin)
         if self.successor is None:
             return
         turn.next = self.successor.turn()
@@ -246,33 +256,38 @@ class Monitor:
         if self.successor.state.replayed:
             self._check_succession(turn, newest, self.successor)
 
-    def _open_successor(self, turn: Turn) -> "Monitor | None":
-        origin = self.state.get("successor_origin")
+    def _open_successor(self, turn: Turn, origin: str) -> "Monitor | None":
         urls = [log.url for log in self._policy.logs if log.url and log.key.name == origin]
         if not urls and not self._moved:
             turn.notes.append(
                 f"frozen; its successor {origin} is not watched: the policy names no address of it"
             )
             return None
-        self._opened = ServerLink(urls[0]) if urls else None
+        token = self._token_of(origin)  # the frozen log's token opens nothing in another
+        self._opened = ServerLink(urls[0] if urls else self._link.url, token=token)
         new, sample = self._budget
-        return Monitor(
+        successor = Monitor(
             self.home / SUCCESSOR,
-            self._opened or self._link,
+            self._opened,
             self._policy,
-            api=self._api and self._opened is None,
+            api=token is not None,
             witness_urls=self._witness_urls,
             now_ms=self._now_ms,
             rng=self._random,
             progress=self._progress,
             new_requests=new,
             sample_requests=sample,
+            token_of=self._token_of,
         )
+        with successor.state.transaction():
+            successor.state.put("origin", origin)  # whatever else the address serves is not the successor
+        return successor
 
     def _check_succession(self, turn: Turn, newest: Seen, successor: "Monitor") -> None:
         """Leaf 0 of the successor commits to where this log ended, as this monitor saw it end."""
         tree = newest.tree
-        ended = Previous(tree.origin, tree.size, tree.root, head_root(heads_at(self.state, tree.size)))
+        root = head_root(final_head_at(self.state, tree.size))
+        ended = Previous(tree.origin, tree.size, tree.root, root)
         if successor.state.get("previous") != ended.members():
             says = (
                 f"leaf 0 of {self.state.get('successor_origin')} does not commit to where {tree.origin} ended"

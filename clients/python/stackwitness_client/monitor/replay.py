@@ -59,16 +59,26 @@ class Replay:
         self._envelopes: list[tuple[Any, ...]] = []
         self._events: list[tuple[Any, ...]] = []
         self._touched: tuple[set[str], set[str]] = (set(), set())
+        self._frozen_idx: int | None = state.get("frozen_idx")
         self.counts = {"envelopes": 0, "readings": 0, "events": 0, "quarantined": 0}
 
     def take(self, idx: int, data: bytes) -> None:
         """Take the entry at `idx`."""
         try:
             entry = parse_entry(data)
+            self._refuse_behind_the_end(idx)
             self._dispatch(idx, entry)
         except EmdiError as error:
             says = f"entry {idx} of the log cannot be read: {error}"
             self._find(Finding("malformed", f"malformed:{idx}", says, (idx,), {"why": str(error)}))
+
+    def _refuse_behind_the_end(self, idx: int) -> None:
+        """Nothing follows log.freeze: whoever goes on behind it has ended a log for some and not for others."""
+        if self._frozen_idx is not None:
+            says = (
+                f"entry {idx} stands behind entry {self._frozen_idx} (log.freeze), the last one of this log"
+            )
+            self._find(Finding("signature", f"frozen:{self._frozen_idx}", says, (idx,), {"why": says}))
 
     def flush(self) -> None:
         """Write what is buffered into the state's transaction."""
@@ -288,6 +298,7 @@ class Replay:
             elif event.typ == "policy.change":
                 self._state.put("policy", str(event.data["policy"]))
             elif event.typ == "log.freeze":
+                self._frozen_idx = idx
                 self._state.put("frozen_idx", idx)
                 self._state.put("successor_origin", str(event.data["successor_origin"]))
         except EmdiError as error:

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from emdi.entry import parse_entry
 from emdi.errors import EmdiError
 from emdi.proof_file import EXIT_CODES
-from stackwitness_client.monitor.loop import SERVED_POLICY, Monitor
+from stackwitness_client.monitor.loop import SERVED_POLICY, SUCCESSOR, Monitor
 from stackwitness_client.monitor.mirror import CHECKPOINT, servable
 from stackwitness_client.monitor.sync import entry_at
 
@@ -59,7 +59,12 @@ def serving(monitor: Monitor, port: int, address: str = "127.0.0.1") -> Iterator
 
 
 def answer(monitor: Monitor, path: str) -> Answer:
-    """Return body, content type and cache rule of a path; raise FileNotFoundError, or EmdiError for a bad one."""
+    """Return body, content type and cache rule of a path; raise FileNotFoundError, or EmdiError for a bad one.
+
+    What stands below /successor is the same of the log that follows this one.
+    """
+    if path.startswith(f"/{SUCCESSOR}/") and (successor := monitor.successor) is not None:
+        return answer(successor, path.removeprefix(f"/{SUCCESSOR}"))
     if path == "/metrics":
         return metrics(monitor).encode(), TEXT, NEVER
     if path == "/alarms":

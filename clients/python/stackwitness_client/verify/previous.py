@@ -35,5 +35,6 @@ def take_previous(reader: BundleReader, members: object, contents: Contents, rep
             chain.before = before
             report.note(
                 f"{stn}: the chain goes on from {previous.origin}, whose last envelope of it is epoch {before.ep},"
-                f" seq {before.seq}; for what is before, bring a bundle of {previous.origin}"
+                f" seq {before.seq}; for what is before, bring a bundle of {previous.origin}, or of the log before it"
+                " where the station was silent in that one"
             )
