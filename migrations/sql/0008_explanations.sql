@@ -55,3 +55,7 @@ CREATE POLICY agency ON explanation
 CREATE POLICY machine ON explanation TO sw_ingest, sw_seq, sw_detect USING (true) WITH CHECK (true);
 GRANT SELECT ON explanation TO sw_review, sw_export, sw_read;
 GRANT INSERT ON explanation TO sw_seq, sw_review;
+
+-- A look at an export of several stations stands on the chain of each of them.
+ALTER TABLE custody DROP CONSTRAINT custody_typ_what_object_id_account_id_day_key,
+    ADD UNIQUE (typ, what, object_id, account_id, day, stn);

@@ -42,5 +42,5 @@ def _view(export: Export) -> ExportView:
         export.manifest_sha256.hex() if export.manifest_sha256 else "",
         export.entries_done,
         export.entries_of,
-        len(export.stns) - 1,
+        export.stns,
     )

@@ -96,7 +96,7 @@ def _show(
         detail = facts.find_flag(conn, flag_id)
         waiting = facts.list_flags(conn, state="open")
     flag = detail.flag
-    visit.note_view(flag.stn, "flag", flag_id)
+    visit.note_view([flag.stn], "flag", flag_id)
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         looks = facts.list_looks(conn, "flag", flag_id)
     before, after = neighbours(flag, waiting)

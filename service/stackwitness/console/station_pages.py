@@ -112,7 +112,7 @@ def show_export(export_id: str, visit: Signed) -> Response:
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         export = exports.find(conn, export_id)
         station = facts.find_station(conn, export.stn)
-    visit.note_view(export.stn, "export", export_id)
+    visit.note_view(export.stns, "export", export_id)
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         looks = facts.list_looks(conn, "export", export_id)
     step = ("queued", "building", "done").index(export.state) if export.state != "failed" else 2

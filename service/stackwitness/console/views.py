@@ -191,7 +191,7 @@ class LogView:
 
 @dataclass(frozen=True)
 class ExportView:
-    """An export request and how far it is."""
+    """An export request and how far it is; `stn` is the first of `stns`."""
 
     export_id: str
     stn: str
@@ -204,4 +204,4 @@ class ExportView:
     manifest_sha256: str = ""
     entries_done: int = 0
     entries_of: int | None = None
-    more_stations: int = 0
+    stns: tuple[str, ...] = ()

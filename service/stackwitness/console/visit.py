@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -69,12 +69,12 @@ class Visit:
         """Tell whether a form's token belongs to this session."""
         return hmac.compare_digest(self.csrf.encode(), token.encode())
 
-    def note_view(self, stn: str, what: What, object_id: str) -> None:
-        """Have the log know that this account sees this evidence of a station."""
+    def note_view(self, stns: Sequence[str], what: What, object_id: str) -> None:
+        """Have the log know that this account sees this evidence of these stations."""
         assert self.account is not None
         self.wiring.custody.note(
             "evidence.viewed",
-            stn=stn,
+            stns=stns,
             what=what,
             object_id=object_id,
             account_id=self.account.account_id,

@@ -62,7 +62,7 @@ def get_bundle(export_id: str, account: Reader, request: Request) -> FileRespons
         raise Conflict("export.not_done", "The bundle is not there yet", state=export.state)
     wiring.custody.note(
         "evidence.downloaded",
-        stn=export.stn,
+        stns=export.stns,
         what="export",
         object_id=export_id,
         account_id=account.account_id,

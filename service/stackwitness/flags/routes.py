@@ -76,7 +76,7 @@ def note_view(wiring: Wiring, account: Account, flag: Flag) -> None:
     """Have the log know that this account sees this flag."""
     wiring.custody.note(
         "evidence.viewed",
-        stn=flag.stn,
+        stns=[flag.stn],
         what="flag",
         object_id=flag.flag_id,
         account_id=account.account_id,

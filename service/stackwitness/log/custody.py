@@ -1,6 +1,7 @@
 """Custody: who looked at which evidence and who took it along, once per account, object and UTC day."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -39,9 +40,12 @@ class Custody:
         self._written: set[tuple[str, str, str, str, str]] = set()
         self._lock = threading.Lock()
 
-    def note(self, act: Act, *, stn: str, what: What, object_id: str, account_id: str, agency: str) -> None:
-        """Have the log know that an account sees (or takes) an object of a station, before it does.
+    def note(
+        self, act: Act, *, stns: Sequence[str], what: What, object_id: str, account_id: str, agency: str
+    ) -> None:
+        """Have the log know that an account sees (or takes) an object of these stations, before it does.
 
+        Every station's own chain says so, all in one transaction: whoever is left only one of them sees it there.
         A frozen log signs no look any more: the process's own log says it instead.
         `agency` is whose stations the account sees. Raises DatabaseUnavailable: then nothing may be shown.
         """
@@ -53,8 +57,10 @@ class Custody:
         with unit_of_work(self._engine, "sw_review", agency) as conn:
             if find_successor(conn) is not None:
                 log.info("custody.frozen", act=act, what=what, object=object_id, account=account_id)
-            elif not _is_written(conn, *key):
-                _write(conn, self._signer, stn, *key)
+            else:
+                for stn in sorted(set(stns)):
+                    if not _is_written(conn, stn, *key):
+                        _write(conn, self._signer, stn, *key)
         with self._lock:
             if len(self._written) >= MOST_REMEMBERED:
                 self._written.clear()
@@ -62,10 +68,12 @@ class Custody:
 
 
 def list_looks(conn: sa.Connection, what: What, object_id: str) -> list[Look]:
-    """Return who looked at an object or took it, oldest first."""
+    """Return who looked at an object or took it, oldest first; one look is one, on however many chains it stands."""
     query = sa.text(
-        "SELECT c.typ, c.account_id, e.recv_ms, c.event_id FROM custody c JOIN event e USING (event_id)"
-        " WHERE c.what = :what AND c.object_id = :object_id ORDER BY e.sseq"
+        "SELECT DISTINCT ON (l.recv_ms, l.account_id, l.day, l.typ) l.* FROM (SELECT c.typ, c.account_id, c.day,"
+        " min(e.recv_ms) OVER (PARTITION BY c.typ, c.account_id, c.day) AS recv_ms, c.event_id, c.stn"
+        " FROM custody c JOIN event e USING (event_id) WHERE c.what = :what AND c.object_id = :object_id) l"
+        " ORDER BY l.recv_ms, l.account_id, l.day, l.typ, l.stn"
     )
     rows = conn.execute(query, {"what": what, "object_id": object_id})
     return [
@@ -74,12 +82,21 @@ def list_looks(conn: sa.Connection, what: What, object_id: str) -> list[Look]:
     ]
 
 
-def _is_written(conn: sa.Connection, act: str, what: str, object_id: str, account_id: str, day: str) -> bool:
+def _is_written(
+    conn: sa.Connection, stn: str, act: str, what: str, object_id: str, account_id: str, day: str
+) -> bool:
     query = (
         "SELECT EXISTS (SELECT FROM custody WHERE typ = :act AND what = :what AND object_id = :object_id"
-        " AND account_id = :account_id AND day = CAST(:day AS date))"
+        " AND account_id = :account_id AND day = CAST(:day AS date) AND stn = :stn)"
     )
-    given = {"act": act, "what": what, "object_id": object_id, "account_id": account_id, "day": day}
+    given = {
+        "act": act,
+        "what": what,
+        "object_id": object_id,
+        "account_id": account_id,
+        "day": day,
+        "stn": stn,
+    }
     return bool(conn.scalar(sa.text(query), given))
 
 
@@ -95,7 +112,7 @@ def _write(
 ) -> None:
     subject = f"station:{stn}"
     lock_subject(conn, subject)
-    if _is_written(conn, act, what, object_id, account_id, day):  # another process was first
+    if _is_written(conn, stn, act, what, object_id, account_id, day):  # another process was first
         return
     named = {"export_id": object_id} if act == "evidence.downloaded" else {"what": what, "id": object_id}
     event = append_event(
