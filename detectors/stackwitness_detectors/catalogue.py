@@ -129,9 +129,53 @@ LOOK_AT: dict[str, tuple[str, str]] = {
         "Look for a damped or simulated signal; pass calibration gas and watch the response time.",
         "查找信号阻尼或模拟;通标气观察响应时间。",
     ),
+    "response_lost": (
+        "Change the load or the dosing a little and watch whether the signal answers; pass calibration gas from the probe.",
+        "小幅改变负荷或投药量,观察信号是否响应;从探头端通标气。",
+    ),
+    "comb": (
+        "Read the factors, ranges and converter settings between analyser and logger, and when they were last changed.",
+        "核查分析仪与数采仪之间的系数、量程与转换设置及其最近修改时间。",
+    ),
+    "ceiling": (
+        "Compare raw minute data of the highest hours with the hourly values; look for a clamp or a manual correction.",
+        "将最高小时的分钟原始数据与小时值比对;查找限幅或人工修正。",
+    ),
+    "equal_means": (
+        "Add the day up again from the analyser's own memory; ask how the last hours of these days were made.",
+        "用分析仪自身存储数据重新计算日均值;核查这些日子最后几小时数据的来源。",
+    ),
+    "marked_high": (
+        "Compare the marks with work orders, calibration gas use and staff on site at these hours.",
+        "将标记与工单、标气用量及当时在岗人员核对。",
+    ),
+    "filled_line": (
+        "Read the logger's communication log for these hours; ask the analyser's memory for the true values.",
+        "查看数采仪在这些小时的通信日志;从分析仪存储中取真实值。",
+    ),
+    "pulse": (
+        "Visit at these clock hours; look for clean gas or air at the probe, valves and calibration lines.",
+        "在这些时段到场核查;检查探头、阀门与校准管路是否通入清洁气体。",
+    ),
+    "too_smooth": (
+        "Look for averaging, damping or filled-in lines between analyser and logger; compare one hour of raw readings.",
+        "检查分析仪与数采仪之间是否有平均、阻尼或直线补数;比对一小时原始读数。",
+    ),
+    "too_rough": (
+        "Ask where the readings of these hours come from; compare them with the analyser's own memory.",
+        "核查这些小时的读数来源;与分析仪自身存储数据比对。",
+    ),
     "copy": (
         "Compare both periods with the analyser's memory; search the logger for replay or back-filling.",
         "将两个时段与分析仪存储数据比对;检查数采仪是否回放或补录。",
+    ),
+    "pieces": (
+        "Compare the days with the analyser's memory piece by piece; look for software that generates values.",
+        "将这些天与分析仪存储数据逐段比对;查找生成数据的软件。",
+    ),
+    "likeness": (
+        "Lay both periods over one another, in the analyser's memory too; look for replay with a factor or noise.",
+        "将两个时段(含分析仪存储数据)叠放比较;检查是否加系数或噪声后回放。",
     ),
     "record_repeat": (
         "Read the logger's event log for a hang or back-filling in these hours.",
@@ -160,5 +204,9 @@ LOOK_AT: dict[str, tuple[str, str]] = {
     "odd_features": (
         "Look at the raw trend of the day beside load; nothing single stands out.",
         "结合负荷查看当日原始曲线;没有单项特别突出。",
+    ),
+    "gathered": (
+        "Look at the raw trend since the first of these days beside load, and at what was done to the instrument then.",
+        "结合负荷查看自首日起的原始曲线,以及当时对仪器进行过的操作。",
     ),
 }

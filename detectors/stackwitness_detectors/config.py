@@ -27,6 +27,7 @@ class Config:
     density_budget: float = 0.01
     availability_budget: float = 0.01
     second_opinion_budget: float = 0.01
+    gathered_budget: float = 0.01
     dynamics_budget: float = 0.01
     response_budget: float = 0.01
     grid_budget: float = 0.01
@@ -40,6 +41,7 @@ class Config:
     # Memory. 4,320 rows = 180 days of hours, 15 days of 5 minutes; more makes the state heavy for a database.
     history_rows: int = 4320
     history_hours: int = 24 * 70  # reference (56 days) + the windows being judged (14 days)
+    ledger_days: int = 540  # one line a day of each channel's residuals: a year and a half calibrates the level
     history_days: int = 240  # daily statistics that calibrate the daily tests: two seasons
     # Reference of the conditional model: days 14..56 before: a fortnight of forgery does not teach it.
     reference_from_days: int = 56
@@ -73,7 +75,7 @@ class Config:
     day_min_hours: int = 12
     week_min_hours: int = 72
     week_reference_days: int = 28  # sliding weeks overlap: four of them must stand apart
-    level_least_shortfall: float = 0.05  # analysers may be out by 2.5 % of span: less tells nothing
+    level_least_shortfall: float = 0.025  # analysers may be out by 2.5 % of span: less tells nothing
     level_least_r2: float = 0.3  # a model that explains less knows no level to compare with
     digits_least_shift: float = 0.15  # share of values that must end otherwise: a hand moves far more
     quiet_days: int = 2  # an episode ends after this many quiet days
