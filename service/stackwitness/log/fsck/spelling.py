@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from emdi.columns import Columns
 from emdi.encoding import b64u_encode
@@ -26,7 +26,7 @@ _POWER = r"[eE][+-]?[0-9]{1,2}"
 _NUMBER = rf"(-?(?:0|[1-9][0-9]{{0,14}})(?:\.[0-9]{{1,15}}(?:{_POWER})?|{_POWER})|-?[1-9][0-9]{{0,14}}|0)"
 _CLAIMS = re.compile(
     r'\{"v":1,"stn":"([A-Za-z0-9._-]{1,64})","ep":' + _UINT + ',"seq":' + _UINT + ',"prev":"' + _HASH
-    + '","iat":' + _UINT + ',"cp":null,"p":'
+    + '","iat":' + _UINT + r',"cp":(?:null|\[[1-9][0-9]{0,14},"' + _HASH.replace("(", "(?:") + r'"\]),"p":'
 )  # fmt: skip
 # A quote before v: is never inside a string, where it would be escaped.
 _VALUE = re.compile(f'"v":{_NUMBER}(?=[,}}])')
@@ -34,6 +34,30 @@ _BASE = re.compile(r'"bt":(-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,3})?)(?=[,}])')
 _AT = struct.pack(">hi", 5, 8)
 ROW = struct.Struct(">6sq12sd9sq")
 _ROW = "6sq12sd9sq"
+
+
+class Rows(Protocol):
+    """Rows of `reading` as binary COPY gives them, packed when the envelope's number is known."""
+
+    def pack(self, envelope_no: int) -> bytes:
+        """Return the bytes of all rows."""
+
+
+class ShapedRows(NamedTuple):
+    """Rows that have all but time and values in common with others of their shape."""
+
+    shape: "Shape"
+    base_us: int
+    values: Sequence[str]
+
+    def pack(self, envelope_no: int) -> bytes:
+        """Return the bytes of all rows."""
+        shape, base_us = self.shape, self.base_us
+        arguments = shape.arguments.copy()
+        arguments[1::6] = [base_us + offset for offset in shape.offsets_us]
+        arguments[3::6] = map(float, self.values)
+        arguments[5::6] = [envelope_no] * shape.count
+        return shape.packer.pack(*arguments)
 
 
 class Read(NamedTuple):
@@ -52,19 +76,7 @@ class Read(NamedTuple):
     first_ms: int
     last_ms: int
     reading_count: int
-    rows: "Rows"
-
-
-class Rows(NamedTuple):
-    """Rows of `reading` as binary COPY gives them, packed when the envelope's number is known."""
-
-    packer: struct.Struct
-    arguments: list[object]
-
-    def pack(self, envelope_no: int) -> bytes:
-        """Return the bytes of all rows."""
-        self.arguments[5::6] = [envelope_no] * (len(self.arguments) // 6)
-        return self.packer.pack(*self.arguments)
+    rows: Rows
 
 
 class Shape:
@@ -92,14 +104,6 @@ class Shape:
             channel = struct.pack(">iii", 4, numbers[columns.series[which][0]], 8)
             self.arguments += [_AT, 0, channel, 0.0, struct.pack(">ici", 1, status.encode(), 8), 0]
 
-    def rows(self, base_ms: int, values: Sequence[str]) -> "Rows":
-        """Return the rows of an envelope of this shape."""
-        base_us = base_ms * 1000 - PG_EPOCH_US
-        arguments = self.arguments.copy()
-        arguments[1::6] = [base_us + offset for offset in self.offsets_us]
-        arguments[3::6] = map(float, values)
-        return Rows(self.packer, arguments)
-
 
 class Spellings:
     """Read envelopes, remembering how each key's station spells; `numbers` is (station, channel) -> channel_no."""
@@ -114,11 +118,11 @@ class Spellings:
     def read(self, jws: bytes) -> Read:
         """Read one envelope; raises EmdiError as the strict parser, KeyError for an unknown channel."""
         parts = split_jws(jws, TYP)
-        try:
-            payload = parts.payload.decode("ascii")
-        except UnicodeDecodeError:
-            return self._parse(jws, None, parts.header.kid, parts.signature)
         alg, kid, _ = parts.header
+        try:
+            payload = parts.payload.decode()
+        except UnicodeDecodeError:
+            return self._parse(jws, None, kid, parts.signature)
         claims = _CLAIMS.match(payload)
         if claims is None:
             return self._parse(jws, payload, kid, parts.signature)
@@ -136,8 +140,9 @@ class Spellings:
                 first_ms, last_ms = base_ms + shape.span_ms[0], base_ms + shape.span_ms[1]
                 if not MIN_AT_MS <= first_ms <= last_ms <= MAX_AT_MS:
                     break
-                place = (stn, int(ep), int(seq), prev, False, kid, alg, parts.signing_id, parts.signature)
-                return Read(*place, int(iat), first_ms, last_ms, shape.count, shape.rows(base_ms, values))
+                place = stn, int(ep), int(seq), prev, False, kid, alg, parts.signing_id, parts.signature
+                rows = ShapedRows(shape, base_ms * 1000 - PG_EPOCH_US, values)
+                return Read(*place, int(iat), first_ms, last_ms, shape.count, rows)
         return self._parse(jws, payload, kid, parts.signature)
 
     def _parse(self, jws: bytes, payload: str | None, kid: str, signature: bytes) -> Read:
@@ -180,12 +185,15 @@ def _read_of(envelope: Envelope, columns: Columns, numbers: Mapping[str, int], s
         first_ms,
         last_ms,
         len(columns.values),
-        GeneralRows(struct.Struct(">" + "".join(formats)), arguments),
+        ReadyRows(struct.Struct(">" + "".join(formats)), arguments),
     )
 
 
-class GeneralRows(Rows):
+class ReadyRows(NamedTuple):
     """Rows of any form: their bytes are ready but for the number behind each."""
+
+    packer: struct.Struct
+    arguments: list[object]
 
     def pack(self, envelope_no: int) -> bytes:
         """Return the bytes of all rows."""
