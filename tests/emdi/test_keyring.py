@@ -222,7 +222,7 @@ def test_one_officer_suffices_where_leaf_0_says_so() -> None:
     data = {**key_data(FIRST), "approvals": ["a"], "request": request.event_id.hex()}
     maker.event("key.register", data)
     assert maker.ring.station_key("S", FIRST.kid, 99) == FIRST.public
-    assert ring.service_key(SERVICE.kid) == SERVICE.public
+    assert ring.service_key(SERVICE.kid, 1) == SERVICE.public
 
 
 def test_a_false_genesis_teaches_nothing() -> None:
@@ -236,7 +236,7 @@ def test_a_false_genesis_teaches_nothing() -> None:
         ring = KeyRing()
         refused(code, ring.take_genesis, idx, dump_json({**GENESIS, **change}), "log.example/1")
         assert ring.genesis is None
-        refused("key.unknown", ring.service_key, SERVICE.kid)
+        refused("key.unknown", ring.service_key, SERVICE.kid, 1)
 
 
 def test_a_succession_names_both_keys() -> None:

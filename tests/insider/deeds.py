@@ -238,7 +238,7 @@ def forge_reading(scene: Scene) -> None:
     """The service's key is stolen and signs a reading in the station's name; it goes in past the door."""
     station = scene.station
     at_ms = START_MS + station.seq * MINUTE_MS
-    thief = type(scene.log.service_key).from_seed(b"s" * 32, station.key.kid)
+    thief = LocalKey.from_seed(b"s" * 32, station.key.kid)
     record = Record("SO2", at_ms, "mg/m3", Decimal(1), "N")
     envelope = seal_envelope(
         thief, stn="S1", ep=0, seq=station.seq, prev=station.prev, iat_ms=at_ms, cp=None, records=[record]

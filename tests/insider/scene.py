@@ -29,9 +29,10 @@ from stackwitness.evidence import flow as evidence
 from stackwitness.log.custody import Custody
 from stackwitness.log.disk import Disk
 from stackwitness.log.heads import make_head
+from stackwitness.log.service_keys import open_service_key
 from stackwitness.log.watching import watch_database
 from stackwitness.settings import Settings
-from stackwitness.wiring import SERVICE_KID, Wiring, ensure_service_key
+from stackwitness.wiring import Wiring
 from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor import Monitor, Turn
 from stackwitness_client.witness.cosigner import Cosigner
@@ -166,7 +167,7 @@ def build_scene(cluster: Cluster, template: str, folder: Path) -> Scene:
     url = cluster.url("insider_scene")
     settings = Settings(mode="test", home=folder / "home", database_url=url)
     engine = make_engine(url)
-    log = SmallLog(settings, engine, _service_key(settings))
+    log = SmallLog(settings, engine, open_service_key(settings.key_dir))
     loop = log.start()
     station, other = SmallStation(log), SmallStation(log, "S2", LocalKey.from_seed(b"o" * 32, "o1"))
     station.register()
@@ -206,12 +207,6 @@ def build_scene(cluster: Cluster, template: str, folder: Path) -> Scene:
     return scene
 
 
-def _service_key(settings: Settings) -> LocalKey:
-    key = ensure_service_key(settings.key_dir)
-    assert key.kid == SERVICE_KID
-    return key
-
-
 def _keep_outside(scene: Scene) -> None:
     """Let station, witness and monitor take what is theirs."""
     from tests.insider.checks import submit
@@ -243,7 +238,7 @@ def copied(scene: Scene, folder: Path) -> Iterator[Scene]:
     url = scene.cluster.url(name)
     engine = make_engine(url)
     settings = Settings(mode="test", home=folder / "home", database_url=url)
-    log = SmallLog(settings, engine, scene.log.service_key)
+    log = SmallLog(settings, engine, open_service_key(settings.key_dir))
     station, other = replace(scene.station, log=log), replace(scene.other, log=log)
     copy = replace(scene, folder=folder, log=log, station=station, other=other)
     try:

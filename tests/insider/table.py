@@ -2,6 +2,7 @@
 
 from tests.insider import deeds as do
 from tests.insider.deeds import Deed, Sign
+from tests.insider.key_deeds import sign_with_the_ended_key
 
 AT = "2026-01-02T00:17:00.000Z"
 DATABASE, DISK, KEYS, BUNDLE = "database superuser", "and the disk", "stolen keys", "holds the bundle"
@@ -96,6 +97,11 @@ DEEDS = [
         Sign("fsck", "1", "signature"),
         Sign("monitor", "1", "signature:"),
         Sign("new bundle", "1", "signature"),
+    )),
+    Deed("decide with the service's key after it was changed", KEYS, sign_with_the_ended_key, (
+        Sign("fsck", "1", "the service's key 'service-1' was followed by 'service-2'"),
+        Sign("monitor", "1", "signature:"),
+        Sign("new bundle", "1", "the service's key 'service-1' was followed by 'service-2'"),
     )),
     Deed("rotate a stolen station key before the theft is known", KEYS, do.rotate_a_stolen_key, (
         Sign("suspects", "k1-thief", "k1-thief follows k1: 3 envelopes"),

@@ -25,9 +25,10 @@ station_key                    s       s    s       is      s       s
 key_request                    s       s    s       is      s       s
 key_revocation                 s       s    s       is      s       s
 key_compromise                 s       s    s       is      s       s
+service_key                    s       is   s       s       s       s
 epoch                          is      s    s       s       s       s
 epoch_ack                      s       s    s       is      s       s
-explanation                    .       i    .       is      s       s
+explanation                    .       i    .       is      is      s
 gap                            is      s    s       s       s       s
 envelope                       is      s    s       .       s       .
 envelope_seen                  .       .    .       s       s       s

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from emdi.keys import LocalKey
 from stackwitness.accounts.domain import Account
 from stackwitness.accounts.flow import grant_access
 from stackwitness.log.loop import LogLoop
 from stackwitness.log.reader import LogReader
+from stackwitness.log.service_keys import ServiceKey
 from stackwitness.settings import Settings
 from tests.service.log_station import SmallStation
 from tests.service.log_support import SmallLog, make_log
@@ -26,7 +26,7 @@ class Shop:
     station: SmallStation
     settings: Settings
     engine: sa.Engine
-    service_key: LocalKey
+    service_key: ServiceKey
     log_reader: LogReader
 
     @property

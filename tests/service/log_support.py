@@ -15,6 +15,7 @@ from stackwitness.log.events import SubjectHead, append_event, lock_subject
 from stackwitness.log.heads import Heads
 from stackwitness.log.loop import LogLoop, ensure_genesis
 from stackwitness.log.reader import LogReader
+from stackwitness.log.service_keys import ServiceKey, open_service_key
 from stackwitness.log.signer import LogSigner, run_signer
 from stackwitness.settings import Settings
 
@@ -41,7 +42,7 @@ class SmallLog:
 
     settings: Settings
     engine: sa.Engine
-    service_key: LocalKey
+    service_key: ServiceKey
 
     def start(self, disk: Disk | None = None, home: Disk | None = None) -> LogLoop:
         disk = disk or Disk(self.settings.log_dir)
@@ -115,7 +116,9 @@ class SmallLog:
 def make_log(settings: Settings, engine: sa.Engine) -> SmallLog:
     """Give an empty log whose home folders exist."""
     settings.key_dir.mkdir(parents=True, exist_ok=True)
-    return SmallLog(settings, engine, LocalKey.from_seed(b"s" * 32, "service-1"))
+    if not (settings.key_dir / "service.pem").exists():
+        LocalKey.from_seed(b"s" * 32, "service-1").save(settings.key_dir / "service.pem")
+    return SmallLog(settings, engine, open_service_key(settings.key_dir))
 
 
 def start_signer(settings: Settings) -> tuple[threading.Event, threading.Thread]:

@@ -65,10 +65,10 @@ def test_tokens_end(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         flow.ensure_development_accounts(conn, KEY, "development")
         link = flow.issue_link(conn, KEY, "inspector")
         bearer = flow.issue_token(conn, KEY, "operator", act="service:test")
-        assert flow.account_of(conn, KEY.public, bearer, "bearer") is not None
+        assert flow.account_of(conn, KEY, bearer, "bearer") is not None
         later = datetime.now(UTC) + timedelta(days=366)
         monkeypatch.setattr(clock, "now_utc", lambda: later)
-        assert flow.account_of(conn, KEY.public, bearer, "bearer") is None
+        assert flow.account_of(conn, KEY, bearer, "bearer") is None
         with pytest.raises(Unauthorized):
             flow.redeem_link(conn, KEY, link)
 

@@ -55,10 +55,12 @@ MADE_BY_EVENTS = {
     "explanation": (
         {
             *("key.revoke", "key.compromise", "limit.change", "epoch.ack", "access.revoke", "log.freeze"),
+            *("service.compromise", "export.requested"),
         },
         "e.subj",
         None,
     ),
+    "service_key": ({"service.key"}, "'log'", None),
     "account": ({"access.grant"}, "'account:' || t.account_id", None),
     "access_token": ({"access.token"}, "'account:' || t.account_id", None),
     "flag": ({"flag.raised"}, "'station:' || t.stn", "t.flag_id"),

@@ -11,9 +11,10 @@ from emdi.errors import EncodingError, EnvelopeError, KeyFormatError, NoteError
 from emdi.event import Event, verify_key_proof, verify_succession
 from emdi.keys import PublicKey
 from emdi.note import VerifierKey
+from emdi.service_keys import SERVICE_EVENTS, ServiceKeys
 
 OFFICERS = 2
-KEY_EVENTS = frozenset({"key.request", "key.register", "key.rotate", "key.revoke", "key.compromise"})
+KEY_EVENTS = SERVICE_EVENTS | {"key.request", "key.register", "key.rotate", "key.revoke", "key.compromise"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class KeyRing:
     officers: int = OFFICERS
     genesis: dict[str, Any] | None = None
     export_key: VerifierKey | None = None
-    _service: dict[str, PublicKey] = field(default_factory=dict)
+    service: ServiceKeys = field(default_factory=ServiceKeys)
     _spans: dict[str, KeySpan] = field(default_factory=dict)
     _requests: dict[str, _Request] = field(default_factory=dict)
     _followed_by: dict[str, str] = field(default_factory=dict)
@@ -83,7 +84,7 @@ class KeyRing:
         if origin is not None and named != origin:
             raise KeyFormatError("genesis.origin", f"genesis is of {named!r}, the checkpoint of {origin!r}")
         self.genesis, self.export_key, self.officers = members, export_key, int(officers)
-        self._service[kid] = key
+        self.service.begin(str(named), kid, key)
         return members
 
     def take_event(self, idx: int, event: Event) -> None:
@@ -95,18 +96,18 @@ class KeyRing:
         if event.typ not in KEY_EVENTS:
             return
         try:
-            if event.typ in ("key.revoke", "key.compromise"):
+            if event.typ in SERVICE_EVENTS:
+                self.service.take_event(idx, event)
+            elif event.typ in ("key.revoke", "key.compromise"):
                 self._end(idx, event)
             else:
                 self._begin(idx, event)
         except (KeyError, TypeError, AttributeError, ValueError):
             raise KeyFormatError("key.event", "a member of the key event is missing or malformed") from None
 
-    def service_key(self, kid: str) -> PublicKey:
-        """Return the service's key; raise EnvelopeError("key.unknown")."""
-        if kid not in self._service:
-            raise EnvelopeError("key.unknown", f"the genesis entry knows no key {kid!r}")
-        return self._service[kid]
+    def service_key(self, kid: str, idx: int) -> PublicKey:
+        """Return the service's key valid at log index `idx`; raise EnvelopeError key.unknown | key.revoked."""
+        return self.service.public_at(kid, idx)
 
     def station_key(self, stn: str, kid: str, idx: int) -> PublicKey:
         """Return the station's key valid at log index `idx`.

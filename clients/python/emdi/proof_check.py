@@ -18,6 +18,7 @@ from emdi.merkle import leaf_hash, verify_consistency, verify_inclusion
 from emdi.pack import Record
 from emdi.policy import NO_QUORUM, Policy
 from emdi.proof_file import ProofFile
+from emdi.service_keys import SERVICE_KEY
 from emdi.units import format_at
 
 BACK_DATED_MS = 60_000
@@ -248,8 +249,9 @@ def _signature(opened: Opened) -> None:
         return
     # The signature holds, so the second leaf must be what ended the key before this entry.
     ended = opened.event(1)
-    kid = ended.data.get("kid") if ended.typ != "key.rotate" else ended.data.get("old_kid")
-    if ended.typ not in ("key.revoke", "key.compromise", "key.rotate") or kid != signed.kid:
+    followed = ended.typ in ("key.rotate", SERVICE_KEY)
+    kid = ended.data.get("old_kid" if followed else "kid")
+    if not (followed or ended.typ in ("key.revoke", "key.compromise")) or kid != signed.kid:
         raise unproven("the signature holds, and nothing here ends the key")
     if opened.proof.leaves[1].idx >= idx:
         raise unproven("the key was ended after the entry")

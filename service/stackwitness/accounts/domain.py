@@ -38,7 +38,7 @@ class Session:
 
 @dataclass(frozen=True)
 class FoundToken:
-    """A token's row and its account's, with the events (JWS) that are to back them."""
+    """A token's row and its account's, with the events (JWS) that are to back them, and where they stand in the log."""
 
     token_hash: bytes
     kind: TokenKind
@@ -46,6 +46,8 @@ class FoundToken:
     account: Account
     token_jws: bytes
     grant_jws: bytes
+    token_idx: int | None
+    grant_idx: int | None
 
 
 def subject_of(account_id: str) -> str:

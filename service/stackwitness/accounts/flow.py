@@ -12,7 +12,7 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from emdi.keys import PublicKey, Signer
+from emdi.keys import Signer
 from emdi.tables import salted_sha256
 from stackwitness import clock
 from stackwitness.accounts import queries
@@ -20,6 +20,7 @@ from stackwitness.accounts.backing import is_backed
 from stackwitness.accounts.domain import Account, Session, TokenKind, subject_of
 from stackwitness.errors import Conflict, Forbidden, NotFound, Unauthorized
 from stackwitness.log.events import append_event, append_explained, lock_subject
+from stackwitness.log.service_keys import read_spans
 
 BEARER_LIFE = timedelta(days=365)
 LINK_LIFE = timedelta(hours=12)
@@ -95,7 +96,7 @@ def issue_link(conn: Connection, signer: Signer, account_id: str) -> str:
 
 def redeem_link(conn: Connection, signer: Signer, token: str) -> Session:
     """Exchange a sign-in link's token for a session. Raises Unauthorized when unknown or expired."""
-    account = account_of(conn, signer.public, token, "link")
+    account = account_of(conn, signer, token, "link")
     if account is None:
         raise Unauthorized("link.invalid", "This sign-in link is unknown or has expired")
     queries.mark_used(conn, hash_token(token), clock.now_utc())
@@ -109,12 +110,12 @@ def end_session(conn: Connection, token: str) -> None:
     queries.mark_used(conn, hash_token(token), clock.now_utc())
 
 
-def account_of(conn: Connection, service_public: PublicKey, token: str, kind: TokenKind) -> Account | None:
+def account_of(conn: Connection, signer: Signer, token: str, kind: TokenKind) -> Account | None:
     """Return the account a live token of this kind belongs to; None when its events do not say the same."""
     if not token or len(token) > MAX_TOKEN_LENGTH:
         return None
     found = queries.find_by_token(conn, hash_token(token), kind, clock.now_utc())
-    return found.account if found is not None and is_backed(found, service_public) else None
+    return found.account if found is not None and is_backed(found, read_spans(conn, signer)) else None
 
 
 def ensure_development_accounts(

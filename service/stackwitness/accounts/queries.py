@@ -6,6 +6,7 @@ from typing import cast
 from sqlalchemy import Connection, Row, text
 
 from stackwitness.accounts.domain import Account, FoundToken, Role, TokenKind, subject_of
+from stackwitness.log.service_keys import PLACE
 
 
 def insert_account(conn: Connection, account: Account, salt: bytes, event_id: bytes) -> None:
@@ -67,7 +68,8 @@ def find_by_token(conn: Connection, token_hash: bytes, kind: TokenKind, now: dat
     row = conn.execute(
         text(
             "SELECT account_id, display_name, role, agency, g.jws AS grant_jws, t.jws AS token_jws,"
-            " CAST(extract(epoch FROM x.expires_at) * 1000 AS bigint) AS expires_ms"
+            " CAST(extract(epoch FROM x.expires_at) * 1000 AS bigint) AS expires_ms,"
+            f" {PLACE.format(id='x.event_id')} AS token_idx, {PLACE.format(id='a.event_id')} AS grant_idx"
             " FROM access_token x JOIN account a USING (account_id)"
             " JOIN event t ON t.event_id = x.event_id JOIN event g ON g.event_id = a.event_id"
             " WHERE token_hash = :token_hash AND kind = :kind AND expires_at > :now"
@@ -80,7 +82,14 @@ def find_by_token(conn: Connection, token_hash: bytes, kind: TokenKind, now: dat
     if row is None:
         return None
     return FoundToken(
-        token_hash, kind, row.expires_ms, _account(row), bytes(row.token_jws), bytes(row.grant_jws)
+        token_hash,
+        kind,
+        row.expires_ms,
+        _account(row),
+        bytes(row.token_jws),
+        bytes(row.grant_jws),
+        row.token_idx,
+        row.grant_idx,
     )
 
 

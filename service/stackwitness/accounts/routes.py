@@ -63,4 +63,4 @@ def read_account(account: Annotated[Account, Depends(current_account)]) -> Accou
 def _look_up(request: Request, token: str, kind: TokenKind) -> Account | None:
     wiring = request.app.state.wiring
     with unit_of_work(wiring.engine, "sw_read") as conn:
-        return flow.account_of(conn, wiring.service_key.public, token, kind)
+        return flow.account_of(conn, wiring.service_key, token, kind)

@@ -95,10 +95,10 @@ def freeze(
 ) -> None:
     """End this log for ever and make its successor; run it while `up` runs. Run again, it goes on where it was."""
     from stackwitness.log.freezing import run_freeze
-    from stackwitness.wiring import ensure_service_key
+    from stackwitness.log.service_keys import open_service_key
 
     settings = load_settings(home)
-    successor = run_freeze(settings, ensure_service_key, successor_home, successor_origin, why)
+    successor = run_freeze(settings, open_service_key, successor_home, successor_origin, why)
     typer.echo(f"{settings.log_origin} is frozen. Start its successor with")
     typer.echo(f"  STACKWITNESS_LOG_ORIGIN={successor.log_origin} stackwitness up --home {successor.home}")
 

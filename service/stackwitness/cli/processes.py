@@ -95,6 +95,31 @@ def log_key(
     typer.echo(policy, nl=False)
 
 
+@app.command("service-key")
+def service_key(
+    step: Annotated[
+        str, typer.Argument(help="rotate: a new key signs events; compromise: an old one is suspect")
+    ],
+    kid: Annotated[str, typer.Option(help="the key in other hands (compromise)")] = "",
+    suspect_from_idx: Annotated[
+        int, typer.Option(help="first log index not trusted any more (compromise)")
+    ] = -1,
+    why: Annotated[str, typer.Option(help="the event names it by salted hash (compromise)")] = "",
+    account: Annotated[str, typer.Option(help="who does it; an account's id")] = "operator",
+    home: Home = None,
+) -> None:
+    """Change the key that signs events; see docs/runbooks/service-key.md."""
+    from stackwitness.log.service_rotation import declare_compromise, rotate_service_key
+
+    if step not in ("rotate", "compromise") or (step == "compromise" and not (kid and why)):
+        raise typer.BadParameter("rotate, or compromise with --kid, --suspect-from-idx and --why")
+    with opened(home) as wiring:
+        if step == "rotate":
+            typer.echo(rotate_service_key(wiring.engine, wiring.service_key, act=account))
+        else:
+            declare_compromise(wiring.engine, wiring.service_key, kid, suspect_from_idx, why, act=account)
+
+
 @app.command()
 def worker(home: Home = None) -> None:
     """Work off jobs: detection and exports."""

@@ -31,7 +31,7 @@ from stackwitness.evidence.bundle.published import speaks_of
 from stackwitness.evidence.bundle.queries import count_entries, find_newest_ids
 from stackwitness.evidence.domain import Export
 from stackwitness.evidence.members import Bench, write_members
-from stackwitness.evidence.sealing import seal, sync_folder
+from stackwitness.evidence.sealing import KeyChanged, find_late_key, seal, sync_folder
 from stackwitness.log.heads import DailyHead, find_newest, request_head
 from stackwitness.log.notekeys import load_export_key
 from stackwitness.log.policies import read_policy
@@ -81,6 +81,15 @@ class Progress:
 
 def write_and_seal(wiring: Wiring, export: Export, folder: Path, watch: Watch) -> None:
     """Write the members and have the log name them; raises LogUnavailable, EmdiError."""
+    while True:
+        try:
+            _write_and_seal(wiring, export, folder, watch)
+            return
+        except KeyChanged:
+            shutil.rmtree(folder)
+
+
+def _write_and_seal(wiring: Wiring, export: Export, folder: Path, watch: Watch) -> None:
     plan = load_plan(folder) if _readable(folder) else None
     if plan is None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -126,7 +135,9 @@ def _ensure_head(wiring: Wiring, export: Export) -> DailyHead:
     The newest head there is serves, when nothing about them was published since.
     """
     with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
-        newest_ids = find_newest_ids(conn, export.stns)
+        newest_ids = [*find_newest_ids(conn, export.stns)]
+        if (key_id := queries.find_newest_key(conn)) is not None:
+            newest_ids.append(key_id)
     for entry_id in newest_ids:
         if wiring.log_reader.await_receipt(entry_id, LOG_WITHIN_S) is None:
             raise LogUnavailable(detail="the log does not publish the newest entries")
@@ -134,10 +145,11 @@ def _ensure_head(wiring: Wiring, export: Export) -> DailyHead:
     with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
         head = find_newest(conn)
         subjects = find_subjects(conn, export, size)
+        late_key = head is not None and find_late_key(conn, head.as_of - 1)
     # The log's own events move on all the time, the head's own among them.
     concern = concern_of(export, set(subjects) - set(COMMON_SUBJECTS))
     tiles = TileReader(wiring.log_reader.file, size)
-    if head is None or speaks_of(tiles, concern, head.as_of, size):
+    if head is None or late_key or speaks_of(tiles, concern, head.as_of, size):
         head = request_head(wiring.engine, size)
     if wiring.log_reader.await_receipt(head.event_id, LOG_WITHIN_S) is None:
         raise LogUnavailable(detail="the log does not publish the head's event")

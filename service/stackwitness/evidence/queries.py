@@ -111,6 +111,16 @@ def insert_export(
     )
 
 
+def find_newest_key(conn: Connection) -> bytes | None:
+    """Return the id of the event by which the service's key changed last."""
+    query = (
+        "SELECT event_id FROM service_key k"
+        " WHERE NOT EXISTS (SELECT FROM service_key n WHERE n.old_kid = k.kid)"
+    )
+    event_id = conn.scalar(text(query))
+    return None if event_id is None else bytes(event_id)
+
+
 def find_sealed_event(conn: Connection, export_id: str) -> tuple[bytes, bytes] | None:
     """Return (event_id, JWS) of an export's event, once it is sealed."""
     query = (

@@ -20,7 +20,7 @@ from stackwitness.evidence import queries
 from stackwitness.evidence.bundle.plan import Plan
 from stackwitness.evidence.domain import Export, ms_of
 from stackwitness.evidence.members import members_in
-from stackwitness.log.events import append_event
+from stackwitness.log.events import append_event, lock_subject
 from stackwitness.log.policies import read_policy
 from stackwitness.log.queries import find_places
 from stackwitness.wiring import Wiring
@@ -28,15 +28,32 @@ from stackwitness.wiring import Wiring
 LOG_WITHIN_S = 60.0
 
 
+class KeyChanged(Exception):
+    """The service's key changed behind the part of the log that is exported: choose again."""
+
+
 def seal(wiring: Wiring, export: Export, plan: Plan, manifest: bytes) -> None:
-    """Append export.made to the first station's chain and export.covers to the others', in one transaction."""
+    """Append export.made to the first station's chain and export.covers to the others', in one transaction.
+
+    Raises KeyChanged when the key that would sign it is one the bundle does not know.
+    """
     digest = hashlib.sha256(manifest).digest()
     with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
+        lock_subject(conn, f"station:{export.stn}")  # from here on the service's key stays what it is
+        if find_late_key(conn, plan.head_idx):
+            raise KeyChanged
         event = _append(wiring, conn, export, "export.made", export.stn, _seal_data(export, plan, digest))
         for stn in export.stns[1:]:
             data = {"export_id": export.export_id, "event": event.event_id.hex()}
             _append(wiring, conn, export, "export.covers", stn, data)
         queries.insert_export(conn, export.export_id, export.stn, digest, clock.now_utc(), event.event_id)
+
+
+def find_late_key(conn: Connection, head_idx: int) -> bool:
+    """Tell whether the service's key changed behind an index."""
+    event_id = queries.find_newest_key(conn)
+    places = [] if event_id is None else find_places(conn, [event_id], (2,))
+    return event_id is not None and not any(place.idx <= head_idx for place in places)
 
 
 def finish(wiring: Wiring, export_id: str, folder: Path, target: Path) -> None:

@@ -35,6 +35,15 @@ class LogKeyInvalid(LogUnavailable):
         super().__init__("log.key", "A key of the log cannot be used", detail=detail, **extra)
 
 
+class ServiceKeyUnusable(LogUnavailable):
+    """The key that signs events now is not one this process holds."""
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__(
+            "log.service_key", "The key that signs events cannot be used", detail=detail, **extra
+        )
+
+
 class PolicyUnusable(LogUnavailable):
     """The policy file cannot be read, or is of another log."""
 

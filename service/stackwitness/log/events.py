@@ -11,6 +11,8 @@ from emdi.event import Event, seal_event
 from emdi.keys import Signer
 from emdi.tables import salted_sha256
 from stackwitness import clock
+from stackwitness.db.locks import SERVICE_KEY_LOCK
+from stackwitness.log.service_keys import live_key
 
 ZERO_ID = bytes(32)
 
@@ -37,12 +39,12 @@ def append_event(
 
     The subject stays locked until that transaction ends, so a number is never given twice and never skipped;
     the row's leaf is queued by the database's own trigger. Callers holding several subjects lock them in
-    bytewise order.
+    bytewise order. The key in use signs, whatever `signer` held before (ServiceKeyUnusable).
     """
     head = lock_subject(conn, subj)
     ts_ms = clock.now_ms()
     event = seal_event(
-        signer,
+        live_key(conn, signer),
         typ=typ,
         subj=subj,
         sseq=0 if head is None else head.sseq + 1,
@@ -84,10 +86,14 @@ def lock_subject(conn: sa.Connection, subj: str) -> SubjectHead | None:
     """Lock a subject until the transaction ends and return its head; None when it has no event yet.
 
     The advisory lock covers the subject that has no row to lock. Waiting on it is a statement of its own, so
-    that the read after it takes a snapshot younger than the commit it waited for.
+    that the read after it takes a snapshot younger than the commit it waited for. The first lock is shared by
+    all who append: the change of the service's key alone takes it for itself, so no event of the old key comes behind it.
     """
     conn.execute(
-        sa.text("SELECT pg_advisory_xact_lock(hashtextextended('subject:' || :subj, 0))"), {"subj": subj}
+        sa.text(
+            "SELECT pg_advisory_xact_lock_shared(:keys), pg_advisory_xact_lock(hashtextextended('subject:' || :subj, 0))"
+        ),
+        {"keys": SERVICE_KEY_LOCK, "subj": subj},
     )
     return read_subject(conn, subj, for_update=True)
 

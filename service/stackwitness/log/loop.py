@@ -28,6 +28,7 @@ from stackwitness.log.policies import take_policy
 from stackwitness.log.previous import read_previous
 from stackwitness.log.publisher import Publisher
 from stackwitness.log.sequencer import BATCH, LogHead, Sequencer, lock_log, read_head, read_root
+from stackwitness.log.service_keys import read_spans
 from stackwitness.log.signer.client import SignerClient
 from stackwitness.log.status import STATUS_FILE, LogWarning, StatusFile
 from stackwitness.log.stopping import stop_on_signals
@@ -156,11 +157,12 @@ def ensure_genesis(
         created_ms = clock.now_ms() if stored is None else stored.created_ms
         export_key = load_export_key(settings, create=stored is None)
         before = read_previous(conn)
+        first = read_spans(conn, service_key)[0]  # as for the log's key: those that follow are events
         wanted = make_genesis(
             settings.log_origin,
             vkey,
-            service_key.kid,
-            service_key.public,
+            first.kid,
+            first.public,
             export_key.vkey,
             created_ms,
             settings.key_approvals if stored is None else stored.key_approvals,

@@ -18,6 +18,7 @@ from stackwitness.log.previous import read_previous
 from stackwitness.log.queries import find_successor
 from stackwitness.log.reader import LogReader
 from stackwitness.log.sequencer import lock_log, read_head
+from stackwitness.log.service_keys import live_key
 
 FREEZE = "log.freeze"
 FINAL_WITHIN_S = 60.0
@@ -45,7 +46,7 @@ def freeze(engine: sa.Engine, service_key: Signer, *, successor_origin: str, why
             "final_size_before": read_head(conn).size + waiting,
             "successor_origin": successor_origin,
         }
-        act = f"service:{service_key.kid}"
+        act = f"service:{live_key(conn, service_key).kid}"
         event = append_explained(conn, service_key, typ=FREEZE, subj="log", act=act, why=why, data=data)
         conn.execute(
             sa.text("INSERT INTO log_freeze (event_id, successor_origin) VALUES (:id, :origin)"),

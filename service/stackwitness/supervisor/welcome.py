@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from stackwitness.accounts import flow
 from stackwitness.db.engine import make_engine
 from stackwitness.db.unit import unit_of_work
+from stackwitness.log.service_keys import open_service_key
 from stackwitness.private_file import write_private
 from stackwitness.settings import Settings
-from stackwitness.wiring import ensure_service_key
 
 # Two people stand behind a key: in development both are the developer.
 OFFICERS = ("operator", "approver")
@@ -35,7 +35,7 @@ def prepare_welcome(settings: Settings, database_url: str) -> Welcome | None:
     if not settings.prints_dev_links:
         return None
     engine = make_engine(database_url, pool_size=1)
-    signer = ensure_service_key(settings.key_dir)
+    signer = open_service_key(settings.key_dir)
     try:
         with unit_of_work(engine, "sw_review") as conn:
             flow.ensure_development_accounts(conn, signer, settings.mode)

@@ -273,9 +273,12 @@ class Replay:
 
     def _check_event_signature(self, idx: int, event: Event) -> bool:
         try:
-            verify_signature(event, self._state.ring.service_key(event.kid))
+            verify_signature(event, self._state.ring.service_key(event.kid, idx))
         except EnvelopeError as error:
-            place = () if error.code == "key.unknown" else (0,)
+            span = next((span for span in self._state.ring.service.spans() if span.kid == event.kid), None)
+            place: tuple[int, ...] = () if span is None else (span.since_idx,)
+            if error.code == "key.revoked" and span is not None and span.until_idx is not None:
+                place = (span.until_idx, span.since_idx)
             says = f"{event.subj}: entry {idx} ({event.typ}, number {event.sseq}): {error.message}"
             self._find(Finding("signature", f"signature:{idx}", says, (idx, *place), {"why": error.message}))
             return False

@@ -56,7 +56,7 @@ class SealCheck:
     def _open_event(self) -> Event | None:
         try:
             event = parse_event(self.reader.read("export.jws").removesuffix(b"\n"))
-            verify_signature(event, self.contents.keyring.service_key(event.kid))
+            verify_signature(event, self.contents.keyring.service_key(event.kid, self.trust.checkpoint.size))
         except EmdiError as error:
             message = f"export.jws is no event of the service: {error.message}"
             self.step.add(weigh_signature(error), error.code, message, file="export.jws")

@@ -103,9 +103,9 @@ class History:
         name = f"{event.subj} #{event.sseq} {event.typ}"
         self.report.events += 1
         try:
-            self._verify(idx, "event", name, event, self.keys.service_key(event.kid))
+            self._verify(idx, "event", name, event, self.keys.service_key(event.kid, self.place))
         except EnvelopeError as error:
-            self.report.tamper(error.code, "event", name, f"signed with unknown key {event.kid}", idx)
+            self.report.tamper(error.code, "event", name, error.message, idx)
         try:
             check_subject(self.subjects.get(event.subj), event)
         except ChainError as error:

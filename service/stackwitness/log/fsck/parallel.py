@@ -39,6 +39,9 @@ def read_hints(conn: sa.Connection, log_dir: Path, history: History) -> Hints:
     services = {}
     if history.genesis is not None:
         services[history.genesis.service_kid] = history.genesis.service_public
+    for row in conn.execute(sa.text("SELECT kid, alg, public_key FROM service_key")):
+        with suppress(EmdiError):
+            services[row.kid] = PublicKey.from_bytes(row.alg, bytes(row.public_key))
     url = conn.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     snapshot = conn.execute(sa.text("SELECT pg_export_snapshot()")).scalar_one()
     return Hints(url, snapshot, str(log_dir), keys, services, channels)
@@ -86,10 +89,10 @@ def fits(summary: Summary, history: History, hints: Hints) -> bool:
             key = hints.keys[kid]
             if any(history.keys.station_key(stn, kid, idx) != key for idx in (low, high)):
                 return False
-        for _, entry in summary.events:
+        for idx, entry in summary.events:
             event = parse_event(entry.body)
             key = hints.service_keys[event.kid]
-            if event.typ in KEY_EVENTS or history.keys.service_key(event.kid) != key:
+            if event.typ in KEY_EVENTS or history.keys.service_key(event.kid, idx) != key:
                 return False
     except EnvelopeError:
         return False

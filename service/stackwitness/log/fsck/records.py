@@ -22,6 +22,7 @@ QUERIES = {
     "FROM channel",
     "station_key": "SELECT kid AS key, event_id, stn, alg, public_key FROM station_key",
     "key_revocation": "SELECT kid AS key, event_id FROM key_revocation",
+    "service_key": "SELECT kid AS key, event_id, old_kid, alg, public_key FROM service_key",
     "key_request": "SELECT kid AS key, event_id, stn, alg, public_key, proof, account_id FROM key_request",
     "key_compromise": "SELECT encode(event_id, 'hex') AS key, event_id, kid, suspect_from_idx FROM key_compromise",
     "epoch": "SELECT stn || ' ' || ep AS key, event_id, prev_ep, env_id FROM epoch",
@@ -164,6 +165,12 @@ def _request(event: Event) -> Rows:
     yield "key_request", kid, {**columns, "proof": event.data["proof"], "account_id": event.act}
 
 
+def _service_key(event: Event) -> Rows:
+    data = event.data
+    columns = {"old_kid": data["old_kid"], "alg": data["alg"]}
+    yield "service_key", data["kid"], {**columns, "public_key": b64u_decode(data["public_b64u"])}
+
+
 def _revocation(event: Event) -> Rows:
     yield "key_revocation", event.data["kid"], {}
 
@@ -284,6 +291,7 @@ MAKERS: dict[str, Callable[[Event], Rows]] = {
     "key.request": _request,
     "key.rotate": _rotation,
     "key.revoke": _revocation,
+    "service.key": _service_key,
     "key.compromise": _compromise,
     "epoch.open": _epoch,
     "epoch.ack": _epoch_ack,

@@ -22,6 +22,7 @@ from stackwitness.log.rebuild.readings import Readings
 from stackwitness.log.rebuild.records import Cause, repair_records
 from stackwitness.log.rebuild.source import Progress, VerifiedLog
 from stackwitness.log.rebuild.waiting import settle_waiting
+from stackwitness.log.service_keys import live_key
 
 NOT_IN_THE_LOG = (
     "envelope.envelope_no, channel.channel_no, log_entry.qid: numbers of this database, given anew where rows were gone",
@@ -74,7 +75,7 @@ def rebuild(
                 service_key,
                 typ="projection.rebuild",
                 subj="log",
-                act=f"service:{service_key.kid}",
+                act=f"service:{live_key(conn, service_key).kid}",
                 data={
                     "from": "tiles",
                     "size": done.size,
