@@ -190,7 +190,7 @@ class SpanChecker:
         numbers: list[tuple[int, Read]] = []
         rows = iter(self._copy(_ENVELOPES, first=first, end=end))
         for idx, envelope in read.items():
-            row = bytes(next(rows, b""))
+            row = next(rows, b"")
             number = int.from_bytes(row[_NUMBER_AT : _NUMBER_AT + 8], "big", signed=True)
             entry = entries[idx - first]
             leaf = summary.leaves[32 * (idx - first) : 32 * (idx - first + 1)]
@@ -210,7 +210,7 @@ class SpanChecker:
             signature = entry.body[entry.body.rindex(b".") + 1 :]
             self._check_event(event, entry.body, signature)
             leaf = summary.leaves[32 * (idx - first) : 32 * (idx - first + 1)]
-            if bytes(next(rows, b"")) != _event_row(idx, entry, leaf, event):
+            if next(rows, b"") != _event_row(idx, entry, leaf, event):
                 raise Doubt(f"the row of entry {idx}")
             summary.events.append((idx, entry))
         if next(rows, None) is not None:
@@ -243,7 +243,7 @@ class SpanChecker:
         if b"".join(lying) == b"".join(wanted.values()):
             return
         found: dict[bytes, list[bytes]] = {number: [] for number in wanted}
-        for row in map(bytes, lying):
+        for row in lying:
             rows = found.get(row[-8:])
             if rows is not None:  # else of an envelope of another span
                 rows.append(row)
@@ -253,7 +253,7 @@ class SpanChecker:
             if b"".join(rows) != packed and sorted(rows) != sorted(_split(packed)):
                 raise Doubt(f"the readings of envelope_no {int.from_bytes(number, 'big')}")
 
-    def _copy(self, query: str, **bounds: int) -> list[memoryview]:
+    def _copy(self, query: str, **bounds: int) -> list[bytes]:
         """Return the rows of a binary COPY, without its header and trailer."""
         composed = sql.SQL(query).format(**{name: sql.Literal(value) for name, value in bounds.items()})
         # libpq's own calls: psycopg's generator costs ten times as much for each of a million rows.
@@ -261,7 +261,7 @@ class SpanChecker:
         result = pgconn.exec_(composed.as_bytes(self._conn))
         if result.status != ExecStatus.COPY_OUT:
             raise Doubt(f"COPY: {result.error_message.decode(errors='replace')}")
-        rows: list[memoryview] = []
+        rows: list[bytes] = []
         take, keep = pgconn.get_copy_data, rows.append
         length, data = take(0)
         while length > 0:
@@ -269,7 +269,7 @@ class SpanChecker:
             length, data = take(0)
         while pgconn.get_result() is not None:
             pass
-        if not rows or bytes(rows.pop())[-2:] != _TRAILER:
+        if not rows or not rows.pop().endswith(_TRAILER):
             raise Doubt("COPY: broken off")
         if rows:
             rows[0] = rows[0][_HEADER_BYTES:]
