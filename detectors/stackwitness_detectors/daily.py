@@ -93,7 +93,7 @@ class DailyTest:
             judged = self.measure(k, day)
             if judged is not None:
                 rate = self.rate(k, judged)
-                if rate is not None and rate <= self.budget:
+                if rate is not None and rate <= self.budget and self.budget > 0:
                     # The days of a sliding window before its crossing belong to what was found.
                     self.waiting[k] = [w for w in self.waiting[k] if w[0] * DAY_MS < judged.from_ms]
                     if not self.muted(k, day):
@@ -109,6 +109,9 @@ class DailyTest:
         if len(past) < self.config.calibration_min_days:
             return None if self.needs_reference else judged.least_rate
         months = len(past) / DAYS_PER_MONTH
+        reached = sum(score >= judged.score for score in past)
+        if reached:
+            return max(judged.least_rate, (1 + reached) / months)
         # The tail begins at the highest eighth: below it these scores are not Pareto-like at all.
         kept = np.sort(np.array(past))[::-1][: max(_LEAST_TAIL, len(past) // 8)]
         steepest = self.config.daily_alpha_high

@@ -53,7 +53,7 @@ class SecondOpinion(DailyTest):
                 findings += self._quiet(k, day)
                 continue
             judged, rate = self._score(k, day, row)
-            if judged is not None and rate <= self.budget:
+            if judged is not None and rate <= self.budget and self.budget > 0:
                 if not self.muted(k, day):
                     findings += self._flag(k, judged, rate)
                 continue
