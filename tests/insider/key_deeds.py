@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from emdi.event import seal_event
 from stackwitness import clock
-from stackwitness.log.events import read_subject
+from stackwitness.log.events import append_event, read_subject
 from stackwitness.log.service_keys import FIRST_KID, load_key
 from stackwitness.log.service_rotation import rotate_service_key
 from tests.insider.scene import Scene
@@ -35,6 +35,18 @@ def sign_with_the_ended_key(scene: Scene) -> None:
         conn.execute(
             sa.text("UPDATE subject_head SET sseq = :sseq, event_id = :id WHERE subj = :subj"),
             {"id": event.event_id, "subj": event.subj, "sseq": event.sseq},
+        )
+    loop = scene.log.start()
+    loop.sequence()
+    loop.publish()
+
+
+def log_a_policy_that_is_none(scene: Scene) -> None:
+    """The service's key signs a change of policy that nobody can read, so that no later bundle could be made."""
+    data = {"policy": "log nonsense\nquorum nobody\n", "sha256": "0" * 64}
+    with scene.engine.begin() as conn:
+        append_event(
+            conn, scene.log.service_key, typ="policy.change", subj="log", act="service:log", data=data
         )
     loop = scene.log.start()
     loop.sequence()

@@ -2,7 +2,7 @@
 
 from tests.insider import deeds as do
 from tests.insider.deeds import Deed, Sign
-from tests.insider.key_deeds import sign_with_the_ended_key
+from tests.insider.key_deeds import log_a_policy_that_is_none, sign_with_the_ended_key
 
 AT = "2026-01-02T00:17:00.000Z"
 DATABASE, DISK, KEYS, BUNDLE = "database superuser", "and the disk", "stolen keys", "holds the bundle"
@@ -106,6 +106,10 @@ DEEDS = [
     Deed("rotate a stolen station key before the theft is known", KEYS, do.rotate_a_stolen_key, (
         Sign("suspects", "k1-thief", "k1-thief follows k1: 3 envelopes"),
         Sign("bundle's notes", "0", "key k1-thief of station S1 follows by rotation key k1, which was compromised"),
+    )),
+    Deed("log a change of policy that is none", KEYS, log_a_policy_that_is_none, (
+        Sign("fsck", "1", "no policy can be read from it"),
+        Sign("monitor", "1", "no policy can be read from it"),
     )),
     Deed("leave a station out of a daily head", KEYS, do.hide_in_a_head, (
         Sign("fsck", "1", "head"),

@@ -1,8 +1,10 @@
 """Trust policies (c2sp.org/tlog-policy): which log keys and how many witnesses a verifier asks for."""
 
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from emdi.encoding import parse_uint
 from emdi.errors import EncodingError, NoteError, PolicyError
@@ -100,6 +102,25 @@ def parse_policy(text: str) -> Policy:
         except (PolicyError, NoteError, EncodingError) as error:
             raise PolicyError(error.code, f"line {number}: {error.message}") from None
     return draft.finish()
+
+
+def read_change(data: Mapping[str, Any], origin: str) -> str:
+    """Return the policy text of a `policy.change` of log `origin`; raise PolicyError("policy.change") for one that
+    changes nothing: its text is no policy, names no key of this log, or is not the one its `sha256` is of.
+    """
+    text = data.get("policy")
+    try:
+        if type(text) is not str:
+            raise PolicyError("policy.change", "no text")
+        logs = parse_policy(text).logs
+        digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
+    except (PolicyError, NoteError, UnicodeEncodeError) as error:
+        raise PolicyError("policy.change", f"no policy can be read from it: {error}") from None
+    if not any(log.key.name == origin for log in logs):
+        raise PolicyError("policy.change", f"its policy names no key of {origin}")
+    if data.get("sha256") != digest:
+        raise PolicyError("policy.change", "sha256 is not that of its policy")
+    return text
 
 
 def format_policy(policy: Policy) -> str:

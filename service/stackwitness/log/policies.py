@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -9,11 +10,11 @@ import sqlalchemy as sa
 from emdi.errors import EmdiError
 from emdi.event import parse_event
 from emdi.keys import Signer
-from emdi.policy import Policy, parse_policy
+from emdi.policy import Policy, parse_policy, read_change
 from stackwitness.db.unit import unit_of_work
 from stackwitness.log.errors import PolicyUnusable
 from stackwitness.log.events import append_event, lock_subject
-from stackwitness.log.genesis import read_genesis
+from stackwitness.log.genesis import Genesis, read_genesis
 from stackwitness.log.logkeys import read_log_keys
 from stackwitness.log.queries import find_successor
 
@@ -24,12 +25,12 @@ SUBJECT = "log"
 def read_policy(conn: sa.Connection) -> str | None:
     """Return the policy in force: the text logged last, with a line for each log key that came after it.
 
-    None in a database without a log.
+    A `policy.change` that no policy can be read from changes nothing: fsck, monitor and verifier name it. None in a database without a log.
     """
     genesis = read_genesis(conn)
     if genesis is None:
         return None
-    return _with_keys(_newest(conn) or genesis.policy, read_log_keys(conn, genesis).vkeys)
+    return _with_keys(_newest(conn, genesis) or genesis.policy, read_log_keys(conn, genesis).vkeys)
 
 
 def take_policy(engine: sa.Engine, service_key: Signer, vkey: str, policy_file: Path | None) -> Policy:
@@ -41,7 +42,7 @@ def take_policy(engine: sa.Engine, service_key: Signer, vkey: str, policy_file: 
     with unit_of_work(engine, "sw_seq") as conn:
         lock_subject(conn, SUBJECT)
         genesis = read_genesis(conn)
-        logged = _newest(conn) or (genesis.policy if genesis else None)
+        logged = None if genesis is None else _newest(conn, genesis) or genesis.policy
         if text is not None and find_successor(conn) is not None:
             return parse_policy(text)  # nothing is logged any more, but witnesses still cosign
         if text is not None and text != logged:
@@ -50,10 +51,12 @@ def take_policy(engine: sa.Engine, service_key: Signer, vkey: str, policy_file: 
         return parse_policy(read_policy(conn) or "")
 
 
-def _newest(conn: sa.Connection) -> str | None:
-    query = "SELECT jws FROM event WHERE subj = :subj AND typ = :typ ORDER BY sseq DESC LIMIT 1"
-    jws = conn.execute(sa.text(query), {"subj": SUBJECT, "typ": CHANGED}).scalar()
-    return None if jws is None else str(parse_event(bytes(jws)).data["policy"])
+def _newest(conn: sa.Connection, genesis: Genesis) -> str | None:
+    query = "SELECT jws FROM event WHERE subj = :subj AND typ = :typ ORDER BY sseq DESC"
+    for jws in conn.scalars(sa.text(query), {"subj": SUBJECT, "typ": CHANGED}):
+        with suppress(EmdiError):
+            return read_change(parse_event(bytes(jws)).data, genesis.origin)
+    return None
 
 
 def _with_keys(text: str, vkeys: Sequence[str]) -> str:

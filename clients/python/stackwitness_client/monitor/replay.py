@@ -14,6 +14,7 @@ from emdi.errors import ChainError, EmdiError, EnvelopeError
 from emdi.event import Event, parse_event
 from emdi.jws import verify_signature
 from emdi.keyring import KEY_EVENTS
+from emdi.policy import read_change
 from emdi.proof_check import BACK_DATED_MS, signed_flag
 from emdi.shard import Previous, chains_of, parse_previous
 from emdi.units import format_at
@@ -299,7 +300,7 @@ class Replay:
             elif event.typ in ("gap.opened", "epoch.open"):
                 self._state.have(event.typ, str(event.data["env_id"]), idx)
             elif event.typ == "policy.change":
-                self._state.put("policy", str(event.data["policy"]))
+                self._state.put("policy", read_change(event.data, self._origin()))
             elif event.typ == "log.freeze":
                 self._frozen_idx = idx
                 self._state.put("frozen_idx", idx)
@@ -310,6 +311,9 @@ class Replay:
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             says = f"{event.subj}: entry {idx} ({event.typ}) lacks a member: {error}"
             self._find(Finding("malformed", f"malformed:{idx}", says, (idx,), {"why": says}))
+
+    def _origin(self) -> str:
+        return str((self._state.ring.genesis or {}).get("origin"))
 
     def _learn_flag(self, idx: int, event: Event) -> None:
         db, flag_id = self._state.db, str(event.data["flag_id"])

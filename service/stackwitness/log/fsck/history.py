@@ -12,6 +12,7 @@ from emdi.event import Event, parse_event
 from emdi.keyring import KeyRing
 from emdi.keys import PublicKey
 from emdi.officers import Officers
+from emdi.policy import read_change
 from emdi.shard import chains_of, parse_previous
 from stackwitness.log.fsck.records import Records
 from stackwitness.log.fsck.report import Report
@@ -120,6 +121,8 @@ class History:
             self.report.tamper(error.code, "event", name, error.message, idx)
         try:
             self.officers.take_event(self.place, event)
+            if event.typ == "policy.change" and self.genesis is not None:
+                read_change(event.data, self.genesis.origin)
         except EmdiError as error:
             self.report.tamper(error.code, "event", name, error.message, idx)
         try:
