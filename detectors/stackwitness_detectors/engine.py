@@ -6,7 +6,8 @@ construction. The hour still open waits in the state.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,6 +39,25 @@ class Family(Protocol):
 
     def load(self, tree: dict[str, Any]) -> None:
         """Read it back."""
+
+
+@runtime_checkable
+class Spending(Protocol):
+    """A family that gives findings: it tests channels, each with a part of the budget (findings a station-month)."""
+
+    tested: list[int]
+    budget: float
+
+
+def share_out(families: Iterable[object], budget: float) -> None:
+    """Give what tests without a channel at this station cannot spend to the others, in proportion.
+
+    Afterwards the parts of all tested channels add up to `budget`.
+    """
+    tests = [family for family in families if isinstance(family, Spending)]
+    spent = sum(test.budget * len(test.tested) for test in tests)
+    for test in tests:
+        test.budget *= budget / spent if spent > 0 else 0.0
 
 
 class Engine:
@@ -141,7 +161,9 @@ def open_engine(context: Context, state: bytes | None, config: Config = DEFAULT)
 
     config = config.spread()
     memory = Memory(context, config)
-    engine = Engine(context, config, families_of(memory, config), memory)
+    families = families_of(memory, config)
+    share_out(families, config.budget)
+    engine = Engine(context, config, families, memory)
     if state is not None:
         engine.load(state)
     return engine

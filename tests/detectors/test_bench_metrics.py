@@ -28,6 +28,7 @@ from stackwitness_detectors.bench.splits import months_between, operating_hours,
 from stackwitness_detectors.bench.trials import Trial
 from stackwitness_detectors.bench.vus import area_pr, vus_pr
 from stackwitness_detectors.config import DEFAULT, Config
+from stackwitness_detectors.engine import Spending, open_engine
 from stackwitness_detectors.forge import Injection
 from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, START_MS, plant
 
@@ -173,6 +174,21 @@ def test_the_parts_of_the_tests_add_up_to_the_budget() -> None:
     assert sum(parts(off).values()) == pytest.approx(0.5)
     with pytest.raises(DetectorError, match="bribery"):
         listening(0.5, ("bribery",))
+
+
+def test_what_a_test_cannot_spend_here_goes_to_the_others() -> None:
+    engine = open_engine(
+        Context("x", (ChannelInfo("so2", "SO2", "mg/m3", "pollutant"),)), None, listening(0.5)
+    )
+    tests = [family for family in engine.families if isinstance(family, Spending)]
+    assert any(not test.tested for test in tests)
+    assert sum(test.budget * len(test.tested) for test in tests) == pytest.approx(0.5)
+    silent = [name[:-7] for name in asdict(DEFAULT) if name.endswith("_budget")]
+    assert not any(
+        f.budget
+        for f in open_engine(CONTEXT, None, listening(1.0, silent)).families
+        if isinstance(f, Spending)
+    )
 
 
 def test_splits_by_share_and_by_year_and_refuses_an_empty_part() -> None:

@@ -115,7 +115,7 @@ class Copies:
         self.going[self.width] = Going(lags, had + gain, gain)
 
     def _judge(self, values: Values, i: int, per_month: float) -> None:
-        need = math.log2(per_month * i / self.budget) + _MARGIN_BITS
+        need = math.log2(per_month * i / max(self.budget, LEAST_RATE)) + _MARGIN_BITS
         at_ms = self.memory.rows.view("at_ms")
         for k in [self.width, *self.tested]:
             name = self.memory.names[k] if k < self.width else RECORD
