@@ -93,11 +93,9 @@ def record(at_ms: int, value: str = "41.5") -> Record:
 
 
 def head_lines(log: Log) -> list[str]:
-    last, event = log.envelopes[-1], log.events[-1]
-    lines = [
-        station_line(STN, last.ep, last.seq, last.env_id),
-        subject_line(event.subj, event.sseq, event.event_id),
-    ]
+    last = log.envelopes[-1]
+    lines = [station_line(STN, last.ep, last.seq, last.env_id)]
+    lines += [subject_line(one.subj, one.sseq, one.event_id) for one in (log.events[-1], *log.grants)]
     return sorted(lines)
 
 

@@ -165,7 +165,7 @@ def hidden_in_the_head(w: Watch) -> list[str]:
     w.event("log", "head.daily", head_data(lines, len(w.log.entries)))
     w.site.write(f"heads/{len(w.log.entries) - 1}", format_head(lines))
     w.publish()
-    return ["give a head of 2 lines"]
+    return ["give a head of 5 lines"]
 
 
 def other_head_served(w: Watch) -> list[str]:

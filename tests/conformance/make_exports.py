@@ -11,7 +11,6 @@ from typing import Any
 
 from emdi import bundle
 from emdi.checkpoint import Checkpoint
-from emdi.entry import KIND_EVENT
 from emdi.layout import is_member
 from emdi.merkle import consistency_path, inclusion_path, leaf_hash, root_of
 from emdi.note import NoteSigner, sign_note
@@ -20,22 +19,16 @@ from emdi.proof_check import check_proof
 from emdi.proof_file import Prefix, ProofFile, ProvenLeaf, format_proof, parse_proof
 from emdi.scope import parse_scope
 from stackwitness_client.verify import verify_bundle
-from tests.conformance.make_history import Case, access_of, act_of, b64, code_of
+from tests.conformance.make_history import Case, b64, code_of
 from tests.emdi import making, test_bundle
 from tests.emdi.making import SALT, START_MS, STN, Log, seed
 
 
 def _small_log() -> Log:
-    """Return a log small enough to publish: two keys, a flag, a decision, two epochs."""
+    """Return a log small enough to publish: two keys, a flag, a decision, a limit, two epochs."""
     log = Log()
     log.genesis()
-    for account_id, role in (
-        ("operator-1", "operator"),
-        ("operator-2", "operator"),
-        ("inspector-1", "inspector"),
-    ):
-        data: Case = {"account_id": account_id, "role": role, "agency": None, "display_sha256": "ab" * 32}
-        log.append(KIND_EVENT, act_of(access_of("access.grant", **data)).jws)
+    log.let_officers_in()
     log.register_key(log.station)
     log.envelope(count=1)
     log.review(log.flag(), "Send someone.")
@@ -43,6 +36,8 @@ def _small_log() -> Log:
     log.register_key(log.station, old)
     log.envelope(count=1)
     log.envelope(ep=1, count=1)
+    limit = {"stn": STN, "channel": "nox-0", "old": 50, "new": 35, "from_ms": START_MS}
+    log.explain("limit.change", limit, "The permit of 2026.", "operator-1")
     return log
 
 

@@ -22,6 +22,7 @@ from emdi.note import NoteSigner, VerifierKey, format_note, sign_note, verify_no
 from emdi.officers import Officers
 from emdi.runs import RunChain, Span
 from emdi.shard import Previous, parse_previous
+from emdi.tables import salted_sha256
 from emdi.witness import CosignatureRequest, Seen, format_request
 from stackwitness_client.witness.cosigner import Cosigner, Reply
 from stackwitness_client.witness.memory import WitnessMemory
@@ -34,6 +35,8 @@ LOG = NoteSigner("log.example/1", seed("log"))
 WITNESS = NoteSigner("w.example", seed("w"), 4)
 LEAVES = [leaf_hash(bytes([number])) for number in range(9)]
 SERVICE = LocalKey.from_seed(seed("service"), "service-1")
+# What a reason is named by; its salt and words stand in no event.
+WHY = salted_sha256(bytes(range(32)), "lost").hex()
 # ML-DSA signs with randomness: this line was made once, and is verified each time.
 KIND_6_LINE = Path(__file__).with_name("cosignature_kind_6.txt")
 
@@ -222,11 +225,11 @@ def _life() -> Iterator[Event]:
     )
     yield _event("key.rotate", {**two, "old_kid": "k-0", "old_proof": proof})
     yield _event("key.rotate", {**two, "old_kid": "k-1", "old_proof": proof})  # so does this
-    yield _event("key.revoke", {"kid": "k-9", "why": "lost"})
-    yield _event("key.compromise", {"kid": "k-2", "why": "stolen", "suspect_from_idx": "12"})
-    yield _event("key.compromise", {"kid": "k-2", "why": "stolen", "suspect_from_idx": 15})
-    yield _event("key.compromise", {"kid": "k-2", "why": "earlier", "suspect_from_idx": 14})
-    yield _event("key.compromise", {"kid": "k-2", "why": "later", "suspect_from_idx": 16})
+    yield _event("key.revoke", {"kid": "k-9", "why_sha256": WHY})
+    yield _event("key.compromise", {"kid": "k-2", "why_sha256": WHY, "suspect_from_idx": "12"})
+    yield _event("key.compromise", {"kid": "k-2", "why_sha256": WHY, "suspect_from_idx": 15})
+    yield _event("key.compromise", {"kid": "k-2", "why_sha256": WHY, "suspect_from_idx": 14})
+    yield _event("key.compromise", {"kid": "k-2", "why_sha256": WHY, "suspect_from_idx": 16})
 
 
 def key_life() -> list[Case]:
@@ -279,7 +282,7 @@ def officers() -> list[Case]:
         _act("epoch.ack", "cy"),
         access_of("access.grant", "cy", role="operator"),
         _act("limit.change", "cy"),
-        access_of("access.revoke", "ann", why="left"),
+        access_of("access.revoke", "ann", why_sha256=WHY),
         _act("limit.change", "ann", START_MS + 60_000),
         _act("limit.change", "ann", START_MS + 60_001),
         _act("flag.raised", "system"),

@@ -37,6 +37,14 @@ START_MS = 1_790_000_000_000
 SALT = bytes(range(32))
 
 
+OFFICERS = {"operator-1": "operator", "operator-2": "operator", "inspector-1": "inspector"}
+
+
+def name_of(account_id: str) -> str:
+    """Return the display name of an account: no person's."""
+    return account_id.replace("-", " ").capitalize()
+
+
 def seed(word: str) -> bytes:
     return hashlib.sha256(f"only for tests: {word}".encode()).digest()
 
@@ -67,6 +75,8 @@ class Log:
     entries: list[bytes] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     log_events: list[Event] = field(default_factory=list)
+    grants: list[Event] = field(default_factory=list)
+    explained: dict[bytes, str] = field(default_factory=dict)
     heads: dict[int, list[str]] = field(default_factory=dict)
     envelopes: list[Envelope] = field(default_factory=list)
     rows: dict[str, list[str]] = field(default_factory=lambda: {"readings": [], "flags": [], "reviews": []})
@@ -109,6 +119,35 @@ class Log:
         event = self.make_event(typ, data, act)
         self.events.append(event)
         return self.append(KIND_EVENT, event.jws)
+
+    def explain(self, typ: str, data: dict[str, Any], why: str, act: str) -> int:
+        """Append an event that names its reason by salted hash."""
+        digest = bundle.Disclosure(b"", SALT, why).digest.hex()
+        idx = self.event(typ, {**data, "why_sha256": digest}, act)
+        self.explained[self.events[-1].event_id] = why
+        return idx
+
+    def grant(self, account_id: str, role: str) -> int:
+        """Append the event that lets somebody in; the name behind it is disclosed in bundles."""
+        data = {"account_id": account_id, "role": role, "agency": None}
+        data |= {"display_sha256": bundle.Disclosure(b"", SALT, name_of(account_id)).digest.hex()}
+        event = seal_event(
+            self.service,
+            typ="access.grant",
+            subj=f"account:{account_id}",
+            sseq=0,
+            sprev=ZERO_HASH,
+            act="service:command-line",
+            ts_ms=START_MS,
+            data=data,
+        )
+        self.grants.append(event)
+        return self.append(KIND_EVENT, event.jws)
+
+    def let_officers_in(self) -> None:
+        """Append the grants of everybody who acts here."""
+        for account_id, role in OFFICERS.items():
+            self.grant(account_id, role)
 
     def register_key(self, key: LocalKey, succeeds: LocalKey | None = None) -> int:
         """Append the events of a key: asked for and approved by two officers, or vouched for by the old key."""
@@ -222,9 +261,10 @@ class Log:
 
 
 def honest_log() -> Log:
-    """Return a log with one station: key, channels, envelopes, a rotated key, a flag and a decision."""
+    """Return a log with one station: officers, key, envelopes, a rotated key, a flag and a decision."""
     log = Log()
     log.genesis()
+    log.let_officers_in()
     log.event("station.register", {"stn": STN, "name": "Mill"})
     log.register_key(log.station)
     for _ in range(3):
@@ -291,6 +331,22 @@ def head_members(log: Log) -> dict[str, bytes]:
     return members
 
 
+def texts_of(log: Log) -> list[bundle.Disclosure]:
+    """Return the texts behind the salted hashes of decisions, grants and other acts."""
+    decisions = [event for event in log.events if "reason_sha256" in event.data]
+    texts = [bundle.Disclosure(event.event_id, SALT, "Send someone.") for event in decisions]
+    names = [(event.event_id, name_of(event.data["account_id"])) for event in log.grants]
+    return texts + [
+        bundle.Disclosure(event_id, SALT, text) for event_id, text in [*names, *log.explained.items()]
+    ]
+
+
+def hidden_ids(log: Log, without: frozenset[int]) -> set[bytes]:
+    """Return the ids of the events that stand at these indexes."""
+    jws = {log.entries[idx][PREFIX_BYTES:] for idx in without}
+    return {event.event_id for event in (*log.events, *log.grants) if event.jws in jws}
+
+
 def members_of(
     log: Log,
     more: Callable[[Log], dict[str, bytes]] = lambda log: {},
@@ -303,8 +359,7 @@ def members_of(
         log.head()
     scope = scope_of(log, without)
     size, leaves, note = len(log.entries), log.leaves(), log.checkpoint()
-    decisions = [event for event in log.events if event.typ == "review.decision"]
-    texts = [bundle.Disclosure(event.event_id, SALT, "Send someone.") for event in decisions]
+    texts = [text for text in texts_of(log) if text.event_id not in hidden_ids(log, without)]
     members = {
         "README.txt": b"how to verify\n",
         "scope.json": format_scope(scope),

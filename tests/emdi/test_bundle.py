@@ -163,12 +163,12 @@ def test_digests(text: object) -> None:
 
 SCOPE = MEMBERS["scope.json"]
 SCOPES = [
-    b"[]", b"{}", SCOPE.replace(b'"v":2', b'"v":1'), SCOPE.replace(b'"size":16', b'"size":"17"'), SCOPE.replace(b'"stn":"mill-1"', b'"stn":1'),
+    b"[]", b"{}", SCOPE.replace(b'"v":2', b'"v":1'), SCOPE.replace(b'"size":19', b'"size":"20"'), SCOPE.replace(b'"stn":"mill-1"', b'"stn":1'),
     SCOPE.replace(b".000Z", b"Z", 1), SCOPE.replace(b"2026-", b"2026-13", 1), SCOPE.replace(b'"head":{', b'"head":[{').replace(b"}}", b"}]}"),
     SCOPE.replace(b'"runs":[[0,0,1,1]]', b'"runs":[[0,-1,1,1]]'), SCOPE.replace(b'"requester":', b'"purpose":'),
     SCOPE.replace(b'"runs":[[0,0,1,1]]', b'"runs":[[1,1,0,0]]'), SCOPE.replace(b'"runs":[[0,0,1,1]]', b'"runs":[[0,0,1,1],[1,1,1,2]]'),
-    SCOPE.replace(b'"runs":[[0,0,1,1]]', b'"runs":[[0,0,1]]'), SCOPE.replace(b'"heads":[15]', b'"heads":[]'),
-    SCOPE.replace(b'"heads":[15]', b'"heads":[15,15]'), SCOPE.replace(b'"heads":[15]', b'"heads":[16]'),
+    SCOPE.replace(b'"runs":[[0,0,1,1]]', b'"runs":[[0,0,1]]'), SCOPE.replace(b'"heads":[18]', b'"heads":[]'),
+    SCOPE.replace(b'"heads":[18]', b'"heads":[18,18]'), SCOPE.replace(b'"heads":[18]', b'"heads":[19]'),
     SCOPE.replace(b'"redacted":false', b'"redacted":0'), SCOPE.replace(b'"entries":null', b'"entries":[1]'),
     SCOPE.replace(b'"entries":null,', b''), SCOPE.replace(b'"stations":[{', b'"stations":[{"more":1,'),
     re.sub(rb'"stations":.*\]', b'"stations":[]', SCOPE), re.sub(rb'"stations":\[(.*)\]', rb'"stations":[\1,\1]', SCOPE),

@@ -26,6 +26,7 @@ def bundle_in(folder: Path, alg: str) -> None:
     log = Log()
     log.genesis()
     log.station = LocalKey.from_seed(seed("station"), "mill-1-a") if alg == "Ed25519" else es256()
+    log.let_officers_in()
     log.register_key(log.station)
     for _ in range(3):
         log.envelope()
@@ -59,7 +60,7 @@ def test_the_standard_library_alone_verifies_manifest_and_proofs(tmp_path: Path)
     command = [sys.executable, "-I", "-S", "-c", block("python")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "7 entries are in the log of size 7\n"
+    assert done.stdout == "10 entries are in the log of size 10\n"
     data = (tmp_path / "bundle.zip").read_bytes()
     at = data.index(b"EMD\x01\x01") + 40
     (tmp_path / "bundle.zip").write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])

@@ -231,7 +231,37 @@ def test_an_equivocation_the_station_signed_is_told() -> None:
     log.append(KIND_QUARANTINED, twin.jws)
     report = check(log)
     assert (report.exit_code, report.counts["quarantined"]) == (0, 1), report.text()
-    assert "signed another envelope for epoch 1, seq 1" in report.text()
+    idx, accepted = len(log.entries) - 2, len(log.entries) - 3  # the head came behind
+    assert (
+        f"idx {idx}: station {STN} signed two envelopes for epoch 1, seq 1: this one, which was set aside, and that of"
+        f" idx {accepted}, which was accepted"
+    ) in report.text()
+
+
+def test_of_an_envelope_set_aside_alone_no_more_is_said_than_was_seen() -> None:
+    log = honest_log()
+    last = log.envelopes[-1]
+    claims = {"stn": STN, "ep": 7, "seq": 3, "prev": last.prev, "cp": None}
+    alone = seal_envelope(log.station, iat_ms=START_MS, records=last.records[:1], **claims)  # type: ignore[arg-type]
+    idx = log.append(KIND_QUARANTINED, alone.jws)
+    report = check(log)
+    assert report.exit_code == 0, report.text()
+    assert "signed two envelopes" not in report.text()
+    assert (
+        f"idx {idx}: an envelope that station {STN} signed for epoch 7, seq 3 was set aside; the one accepted for that"
+        " place is not in this bundle"
+    ) in report.text()
+
+
+def test_a_signature_that_does_not_hold_accuses_nobody() -> None:
+    log = honest_log()
+    last = log.envelopes[-1]
+    claims = {"stn": STN, "ep": last.ep, "seq": last.seq, "prev": last.prev, "cp": None}
+    twin = seal_envelope(log.station, iat_ms=START_MS, records=last.records[:1], **claims)  # type: ignore[arg-type]
+    log.append(KIND_QUARANTINED, twin.jws[:-10] + b"AAAAAAAAAA")
+    report = check(log)
+    assert report.exit_code == 1
+    assert "set aside" not in report.text()
 
 
 def test_two_exports_cannot_be_mixed() -> None:
@@ -250,8 +280,8 @@ def test_two_exports_cannot_be_mixed() -> None:
 def test_what_a_compromised_key_signed_is_told_and_still_verifies() -> None:
     log = honest_log()
     log.event(
-        "key.compromise", {"kid": log.station.kid, "why": "stolen", "suspect_from_idx": 12}, "operator-1"
+        "key.compromise", {"kid": log.station.kid, "why": "stolen", "suspect_from_idx": 15}, "operator-1"
     )
     report = check(log)
     assert report.exit_code == 0, report.text()
-    assert "signed at idx 12 and later is suspect, 3 envelopes here" in report.text()
+    assert "signed at idx 15 and later is suspect, 3 envelopes here" in report.text()

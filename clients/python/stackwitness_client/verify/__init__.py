@@ -57,7 +57,7 @@ def verify_bundle(
             return report
         scope = _read_scope(reader, report)
         contents = EntryWalk(reader, trust, Contents.of(scope, _stations_of_export(reader)), report).run()
-        check_quarantined(reader, report)
+        check_quarantined(reader, contents, report)
         SealCheck(reader, trust, contents, report).run(scope)
         CompletenessCheck(reader, contents, report).run(scope)
         check_texts(reader, contents, report)

@@ -49,6 +49,7 @@ class Contents:
     salted: dict[bytes, list[Salted]] = field(default_factory=dict)
     late: list[tuple[int, Event]] = field(default_factory=list)
     named: set[str] = field(default_factory=set)
+    aside: dict[tuple[str, int, int], list[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scope: Scope | None, stns: tuple[str, ...]) -> "Contents":

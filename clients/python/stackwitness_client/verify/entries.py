@@ -6,10 +6,9 @@ from itertools import chain
 from emdi.bundle import BundleReader, iter_entries, iter_proofs
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, Entry, parse_entry
 from emdi.envelope import parse_columns, parse_envelope
-from emdi.errors import BundleError, EmdiError, KeyFormatError, PolicyError, ProofError
+from emdi.errors import BundleError, EmdiError, KeyFormatError, ProofError
 from emdi.event import Event, parse_event
 from emdi.merkle import leaf_hash, verify_inclusion
-from emdi.policy import read_change
 from emdi.tables import readings_csv_columns
 from stackwitness_client.verify.contents import Contents
 from stackwitness_client.verify.known import KnownPrefix
@@ -116,9 +115,9 @@ class EntryWalk:
         """An envelope set aside accuses its station, so it must be the station's own."""
         envelope = parse_envelope(entry.body)
         self.report.counts["quarantined"] += 1
-        self.signatures.check_envelope(idx, envelope)
-        place = f"epoch {envelope.ep}, seq {envelope.seq}"
-        self.report.note(f"idx {idx}: station {envelope.stn} signed another envelope for {place}")
+        if self.signatures.check_envelope(idx, envelope):
+            place = (envelope.stn, envelope.ep, envelope.seq)
+            self.contents.aside.setdefault(place, []).append(idx)
 
     def _check_envelope(self, idx: int, entry: Entry) -> None:
         envelope, readings = parse_columns(entry.body)
@@ -141,7 +140,6 @@ class EntryWalk:
         self.contents.subject(event.subj).take(idx, event, self.report)
         if signed and proven:
             self._learn(idx, event)
-            self._note_change(idx, event)
         self.rows.take(idx, event)
 
     def _learn(self, idx: int, event: Event) -> None:
@@ -149,23 +147,8 @@ class EntryWalk:
             self.contents.keyring.take_event(idx, event)
             self.contents.take_event(idx, event)
         except EmdiError as error:
-            if (
-                error.code == "officer.unknown"
-            ):  # the account's own events may lie in the shard before this one
-                self.report.note(f"{event.typ} {event.subj} {event.sseq}, idx {idx}: {error.message}")
-                return
             message = f"{event.typ} {event.subj} {event.sseq}: {error.message}"
             self.report.step(5).add(weigh_signature(error), error.code, message, idx=idx)
-
-    def _note_change(self, idx: int, event: Event) -> None:
-        """A policy nobody can use takes nothing from the evidence, which is judged by the verifier's own: it is told."""
-        if event.typ == "policy.change":
-            try:
-                read_change(event.data, self.trust.checkpoint.origin)
-            except PolicyError as error:
-                self.report.note(
-                    f"idx {idx}: {event.typ} {event.subj} {event.sseq} changes nothing: {error.message}"
-                )
 
     def _finish(self) -> None:
         contents = self.contents

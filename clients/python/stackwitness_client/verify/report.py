@@ -13,7 +13,7 @@ MAX_NOTES = 200
 class Verdict(StrEnum):
     """How a finding weighs.
 
-    UNFOUNDED: signed by a key nothing here names. SEAL: the seal does not fit the content. Either is forgery
+    UNFOUNDED: signed by a key nothing here names, or done by somebody nothing here let in. SEAL: the seal does not fit the content. Either is forgery
     when it stands alone, and mere consequence when something is missing.
     """
 
@@ -44,8 +44,9 @@ EXIT_TEXTS = {
 
 
 def weigh_signature(error: EmdiError) -> Verdict:
-    """Weigh a failed signature: an unknown key is forgery only if nothing that could name it is missing."""
-    return Verdict.UNFOUNDED if error.code in ("key.unknown", "key.request") else Verdict.TAMPERED
+    """Weigh who signed or acted: an unknown key or officer is forgery only if nothing that could name it is missing."""
+    unknown = ("key.unknown", "key.request", "officer.unknown")
+    return Verdict.UNFOUNDED if error.code in unknown else Verdict.TAMPERED
 
 
 @dataclass(frozen=True, slots=True)
