@@ -6,18 +6,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from emdi.checkpoint import Checkpoint
 from emdi.encoding import b64u_encode
 from emdi.entry import KIND_EVENT, KIND_READING, encode_entry
 from emdi.envelope import ZERO_HASH, seal_envelope
 from emdi.event import seal_event
 from emdi.head import head_root, station_line, subject_line
+from emdi.note import NoteSigner, sign_note
 from emdi.pack import Record
 from emdi.policy import parse_policy
 from emdi.proof_check import Account, check_proof
 from emdi.proof_file import parse_proof
+from emdi.shard import Previous
 from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor.loop import Monitor, Turn
-from tests.emdi.making import START_MS, STN, Log
+from tests.emdi.making import START_MS, STN, Log, seed
 from tests.support.static_log import StaticLog
 
 DAY_MS = 86_400_000
@@ -86,6 +89,12 @@ class Watch:
         signer = changes.pop("signer", self.log.service)
         made = seal_event(signer, subj=subj, typ=typ, data=data, **{**claims, **changes})
         return self.append(KIND_EVENT, made.jws)
+
+
+def last_note(previous: Previous) -> bytes:
+    """Return the checkpoint a shard ended with, signed by a key nobody here asks for."""
+    text = Checkpoint(previous.origin, previous.size, previous.root).text()
+    return sign_note(text, NoteSigner(previous.origin or "nobody", seed("the log before")))
 
 
 def record(at_ms: int, value: str = "41.5") -> Record:

@@ -13,7 +13,7 @@ from emdi.head import format_head, head_root
 from emdi.keys import LocalKey
 from emdi.merkle import leaf_hash, root_of
 from emdi.shard import Previous
-from tests.client.monitor_watch import Watch, head_data, head_lines, record
+from tests.client.monitor_watch import Watch, head_data, head_lines, last_note, record
 from tests.client.monitor_wrongs import WRONGS, Wrong, edit_entry_and_tree
 from tests.emdi.making import START_MS, Log
 from tests.support.static_log import static_log, whole_log
@@ -109,6 +109,7 @@ def test_a_successor_goes_on_where_the_shard_before_ended(watch: Watch) -> None:
     new.envelopes = old.envelopes[-1:]
     watch.log = new
     watch.site.write("previous/head", format_head(lines))
+    watch.site.write("previous/checkpoint", last_note(ended))
     watch.envelope(cp=(5, root_of(old.leaves()[:5])))
     watch.publish()
     assert (watch.look().exit_code, watch.alarms()) == (0, [])

@@ -14,11 +14,11 @@ from emdi.note import NoteSigner
 from emdi.policy import parse_policy
 from emdi.proof_check import check_proof
 from emdi.proof_file import parse_proof
-from emdi.shard import Previous
+from emdi.shard import Previous, parse_previous
 from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor.loop import Monitor, Turn
 from stackwitness_client.monitor.serving import answer
-from tests.client.monitor_watch import Watch, head_lines
+from tests.client.monitor_watch import Watch, head_lines, last_note
 from tests.emdi.making import ORIGIN, START_MS, Log, seed
 from tests.support.static_log import WITNESS, static_log, whole_log
 
@@ -49,6 +49,8 @@ class Years:
         commit(log, NEXT, previous)
         log.register_key(log.station)
         self.new.site.write("previous/head", format_head(lines))
+        if previous is not None:
+            self.new.site.write("previous/checkpoint", last_note(parse_previous(previous)))
         self.new.envelope()
         self.new.publish()
 
@@ -91,6 +93,7 @@ def years(tmp_path: Path) -> Iterator[Years]:
         commit(log, ORIGIN, FIRST.members())
         log.events = events
         site.write("previous/head", format_head([SILENT]))
+        site.write("previous/checkpoint", last_note(FIRST))
         frozen = old.event(
             "log", "log.freeze", {"final_size_before": len(log.entries), "successor_origin": NEXT}
         )

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from emdi.chain import StationHead
+from emdi.checkpoint import parse_checkpoint
 from emdi.encoding import b64u_decode, b64u_encode
 from emdi.errors import EncodingError, HeadError
 from emdi.head import STATION, head_root, parse_head, parse_line
+from emdi.note import parse_note
 
 _MEMBERS = {"origin", "size", "root_b64u", "head_root_b64u"}
 
@@ -59,6 +61,13 @@ def final_lines(lines: Iterable[str], before: Iterable[str] = ()) -> list[str]:
     return sorted(own + kept)
 
 
+def check_end(previous: Previous, note: bytes) -> None:
+    """Check that a note is the checkpoint a shard ended with; who signed it is not asked. Raises HeadError, NoteError."""
+    ended = parse_checkpoint(parse_note(note).text)
+    if (ended.origin, ended.size, ended.root) != (previous.origin, previous.size, previous.root):
+        raise HeadError("head.root", "it is not what leaf 0 commits to")
+
+
 def chains_of(previous: Previous, head: bytes) -> dict[str, StationHead]:
     """Return where every station's chain goes on, from the file of the final head.
 
@@ -66,7 +75,7 @@ def chains_of(previous: Previous, head: bytes) -> dict[str, StationHead]:
     """
     lines = parse_head(head)
     if head_root(lines) != previous.head_root:
-        raise HeadError("head.root", "the lines are not those that leaf 0 commits to")
+        raise HeadError("head.root", "it is not what leaf 0 commits to")
     chains = {}
     for line in map(parse_line, lines):
         if line.ep is not None:

@@ -81,12 +81,14 @@ def months_between(first_at: datetime, last_at: datetime) -> Iterator[tuple[date
         year, month = following
 
 
-def ensure_months(conn: Connection, first_at: datetime, last_at: datetime) -> None:
+def ensure_months(conn: Connection, first_at: datetime, last_at: datetime, *, within: bool = False) -> None:
     """Make the partitions that readings from `first_at` to `last_at` (aware, inclusive) need.
 
     Nothing to do on TimescaleDB. New ones are made in a short transaction of their own on another connection,
     so that the caller's roll-back does not take back what this process remembers, and no one waits for the
     caller's commit. ATTACH takes no lock that stops readers or writers (CREATE ... PARTITION OF would).
+    `within` makes them in the caller's own transaction instead: for an owner who holds locks that the other
+    connection would wait for, for ever.
     """
     engine = conn.engine
     known = _known.setdefault(engine, set())
@@ -96,6 +98,10 @@ def ensure_months(conn: Connection, first_at: datetime, last_at: datetime) -> No
         if f"reading_{start:%Y_%m}" not in known
     }
     if not wanted or not is_native(engine, conn):
+        return
+    if within:
+        for start in wanted.values():
+            conn.execute(text("SELECT make_month(:month)"), {"month": start.date()})
         return
     with engine.begin() as own:
         # By the owner's right, in a function that does this alone: nobody who runs may change the schema.

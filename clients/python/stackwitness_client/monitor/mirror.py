@@ -101,7 +101,9 @@ def sync_folder(folder: Path) -> None:
 
 def servable(path: str) -> bool:
     """Tell whether a path below /log is one the log itself would serve."""
-    if path in (CHECKPOINT, "previous/head") or (path.startswith("heads/") and path[6:].isdigit()):
+    if path in (CHECKPOINT, "previous/head", "previous/checkpoint") or (
+        path.startswith("heads/") and path[6:].isdigit()
+    ):
         return True
     try:
         parse_tile_path(path)

@@ -16,14 +16,14 @@ from emdi.jws import verify_signature
 from emdi.keyring import KEY_EVENTS
 from emdi.policy import read_change
 from emdi.proof_check import BACK_DATED_MS, signed_flag
-from emdi.shard import Previous, chains_of, parse_previous
+from emdi.shard import Previous, chains_of, check_end, parse_previous
 from emdi.units import format_at
 from stackwitness_client.monitor.finding import Finding
 from stackwitness_client.monitor.state import Seen, State, SubjectHead
 
 IAT_SLACK_MS = 5 * 60_000  # a device's clock may be off by this much
 MAX_PER_TYPE = 100  # alarms of one type; more of the same are counted, not filed
-PREVIOUS_HEAD = "previous/head"
+PREVIOUS_HEAD, PREVIOUS_CHECKPOINT = "previous/head", "previous/checkpoint"
 _ROOTS = 4096
 
 
@@ -117,6 +117,7 @@ class Replay:
         self._state.put("previous", previous.members())
         try:
             chains = chains_of(previous, self._read(PREVIOUS_HEAD))
+            check_end(previous, self._read(PREVIOUS_CHECKPOINT))
         except (FileNotFoundError, EmdiError) as error:
             says = f"where the shard before this one ended is not served as leaf 0 commits to it: {error}"
             self._find(Finding("missing", "missing:previous", says, (idx,), {"why": says}))

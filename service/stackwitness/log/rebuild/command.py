@@ -14,10 +14,12 @@ from emdi.errors import EmdiError
 from emdi.keys import Signer
 from emdi.policy import Policy, parse_policy
 from emdi.tables import Disclosure, parse_disclosure
+from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import StackwitnessError
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogCorrupt
 from stackwitness.log.rebuild.flow import NOT_IN_THE_LOG, Rebuilt, rebuild
+from stackwitness.log.rebuild.published import restore_files
 from stackwitness.log.rebuild.source import open_source
 from stackwitness.log.signer import SignerClient
 from stackwitness.settings import Settings
@@ -78,6 +80,9 @@ def _rebuild(
         source.verify(sizes, progress)
         source.restore(Disk(settings.log_dir))
         done = rebuild(engine, service_key, source, progress, texts)
+        with unit_of_work(engine) as conn:
+            conn.execute(sa.text("SELECT set_config('stackwitness.agency', '*', true)"))
+            done.files = restore_files(conn, source, Disk(settings.log_dir))
     shutil.rmtree(cache, ignore_errors=True)
     return done
 
@@ -116,7 +121,13 @@ def find_policy(settings: Settings, policy_file: Path | None) -> Policy:
 
 def _print(done: Rebuilt, *, as_json: bool) -> None:
     if as_json:
-        report = {**done.report.to_json(), "tables": done.tables, "rows": done.rows, "lost": done.lost}
+        report = {
+            **done.report.to_json(),
+            "tables": done.tables,
+            "rows": done.rows,
+            "files": done.files,
+            "lost": done.lost,
+        }
         print(json.dumps({**report, "not_in_the_log": NOT_IN_THE_LOG}, ensure_ascii=False))
         return
     for finding in done.report.findings:
@@ -125,6 +136,8 @@ def _print(done: Rebuilt, *, as_json: bool) -> None:
         print(f"lost: {line}")
     counts = ", ".join(f"{count} in {table}" for table, count in done.tables.items()) or "none"
     print(f"{done.size} entries verified, rows changed: {counts}")
+    if done.files:
+        print(f"files written again beside the tiles: {done.files}")
     if done.rows:
         print("What the log does not carry:")
         for line in NOT_IN_THE_LOG:

@@ -17,6 +17,7 @@ from stackwitness.log.fsck.records import QUERIES, Records
 from stackwitness.log.fsck.report import Report
 from stackwitness.log.rebuild.caches import Heads
 from stackwitness.log.rebuild.guards import opened_tables
+from stackwitness.log.rebuild.published import restore_previous
 from stackwitness.log.rebuild.raw import RAW_TABLES, Staging, parse_body, repair_heads, repair_raw, rows_of
 from stackwitness.log.rebuild.readings import Readings
 from stackwitness.log.rebuild.records import Cause, repair_records
@@ -36,13 +37,17 @@ NOT_IN_THE_LOG = (
 
 @dataclass
 class Rebuilt:
-    """What was put right: named in `report`, counted by table; `lost` names what no log can give back."""
+    """What was put right: named in `report`, counted by table; `lost` names what no log can give back.
+
+    `files` counts those of heads and of the shard before that were written again.
+    """
 
     size: int
     root: bytes
     report: Report = field(default_factory=Report)
     tables: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+    files: int = 0
 
     @property
     def rows(self) -> int:
@@ -66,7 +71,9 @@ def rebuild(
     done = Rebuilt(source.checkpoint.size, source.checkpoint.root)
     with unit_of_work(engine) as conn:
         conn.execute(sa.text("SELECT set_config('stackwitness.agency', '*', true)"))
-        with opened_tables(conn, [*(table.name for table in RAW_TABLES), *QUERIES, "log_head"]):
+        with opened_tables(
+            conn, [*(table.name for table in RAW_TABLES), *QUERIES, "log_head", "log_previous"]
+        ):
             _Rebuild(conn, source, done, progress, disclosures).run()
         frozen = conn.execute(sa.text("SELECT EXISTS (SELECT FROM log_freeze)")).scalar_one()
         if done.rows and not frozen:
@@ -107,6 +114,7 @@ class _Rebuild:
         self.records = Records()
         self.causes: dict[bytes, Cause] = {}
         self.heads = Heads()
+        self.genesis = b"{}"
 
     def run(self) -> None:
         """Stage, compare, replace: raw rows, then what events call for, readings, heads."""
@@ -124,6 +132,7 @@ class _Rebuild:
         for name, count in changed.items():
             self._note(name, count)
         self._note("reading", self._compare_readings(waiting))  # 5
+        self._note("log_previous", restore_previous(self.conn, self.source, self.genesis))
         self._note("heads", self.heads.repair(self.conn, self.report))  # 6
 
     def _stage(self) -> CompactRange:
@@ -132,6 +141,8 @@ class _Rebuild:
             if idx % 1024 == 0:
                 self.progress("Reading entries", idx, size)
             parsed = parse_body(entry)
+            if idx == 0:
+                self.genesis = entry.body
             staging.add(rows_of(idx, entry, leaf, parsed))
             self._learn(idx, entry, parsed)
             edge.append(leaf)

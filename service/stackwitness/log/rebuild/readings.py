@@ -77,5 +77,6 @@ class Readings:
 
     def _make_months(self) -> None:
         days = {record.at_ms // DAY_MS for envelope, _ in self._differing for record in envelope.records}
+        # Another connection would wait for the locks this rebuild holds, and this one for it.
         for day in sorted(days):
-            ensure_months(self._conn, at_of(day * DAY_MS), at_of(day * DAY_MS))
+            ensure_months(self._conn, at_of(day * DAY_MS), at_of(day * DAY_MS), within=True)
