@@ -6,9 +6,10 @@ from itertools import chain
 from emdi.bundle import BundleReader, iter_entries, iter_proofs
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, Entry, parse_entry
 from emdi.envelope import parse_columns, parse_envelope
-from emdi.errors import BundleError, EmdiError, KeyFormatError, ProofError
+from emdi.errors import BundleError, EmdiError, KeyFormatError, PolicyError, ProofError
 from emdi.event import Event, parse_event
 from emdi.merkle import leaf_hash, verify_inclusion
+from emdi.policy import read_change
 from emdi.tables import readings_csv_columns
 from stackwitness_client.verify.contents import Contents
 from stackwitness_client.verify.known import KnownPrefix
@@ -140,6 +141,7 @@ class EntryWalk:
         self.contents.subject(event.subj).take(idx, event, self.report)
         if signed and proven:
             self._learn(idx, event)
+            self._note_change(idx, event)
         self.rows.take(idx, event)
 
     def _learn(self, idx: int, event: Event) -> None:
@@ -149,6 +151,16 @@ class EntryWalk:
         except EmdiError as error:
             message = f"{event.typ} {event.subj} {event.sseq}: {error.message}"
             self.report.step(5).add(weigh_signature(error), error.code, message, idx=idx)
+
+    def _note_change(self, idx: int, event: Event) -> None:
+        """A policy nobody can use takes nothing from the evidence, which is judged by the verifier's own: it is told."""
+        if event.typ == "policy.change":
+            try:
+                read_change(event.data, self.trust.checkpoint.origin)
+            except PolicyError as error:
+                self.report.note(
+                    f"idx {idx}: {event.typ} {event.subj} {event.sseq} changes nothing: {error.message}"
+                )
 
     def _finish(self) -> None:
         contents = self.contents
