@@ -28,7 +28,6 @@ from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.rows import TABLES, StoredRow
 from stackwitness.log.fsck.runs import check_runs
 from stackwitness.log.fsck.signatures import Signatures
-from stackwitness.log.fsck.spans import SPAN
 from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, read_plain, settle_leaf, stored_entry
 from stackwitness.log.genesis import Genesis
 from stackwitness.log.previous import read_previous
@@ -118,14 +117,13 @@ class _Check:
             self.report.tamper("log_entry.place", "log_entry", str(idx), text, idx)
 
     def _check_spans(self, total: int, progress: Progress) -> int:
-        """Check what other processes can; return up to which index. A span in doubt is looked at here."""
-        end = self.tiles.size - self.tiles.size % SPAN
+        """Check what other processes can; return up to which index. What is in doubt is looked at here."""
+        end = self.tiles.size - self.tiles.size % TILE_WIDTH
         if self.tiles.size < WORTH_ENTRIES:
             return 0
-        for n in range(SPAN // TILE_WIDTH):  # the first keys and leaf 0: what the hints are checked against
-            self._check_bundle(n, total)
+        self._check_bundle(0, total)  # leaf 0 names the key that signs events
         hints = read_hints(self.conn, self.tiles.folder, self.history)
-        for summary in check_spans(hints, SPAN, end):
+        for summary in check_spans(hints, TILE_WIDTH, end):
             progress(summary.first, total)
             if fits(summary, self.history, hints):
                 for at in range(0, len(summary.leaves), HASH_BYTES * TILE_WIDTH):
@@ -133,7 +131,7 @@ class _Check:
                 take_summary(summary, self.history)
                 self.projection.pass_over(summary.readings)
             else:
-                for n in range(summary.first // TILE_WIDTH, (summary.first + SPAN) // TILE_WIDTH):
+                for n in range(summary.first // TILE_WIDTH, summary.end // TILE_WIDTH):
                     self._check_bundle(n, total)
         return end
 

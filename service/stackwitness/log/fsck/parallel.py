@@ -23,7 +23,6 @@ from stackwitness.log.fsck.spans import SPAN, Hints, Summary, check_span, open_c
 
 WORTH_ENTRIES = 20_000
 AHEAD = 4  # spans under way for each process: enough to keep it busy, few enough to hold
-Span = tuple[int, int, Summary | None]
 
 
 def read_hints(conn: sa.Connection, log_dir: Path, history: History) -> Hints:
@@ -55,20 +54,22 @@ def summarize_index(url: str) -> None:
 
 
 def check_spans(hints: Hints, first: int, end: int) -> Iterator[Summary]:
-    """Yield the summaries of whole spans in order; `first` and `end` are multiples of a span."""
+    """Yield the summaries of all spans in order, of a span in doubt tile by tile; `first` and `end` are multiples
+    of a tile's width.
+    """
     summarize_index(hints.url)
     # spawn: the parent holds database connections, which a forked child must not share
     context = multiprocessing.get_context("spawn")
     processes = os.cpu_count() or 1
-    under_way: deque[Future[Summary]] = deque()
+    under_way: deque[Future[list[Summary]]] = deque()
     with ProcessPoolExecutor(processes, context, open_checker, (hints,)) as pool:
         try:
             for start in range(first, end, SPAN):
-                under_way.append(pool.submit(check_span, start, start + SPAN))
+                under_way.append(pool.submit(check_span, start, min(start + SPAN, end)))
                 if len(under_way) > AHEAD * processes:
-                    yield under_way.popleft().result()
+                    yield from under_way.popleft().result()
             while under_way:
-                yield under_way.popleft().result()
+                yield from under_way.popleft().result()
         finally:
             for future in under_way:
                 future.cancel()
@@ -108,4 +109,4 @@ def take_summary(summary: Summary, history: History) -> None:
         history.stations[stn] = StationHead(*segment.last)
         history.last_at_ms[stn] = max(segment.last_ms, history.last_at_ms.get(stn, segment.last_ms))
     history.report.envelopes += summary.envelopes
-    history.place = summary.first + SPAN - 1
+    history.place = summary.end - 1

@@ -1,7 +1,8 @@
 """Check a span of the log in a process of its own: bytes, rows, readings, signatures, and the chains inside it.
 
 A span is clean only when all copies of every entry agree and nothing in it is unusual; then its summary is all the
-parent needs. On any doubt the parent looks at the span itself, entry by entry, and finds the words for it. What
+parent needs. On any doubt its tiles are summed up one by one, and those still in doubt the parent looks at itself,
+entry by entry, and finds the words for it. What
 comes from the database here (keys, channel numbers) are hints: the parent compares them with what the log says.
 """
 
@@ -20,6 +21,7 @@ from emdi.encoding import b64_encode, b64u_decode
 from emdi.entry import KIND_EVENT, KIND_READING, Entry, parse_entry
 from emdi.errors import EmdiError
 from emdi.event import Event, parse_event
+from emdi.keyring import KEY_EVENTS
 from emdi.keys import PublicKey
 from emdi.merkle import leaf_hash
 from emdi.tiles import TILE_WIDTH, decode_bundle, entries_path, tile_path
@@ -84,6 +86,7 @@ class Summary:
     """What a clean span says to the rest of the log; `doubt` says why the parent must look itself."""
 
     first: int
+    end: int
     leaves: bytes = b""
     doubt: str | None = None
     events: list[tuple[int, Entry]] = field(default_factory=list)
@@ -108,10 +111,13 @@ def open_checker(hints: Hints) -> None:
     _checker = SpanChecker(hints)
 
 
-def check_span(first: int, end: int) -> Summary:
-    """Check the published entries first..end-1 in this worker process."""
+def check_span(first: int, end: int) -> list[Summary]:
+    """Check the published entries first..end-1 in this worker process; on a doubt, each tile by itself."""
     assert _checker is not None
-    return _checker.check(first, end)
+    summary = _checker.check(first, end)
+    if summary.doubt is None:
+        return [summary]
+    return [_checker.check(start, start + TILE_WIDTH) for start in range(first, end, TILE_WIDTH)]
 
 
 class SpanChecker:
@@ -132,12 +138,12 @@ class SpanChecker:
 
     def check(self, first: int, end: int) -> Summary:
         """Return what the span says, or the doubt."""
-        summary = Summary(first)
+        summary = Summary(first, end)
         try:
             entries = [parse_entry(data) for data in self._read_entries(summary, first, end)]
+            self._compare_events(summary, first, end, entries)
             read = self._read_envelopes(summary, first, entries)
             numbers = self._compare_envelopes(summary, first, end, entries, read)
-            self._compare_events(summary, first, end, entries)
             self._compare_readings(numbers)
         except (Doubt, EmdiError, OSError, KeyError, ValueError, struct.error) as doubt:
             summary.doubt = f"{type(doubt).__name__}: {doubt}"
@@ -207,6 +213,8 @@ class SpanChecker:
         for idx in places:
             entry = entries[idx - first]
             event = parse_event(entry.body)
+            if event.typ in KEY_EVENTS:
+                raise Doubt(f"a key event at {idx}")
             signature = entry.body[entry.body.rindex(b".") + 1 :]
             self._check_event(event, entry.body, signature)
             leaf = summary.leaves[32 * (idx - first) : 32 * (idx - first + 1)]
