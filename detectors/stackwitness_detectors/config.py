@@ -17,7 +17,7 @@ class Config:
     # Shares of that budget: only their proportions count (`spread`). Freezes and copies are the surest and need
     # least; 0 turns a test off.
     freeze_budget: float = 0.05
-    near_freeze_budget: float = 0.01
+    near_freeze_budget: float = 0.02
     copy_budget: float = 0.001
     pieces_budget: float = 0.01
     likeness_budget: float = 0.01
@@ -27,17 +27,15 @@ class Config:
     density_budget: float = 0.01
     availability_budget: float = 0.01
     second_opinion_budget: float = 0.01
-    gathered_budget: float = 0.01
-    dynamics_budget: float = 0.01
-    response_budget: float = 0.01
-    grid_budget: float = 0.01
+    dynamics_budget: float = 0.03
+    response_budget: float = 0.02
     comb_budget: float = 0.01
     heap_budget: float = 0.01
     ceiling_budget: float = 0.01
     equal_means_budget: float = 0.01
     marked_high_budget: float = 0.01
     lines_budget: float = 0.01
-    pulse_budget: float = 0.01
+    pulse_budget: float = 0.02
     # Memory. 4,320 rows = 180 days of hours, 15 days of 5 minutes; more makes the state heavy for a database.
     history_rows: int = 4320
     history_hours: int = 24 * 70  # reference (56 days) + the windows being judged (14 days)
@@ -69,6 +67,7 @@ class Config:
     far_rows: int = 20_000  # of the channels one would forge: two years of hours, two weeks of minutes
     piece_step_bits: float = 12.0  # many short pieces are weighed against the own days, so no cap for dependence
     record_min_steps: int = 2
+    likeness_tail_nats: float = 2.0  # the same for likenesses, in nats
     piece_tail_bits: float = 3.0  # scale of the tail of a day's bits: twice that of independent steps
     # Daily tests.
     calibration_min_days: int = 10
@@ -90,6 +89,8 @@ class Config:
     # e-value: e = kappa p^(kappa - 1) (Vovk and Wang 2021); 0.5 favours no particular strength.
     kappa: float = 0.5
     plot_points: int = 600
+    # For comparison only: daily tests speak of what is higher than anything in their reference, whatever the budget.
+    plain_thresholds: bool = False
 
     def spread(self) -> Config:
         """Give every test its part of the budget: afterwards each `*_budget` is findings a station-month.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from stackwitness_detectors.config import VERSION, Config
 from stackwitness_detectors.contract import Finding, Note
 from stackwitness_detectors.episodes import dump_episodes, load_episodes, open_episode
 from stackwitness_detectors.memory import DAY_MS, Block, Memory
-from stackwitness_detectors.tail import e_value, monthly_rate, verdict_of
+from stackwitness_detectors.tail import LEAST_RATE, e_value, monthly_rate, verdict_of
 
 DAYS_PER_MONTH = 30.0
 _LEAST_TAIL = 6
@@ -92,7 +93,7 @@ class DailyTest:
             self._ripen(k, day)
             judged = self.measure(k, day)
             if judged is not None:
-                rate = self.rate(k, judged)
+                rate = self._plain(k, judged) if self.config.plain_thresholds else self.rate(k, judged)
                 if rate is not None and rate <= self.budget and self.budget > 0:
                     # The days of a sliding window before its crossing belong to what was found.
                     self.waiting[k] = [w for w in self.waiting[k] if w[0] * DAY_MS < judged.from_ms]
@@ -116,6 +117,12 @@ class DailyTest:
         kept = np.sort(np.array(past))[::-1][: max(_LEAST_TAIL, len(past) // 8)]
         steepest = self.config.daily_alpha_high
         return max(judged.least_rate, monthly_rate(judged.score, kept, months, self.config, steepest))
+
+    def _plain(self, k: int, judged: Judged) -> float | None:
+        past = self.past[k]
+        if len(past) < self.config.calibration_min_days:
+            return None
+        return LEAST_RATE if judged.score > max(past) else math.inf
 
     def _ripen(self, k: int, day: int) -> None:
         """Take scores into the reference a fortnight late, so that a slow beginning does not teach it."""

@@ -169,6 +169,7 @@ def test_the_parts_of_the_tests_add_up_to_the_budget() -> None:
     assert parts(spread.spread()) == pytest.approx(parts(spread))
     assert parts(replace(DEFAULT, copy_budget=0.0).spread())["copy_budget"] == 0.0
     assert not any(parts(listening(1.0, [name[:-7] for name in parts(DEFAULT)]).spread()).values())
+    assert listening(0.5, plain=True).plain_thresholds
     off = listening(0.5, ("copy", "level")).spread()
     assert off.copy_budget == off.level_budget == 0.0
     assert sum(parts(off).values()) == pytest.approx(0.5)

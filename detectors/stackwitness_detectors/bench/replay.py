@@ -37,16 +37,19 @@ def alarm_of(tree: dict[str, Any]) -> Alarm:
     return Alarm(**{**tree, "kinds": tuple(tree["kinds"])})
 
 
-def listening(rate: float, without: Collection[str] = (), config: Config = DEFAULT) -> Config:
+def listening(
+    rate: float, without: Collection[str] = (), plain: bool = False, config: Config = DEFAULT
+) -> Config:
     """Return the configuration whose tests together may give `rate` findings a station-month.
 
-    `without` names tests (`copy` for `copy_budget`) that are off; the others share the whole budget. Raises
-    DetectorError bench.without for a test that does not exist.
+    `without` names tests (`copy` for `copy_budget`) that are off; the others share the whole budget. `plain` takes
+    the highest value of the reference as threshold in place of rates. Raises DetectorError bench.without for a
+    test that does not exist.
     """
     off = {f"{name}_budget": 0.0 for name in without}
     if missing := off.keys() - {f.name for f in fields(config)}:
         raise DetectorError("bench.without", f"no such test: {', '.join(sorted(missing))}")
-    return replace(config, budget=rate, **off)  # type: ignore[arg-type]
+    return replace(config, budget=rate, plain_thresholds=plain, **off)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ COUNTING = ("bench/metrics.py", "bench/budgets.py")
 class Settings:
     """Hold what decides the outcome of a run: with data and code it makes the key of the journal.
 
-    `without` names tests that are off.
+    `without` names tests that are off; `plain` takes plain thresholds in place of rates.
     """
 
     kinds: tuple[str, ...]
@@ -40,6 +40,7 @@ class Settings:
     levels: tuple[str, ...]
     durations: tuple[str, ...]
     without: tuple[str, ...] = ()
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def _neighbours(sources: list[StationSource]) -> list[str | None]:
 
 
 def _clean_and_forge(opened: Run, budget: float, jobs: int, progress: Progress) -> None:
-    journal, folder, without = opened.journal, opened.folder, opened.settings.without
+    journal, folder, settings = opened.journal, opened.folder, opened.settings
+    how = (budget, settings.without, settings.plain)
     days: dict[str, set[int]] = {stn: set() for stn in opened.places}
     for trial in opened.trials:
         days[trial.stn].add(trial.from_ms // DAY_MS)
@@ -157,7 +159,7 @@ def _clean_and_forge(opened: Run, budget: float, jobs: int, progress: Progress) 
         (
             detect_work.clean_key(budget, stn),
             detect_work.clean,
-            (folder, stn, sorted(days[stn]), budget, without),
+            (folder, stn, sorted(days[stn]), *how),
         )
         for stn in opened.places
         if not finished(stn)
@@ -167,7 +169,7 @@ def _clean_and_forge(opened: Run, budget: float, jobs: int, progress: Progress) 
         (
             detect_work.trial_key(budget, t.id),
             detect_work.forged,
-            (folder, t.tree(), journal[detect_work.clean_key(budget, t.stn)]["alarms"], budget, without),
+            (folder, t.tree(), journal[detect_work.clean_key(budget, t.stn)]["alarms"], *how),
         )
         for t in opened.trials
         if detect_work.trial_key(budget, t.id) not in journal

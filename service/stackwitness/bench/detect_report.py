@@ -35,8 +35,11 @@ def assemble(
     report: dict[str, Any] = {
         "title": title,
         "code_version": CODE_VERSION,
-        "config_hash": {f"{b:g}": config_hash(listening(b, settings.without)) for b in budgets},
+        "config_hash": {
+            f"{b:g}": config_hash(listening(b, settings.without, settings.plain)) for b in budgets
+        },
         "without": list(settings.without),
+        "plain_thresholds": settings.plain,
         "seed": settings.seed,
         "kinds": list(settings.kinds),
         "trials": len(opened.trials),
@@ -122,7 +125,8 @@ def markdown(report: dict[str, Any], picture: str) -> str:
         "",
         f"{report['trials']} forgeries of {len(report['kinds'])} kinds at {len(report['stations'])} stations, seed "
         f"{report['seed']}; at each budget the detectors were asked for just that budget."
-        + (f" Off: {', '.join(report['without'])}." if report["without"] else ""),
+        + (f" Off: {', '.join(report['without'])}." if report["without"] else "")
+        + (" Plain thresholds in place of rates." if report["plain_thresholds"] else ""),
         "",
         f"![recall and false alarms]({picture})",
         "",

@@ -37,11 +37,11 @@ def state_path(folder: Path, stn: str, day: int, budget: float) -> Path:
 
 
 def clean(
-    folder: Path, stn: str, days: Sequence[int], budget: float, without: tuple[str, ...]
+    folder: Path, stn: str, days: Sequence[int], budget: float, without: tuple[str, ...], plain: bool
 ) -> dict[str, Any]:
     """Judge a station's untouched readings; keep the states before `days`, give the alarms and the time taken."""
     place = open_place(folder / f"{stn}.npz")
-    config, frame = listening(budget, without), place.frame
+    config, frame = listening(budget, without, plain), place.frame
     began = time.process_time()
     # The reference in one piece: any chunking gives the same.
     from_ms = place.split.calibration_ms // DAY_MS * DAY_MS
@@ -79,12 +79,13 @@ def forged(
     clean_alarms: list[dict[str, Any]],
     budget: float,
     without: tuple[str, ...],
+    plain: bool,
 ) -> dict[str, Any]:
     """Replay one forgery from the state kept before its day; give the alarms that meet it, and VUS-PR."""
     trial = trial_of(tree)
     place = open_place(folder / f"{trial.stn}.npz")
     state = state_path(folder, trial.stn, trial.from_ms // DAY_MS, budget).read_bytes() or None
-    alarms, frame = replay_trial(place, trial, state, listening(budget, without))
+    alarms, frame = replay_trial(place, trial, state, listening(budget, without, plain))
     vus = trial_vus(place, trial, frame, [alarm_of(a) for a in clean_alarms], alarms)
     return {"alarms": [a.tree() for a in alarms], "vus_pr": float(f"{vus:.6g}")}
 

@@ -88,6 +88,9 @@ def detect(
     without: Annotated[
         str, typer.Option(help="tests that are off, comma-separated (copy, level, second_opinion...)")
     ] = "",
+    plain: Annotated[
+        bool, typer.Option("--plain", help="daily tests by their reference's highest value, not by rates")
+    ] = False,
     jobs: Annotated[int, typer.Option(help="processes", min=1)] = 1,
     peers: Annotated[bool, typer.Option(help="also run the peers of `bench peers-setup`")] = True,
     home: Home = None,
@@ -109,6 +112,7 @@ def detect(
         _names(strengths),
         _names(durations),
         _names(without),
+        plain,
     )
     try:
         bench_detect.run(
