@@ -89,7 +89,10 @@ def test_two_authorities_stamp_one_note(office: Office) -> None:
     ]
 
 
-def test_a_round_comes_once_an_hour(office: Office) -> None:
+def test_a_round_comes_once_an_hour(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "stackwitness.log.anchors.CLOCK_SLACK_MS", 2 * HOUR_MS
+    )  # openssl's clock stays behind
     anchors = office.anchors()
     assert len(anchors.take_round()) == 2
     office.publish()
@@ -100,7 +103,12 @@ def test_a_round_comes_once_an_hour(office: Office) -> None:
     assert office.events() == 4
 
 
-def test_an_authority_that_fails_is_named_and_asked_again(office: Office, tmp_path: Path) -> None:
+def test_an_authority_that_fails_is_named_and_asked_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "stackwitness.log.anchors.CLOCK_SLACK_MS", 2 * RETRY_MS
+    )  # openssl's clock stays behind
     anchors = office.anchors(office.urls[0], "http://127.0.0.1:9/", "no address")
     assert [anchor.k for anchor in anchors.take_round()] == [0]
     assert [warning.code for warning in anchors.warnings] == ["log.anchor", "log.anchor"]
@@ -125,8 +133,8 @@ def test_a_stamp_that_leads_to_no_root_of_ours_is_refused(office: Office, tmp_pa
 def test_a_crash_before_the_event_is_made_up_for(office: Office) -> None:
     anchors = office.anchors()
     engine, anchors._engine = anchors._engine, None  # type: ignore[assignment]
-    with pytest.raises(AttributeError):
-        anchors.take_round()
+    assert anchors.take_round() == []
+    assert len(anchors.warnings) == 2
     tsr = office.file("1.0.tsr")
     assert office.events() == 0
     anchors._engine = engine

@@ -1,8 +1,8 @@
 """Have published checkpoints time-stamped by authorities outside (RFC 3161), and keep their answers for ever."""
 
+import asyncio
 import hashlib
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +17,14 @@ from emdi.checkpoint import parse_checkpoint
 from emdi.errors import EmdiError
 from emdi.keys import Signer
 from emdi.note import parse_note
+from emdi.units import format_at
 from stackwitness import clock
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import StackwitnessError
 from stackwitness.log.anchored import ANCHORED, CHAIN, FOLDER, Anchor, read_anchors
 from stackwitness.log.disk import Disk
 from stackwitness.log.events import append_event
 from stackwitness.log.queries import find_successor
 from stackwitness.log.status import LogWarning
-from stackwitness_client.errors import ClientError
 from stackwitness_client.verify.timestamps import (
     MAX_TSR_BYTES,
     Timestamp,
@@ -38,6 +37,7 @@ from stackwitness_client.verify.timestamps import (
 MAX_AUTHORITIES = 10  # a response's file name has one digit for its authority
 ANSWER_WITHIN_S = 20.0
 RETRY_MS = 60_000
+CLOCK_SLACK_MS = 60_000  # what the verifier allows between a stamp and a time of receipt, too
 POLL_S = 1.0
 log = structlog.get_logger("log")
 
@@ -103,7 +103,9 @@ class Anchors:
     def _try(self, k: int, size: int, note: bytes) -> Anchor | None:
         try:
             anchor = self._anchor(k, size, note)
-        except (OSError, httpx2.HTTPError, httpx2.InvalidURL, ClientError, StackwitnessError) as error:
+        except (
+            Exception
+        ) as error:  # a stranger's bytes, read by a library of others: whatever it is, the round goes on
             self._warnings[k] = str(error) or type(error).__name__
             self._due_ms[k] = clock.now_ms() + RETRY_MS
             log.warning("log.anchor_failed", tsa=self._urls[k], why=self._warnings[k])
@@ -158,8 +160,13 @@ class Anchors:
             raise TimestampRefused("anchor.no_library", "rfc3161-client is not installed") from None
         request = TimestampRequestBuilder().data(note).hash_algorithm(HashAlgorithm.SHA256)
         query = request.cert_request(cert_request=True).nonce(nonce=True).build()
+        asked_ms = clock.now_ms()
         tsr = post_query(self._urls[k], query.as_bytes())
         response, stamp = open_timestamp(tsr, note)
+        if not asked_ms - CLOCK_SLACK_MS <= stamp.gen_time_ms <= clock.now_ms() + CLOCK_SLACK_MS:
+            raise TimestampRefused(
+                "anchor.time", f"the response is of {format_at(stamp.gen_time_ms)}, not of now"
+            )
         if response.tst_info.nonce != query.nonce:
             raise TimestampRefused("anchor.nonce", "the response answers another request")
         if self._roots is not None:
@@ -186,19 +193,31 @@ def anchoring(anchors: Anchors | None, stop: threading.Event) -> Iterator[None]:
 
 
 def post_query(url: str, query: bytes) -> bytes:
-    """Send a time-stamp query (RFC 3161 3.4) and return the response; raises OSError, HTTPError, ClientError."""
+    """Send a time-stamp query (RFC 3161 3.4) and return the response; raises HTTPError, ClientError.
+
+    It takes ANSWER_WITHIN_S at most, however slowly headers or body drip in.
+    """
+    return asyncio.run(_post(url, query))
+
+
+async def _post(url: str, query: bytes) -> bytes:
     local = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
-    deadline = time.monotonic() + ANSWER_WITHIN_S
+    # Not compressed: a small answer could unfold without end.
     headers = {"content-type": "application/timestamp-query", "accept": "application/timestamp-reply"}
+    headers |= {"accept-encoding": "identity"}
     body = b""
-    with (
-        httpx2.Client(timeout=ANSWER_WITHIN_S / 2, trust_env=not local) as client,
-        client.stream("POST", url, content=query, headers=headers) as response,
-    ):
-        if response.status_code != 200:
-            raise TimestampRefused("anchor.status", f"answered {response.status_code}")
-        for part in response.iter_bytes():
-            body += part
-            if len(body) > MAX_TSR_BYTES or time.monotonic() > deadline:
-                raise TimestampRefused("anchor.form", "the response is too long or too slow")
+    try:
+        async with (
+            asyncio.timeout(ANSWER_WITHIN_S),
+            httpx2.AsyncClient(timeout=ANSWER_WITHIN_S, trust_env=not local) as client,
+            client.stream("POST", url, content=query, headers=headers) as response,
+        ):
+            if response.status_code != 200:
+                raise TimestampRefused("anchor.status", f"answered {response.status_code}")
+            async for part in response.aiter_raw():
+                body += part
+                if len(body) > MAX_TSR_BYTES:
+                    raise TimestampRefused("anchor.form", "the response is too long or too slow")
+    except TimeoutError:
+        raise TimestampRefused("anchor.form", "the response is too long or too slow") from None
     return body
