@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +92,24 @@ def forged(
     return {"alarms": [a.tree() for a in alarms], "vus_pr": float(f"{vus:.6g}")}
 
 
+def _leave_with_parent() -> None:
+    """End this process when the one that started it was killed: nobody waits for its work any more."""
+
+    def watch() -> None:
+        if (parent := parent_process()) is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def do(pieces: Sequence[Piece], jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Do the pieces, in this process or in `jobs` others, and yield each as it is finished."""
     if jobs <= 1:
         for name, work, arguments in pieces:
             yield name, work(*arguments)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _leave_with_parent) as pool:
         names: dict[Future[dict[str, Any]], str] = {
             pool.submit(work, *arguments): name for name, work, arguments in pieces
         }
