@@ -132,7 +132,9 @@ class Scene:
     def export(self) -> Path:
         """Export the first station's two days, as a regulator; the log process runs meanwhile."""
         with unit_of_work(self.engine, "sw_export", EVERY_AGENCY) as conn:
-            asked = evidence.request_export(conn, REGULATOR, stn="S1", purpose="a court", defer=False)
+            asked = evidence.request_export(
+                conn, self.log.service_key, REGULATOR, stn="S1", purpose="a court", defer=False
+            )
         with running(self.log.start()):
             return evidence.build_export(self.wiring, asked.export_id)
 

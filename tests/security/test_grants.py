@@ -42,6 +42,7 @@ flag_extension                 is      .    is      s       s       s
 review                         s       .    s       is      s       s
 custody                        .       .    .       is      s       s
 export_request                 .       .    .       s       isu     s
+export_station                 .       .    .       s       is      s
 export                         .       .    .       s       is      s
 log_genesis                    s       is   s       s       s       s
 log_pending                    s       sd   s       s       s       s

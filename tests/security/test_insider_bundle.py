@@ -72,7 +72,14 @@ def export_after(shop: Shop, statements: list[str]) -> Report:
             assert conn.execute(sa.text(statement)).rowcount > 0, statement
     with unit_of_work(shop.engine) as conn:
         export = flow.request_export(
-            conn, REGULATOR, stn="S1", from_at=DAY[0], to_at=DAY[1], purpose="audit", defer=False
+            conn,
+            shop.service_key,
+            REGULATOR,
+            stn="S1",
+            from_at=DAY[0],
+            to_at=DAY[1],
+            purpose="audit",
+            defer=False,
         )
     with shop.running_log():
         bundle = flow.build_export(shop, export.export_id)

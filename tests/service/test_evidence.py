@@ -32,7 +32,14 @@ def shop(settings: Settings, engine: sa.Engine) -> Shop:
 def ask(shop: Shop, from_at: datetime = FROM, to_at: datetime = TO) -> Export:
     with unit_of_work(shop.engine) as conn:
         return flow.request_export(
-            conn, REGULATOR, stn="S1", from_at=from_at, to_at=to_at, purpose="yearly audit", defer=False
+            conn,
+            shop.service_key,
+            REGULATOR,
+            stn="S1",
+            from_at=from_at,
+            to_at=to_at,
+            purpose="yearly audit",
+            defer=False,
         )
 
 
@@ -132,7 +139,7 @@ def test_requests_that_cannot_be(shop: Shop) -> None:
         ):
             given = {"stn": "S1", "from_at": FROM, "to_at": TO, "purpose": "audit", **change}
             with pytest.raises(error):
-                flow.request_export(conn, REGULATOR, **given)  # type: ignore[arg-type]
+                flow.request_export(conn, shop.service_key, REGULATOR, **given)  # type: ignore[arg-type]
 
 
 def test_command_writes_the_bundle(shop: Shop, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def export(shop: Shop) -> Path:
     account = Account("regulator-1", "r", "regulator")
     with unit_of_work(shop.engine) as conn:
         asked = flow.request_export(
-            conn, account, stn="S1", from_at=FROM, to_at=TO, purpose="court", defer=False
+            conn, shop.service_key, account, stn="S1", from_at=FROM, to_at=TO, purpose="court", defer=False
         )
     with shop.running_log():
         return flow.build_export(shop, asked.export_id)

@@ -43,7 +43,12 @@ def test_exports_go_on_with_the_last_policy_that_is_one(settings: Settings, engi
             assert read_policy(conn) == before
     with unit_of_work(engine, "sw_export", "*") as conn:
         asked = flow.request_export(
-            conn, Account("regulator-1", "r", "regulator"), stn="S1", purpose="audit", defer=False
+            conn,
+            shop.service_key,
+            Account("regulator-1", "r", "regulator"),
+            stn="S1",
+            purpose="audit",
+            defer=False,
         )
     with shop.running_log():
         bundle = flow.build_export(shop, asked.export_id)  # type: ignore[arg-type]

@@ -26,7 +26,9 @@ from tests.service.test_evidence import REGULATOR
 def bundle(settings: Settings, engine: sa.Engine) -> tuple[Path, str]:
     shop = make_shop(settings, engine)
     with unit_of_work(engine, "sw_export", EVERY_AGENCY) as conn:
-        asked = flow.request_export(conn, REGULATOR, stn="S1", purpose="a court", defer=False)
+        asked = flow.request_export(
+            conn, shop.service_key, REGULATOR, stn="S1", purpose="a court", defer=False
+        )
     with shop.running_log():
         return flow.build_export(shop, asked.export_id), shop.policy_text
 

@@ -236,7 +236,9 @@ def shop(settings: Settings, engine: sa.Engine) -> Shop:
 
 def export(shop: Shop) -> Path:
     with unit_of_work(shop.engine, "sw_export", "*") as conn:
-        asked = evidence.request_export(conn, REGULATOR, stn="S1", purpose="audit", defer=False)
+        asked = evidence.request_export(
+            conn, shop.service_key, REGULATOR, stn="S1", purpose="audit", defer=False
+        )
     with shop.running_log():
         return evidence.build_export(shop, asked.export_id)  # type: ignore[arg-type]
 

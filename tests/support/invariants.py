@@ -74,6 +74,8 @@ MADE_BY_EVENTS = {
         "(SELECT 'station:' || f.stn FROM flag f WHERE f.flag_id = t.flag_id)",
         "t.review_id",
     ),
+    "export_request": ({"export.requested"}, "'station:' || t.stn", None),
+    "export_station": ({"export.requested"}, "'station:' || t.stn", None),
     "export": ({"export.made"}, "'station:' || t.stn", None),
     "head_daily": ({"head.daily"}, "'log'", None),
     "custody": ({"evidence.viewed", "evidence.downloaded"}, "'station:' || t.stn", None),

@@ -14,7 +14,9 @@ READINGS_HEADER = "idx,stn,ep,seq,at,channel,unit,value,status\n"
 FLAGS_HEADER = "idx,flag_id,detector,kind,verdict,from,to,channels,text_sha256\n"
 REVIEWS_HEADER = "idx,review_id,flag_id,decision,act\n"
 CUSTODY_HEADER = "idx,at,station,act,what,id,by\n"
-CUSTODY = frozenset({"evidence.viewed", "evidence.downloaded", "export.made", "export.covers"})
+CUSTODY = frozenset(
+    {"evidence.viewed", "evidence.downloaded", "export.requested", "export.made", "export.covers"}
+)
 # Members of events that are SHA-256(salt[32] || text): the text itself is disclosed, or withheld.
 SALTED = ("reason_sha256", "why_sha256", "display_sha256")
 # What stands for a salt where only the hash is known; no real salt is all zeros.

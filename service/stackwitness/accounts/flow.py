@@ -12,6 +12,7 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from emdi.event import Event
 from emdi.keys import Signer
 from emdi.tables import salted_sha256
 from stackwitness import clock
@@ -64,8 +65,8 @@ def grant_access(conn: Connection, signer: Signer, account: Account, *, act: str
         "agency": account.agency,
         "display_sha256": salted_sha256(salt, account.display_name).hex(),
     }
-    event_id = _append(conn, signer, account.account_id, "access.grant", act, data)
-    queries.insert_account(conn, account, salt, event_id)
+    event = _append(conn, signer, account.account_id, "access.grant", act, data)
+    queries.insert_account(conn, account, salt, event.event_id, event.ts_ms)
 
 
 def revoke_access(conn: Connection, signer: Signer, account_id: str, why: str, *, act: str) -> None:
@@ -143,8 +144,8 @@ def _issue(
         "token_sha256": token_hash.hex(),
         "expires_ms": expires_ms,
     }
-    event_id = _append(conn, signer, account_id, "access.token", act, data)
-    queries.insert_token(conn, token_hash, account_id, kind, expires_ms, event_id)
+    event = _append(conn, signer, account_id, "access.token", act, data)
+    queries.insert_token(conn, token_hash, account_id, kind, expires_ms, event.event_id)
     return token
 
 
@@ -157,5 +158,5 @@ def _live_account(conn: Connection, account_id: str) -> None:
 
 def _append(
     conn: Connection, signer: Signer, account_id: str, typ: str, act: str, data: Mapping[str, object]
-) -> bytes:
-    return append_event(conn, signer, typ=typ, subj=subject_of(account_id), act=act, data=data).event_id
+) -> Event:
+    return append_event(conn, signer, typ=typ, subj=subject_of(account_id), act=act, data=data)

@@ -9,12 +9,13 @@ from stackwitness.accounts.domain import Account, FoundToken, Role, TokenKind, s
 from stackwitness.log.service_keys import PLACE
 
 
-def insert_account(conn: Connection, account: Account, salt: bytes, event_id: bytes) -> None:
-    """Store an account with the event that grants it."""
+def insert_account(conn: Connection, account: Account, salt: bytes, event_id: bytes, at_ms: int) -> None:
+    """Store an account with the event that grants it, and that event's time."""
     conn.execute(
         text(
-            "INSERT INTO account (account_id, display_name, role, agency, salt, event_id)"
-            " VALUES (:account_id, :display_name, :role, :agency, :salt, :event_id)"
+            "INSERT INTO account (account_id, display_name, role, agency, salt, event_id, created_at)"
+            " VALUES (:account_id, :display_name, :role, :agency, :salt, :event_id,"
+            " to_timestamp(:at_s) + :rest_ms * interval '1 millisecond')"
         ),
         {
             "account_id": account.account_id,
@@ -23,6 +24,8 @@ def insert_account(conn: Connection, account: Account, salt: bytes, event_id: by
             "agency": account.agency,
             "salt": salt,
             "event_id": event_id,
+            "at_s": at_ms // 1000,
+            "rest_ms": at_ms % 1000,
         },
     )
 

@@ -155,7 +155,9 @@ def _measure_bundle(
         policy = read_policy(conn) or ""
     with unit_of_work(wiring.engine) as conn:
         grant_access(conn, wiring.service_key, account, act="bench")
-        export = flow.request_export(conn, account, stn=f"bench-{WHOLE}", purpose="bench", defer=False)
+        export = flow.request_export(
+            conn, wiring.service_key, account, stn=f"bench-{WHOLE}", purpose="bench", defer=False
+        )
     started, worked = time.perf_counter(), time.process_time()
     with _moving(loop):
         bundle = flow.build_export(wiring, export.export_id)

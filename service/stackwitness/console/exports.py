@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
+from emdi.keys import Signer
 from stackwitness.accounts.domain import Account
 from stackwitness.console.charts.panels import Span
 from stackwitness.console.facts import at_of, ms_of
@@ -12,10 +13,12 @@ from stackwitness.evidence import flow as evidence
 from stackwitness.evidence.domain import Export
 
 
-def request(conn: Connection, account: Account, stn: str, span: Span, purpose: str) -> str:
+def request(conn: Connection, signer: Signer, account: Account, stn: str, span: Span, purpose: str) -> str:
     """Ask for a bundle and return the export's id."""
     from_at, to_at = at_of(span.from_ms), at_of(span.to_ms)
-    asked = evidence.request_export(conn, account, stn=stn, from_at=from_at, to_at=to_at, purpose=purpose)
+    asked = evidence.request_export(
+        conn, signer, account, stn=stn, from_at=from_at, to_at=to_at, purpose=purpose
+    )
     return asked.export_id
 
 

@@ -93,7 +93,7 @@ def request_export(
     with unit_of_work(visit.wiring.engine, "sw_export", visit.sees) as conn:
         station = facts.find_station(conn, stn)
         span = _choose_span(station, None, from_day, to_day)
-        export_id = exports.request(conn, visit.account, stn, span, purpose.strip())
+        export_id = exports.request(conn, visit.wiring.service_key, visit.account, stn, span, purpose.strip())
     return redirect(f"/exports/{export_id}")
 
 

@@ -47,6 +47,7 @@ def run_export(wiring: Wiring, wanted: Wanted, output: Path) -> str:
             raise NotFound("account.unknown", f"There is no account {wanted.account_id}")
         export = flow.request_export(
             conn,
+            wiring.service_key,
             account,
             stn=_name_stations(conn, wanted),
             from_at=read_time(wanted.from_at) if wanted.from_at else EPOCH,

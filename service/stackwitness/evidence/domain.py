@@ -46,6 +46,11 @@ class Export:
         return self.first_idx, self.end_idx
 
 
+def at_of(at_ms: int) -> datetime:
+    """Return the aware UTC time of Unix milliseconds."""
+    return EPOCH + timedelta(milliseconds=at_ms)
+
+
 def ms_of(at: datetime) -> int:
     """Return Unix milliseconds of an aware time."""
     return (at - EPOCH) // timedelta(milliseconds=1)

@@ -4,6 +4,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import structlog
 from sqlalchemy import Connection
 
 from emdi.errors import EmdiError
+from emdi.event import Event
+from emdi.keys import Signer
 from emdi.pack import MAX_AT_MS
 from emdi.scope import MAX_STATIONS
 from stackwitness import clock
@@ -20,8 +23,9 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Forbidden, NotFound, StackwitnessError, Unprocessable
 from stackwitness.evidence import queries
 from stackwitness.evidence.build import Watch, ignore, write_and_seal
-from stackwitness.evidence.domain import EPOCH, FOR_EVER, Export, ms_of
+from stackwitness.evidence.domain import EPOCH, FOR_EVER, Export, at_of, ms_of
 from stackwitness.evidence.sealing import finish
+from stackwitness.log.events import append_explained
 from stackwitness.settings import Settings
 from stackwitness.wiring import Wiring
 
@@ -34,6 +38,7 @@ log = structlog.get_logger("evidence")
 
 def request_export(
     conn: Connection,
+    signer: Signer,
     account: Account,
     *,
     stn: str | Sequence[str],
@@ -44,7 +49,7 @@ def request_export(
     redact: bool = False,
     defer: bool = True,
 ) -> Export:
-    """Store a request for one station or several and queue its building, in the caller's transaction.
+    """Log and store a request for one station or several and queue its building, in the caller's transaction.
 
     `entries` bounds it to log indexes, half-open. Only a regulator gets the texts behind salted hashes, and
     nobody when `redact`. Raises NotFound station.unknown, Unprocessable export.period | export.purpose |
@@ -59,22 +64,46 @@ def request_export(
         )
     if entries is not None and not 0 <= entries[0] < entries[1] < 2**53:
         raise Unprocessable("export.entries", "The log indexes end before they start")
-    export = Export(
+    first_idx, end_idx = entries or (None, None)
+    draft = Export(
         export_id=f"x{secrets.token_hex(8)}",
         stns=_check_stations(conn, [stn] if isinstance(stn, str) else stn),
-        from_at=from_at,
-        to_at=to_at,
-        first_idx=entries[0] if entries else None,
-        end_idx=entries[1] if entries else None,
+        from_at=at_of(ms_of(from_at)),
+        to_at=at_of(ms_of(to_at)),
+        first_idx=first_idx,
+        end_idx=end_idx,
         purpose=purpose,
         account_id=account.account_id,
         redacted=redact or account.role not in READS_TEXTS,
         requested_at=clock.now_utc(),
     )
-    queries.insert_request(conn, export)
+    events = [_log_request(conn, signer, draft, stn) for stn in draft.stns]
+    export = replace(draft, requested_at=at_of(events[0].ts_ms))
+    queries.insert_request(conn, export, [event.event_id for event in events])
     if defer:
         queries.defer_build(conn, export.export_id)
     return export
+
+
+def _log_request(conn: Connection, signer: Signer, export: Export, stn: str) -> Event:
+    """Have the chain of one station say who asked for what; why, by salted hash."""
+    data = {
+        "export_id": export.export_id,
+        "stns": list(export.stns),
+        "from_ms": ms_of(export.from_at),
+        "to_ms": ms_of(export.to_at),
+        "entries": None if export.entries is None else list(export.entries),
+        "redacted": export.redacted,
+    }
+    return append_explained(
+        conn,
+        signer,
+        typ="export.requested",
+        subj=f"station:{stn}",
+        act=export.account_id,
+        why=export.purpose,
+        data=data,
+    )
 
 
 def _check_stations(conn: Connection, stns: Sequence[str]) -> tuple[str, ...]:

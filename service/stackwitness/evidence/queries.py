@@ -9,19 +9,19 @@ from sqlalchemy import Connection, Row, text
 from stackwitness.evidence.domain import Export, ExportState
 
 _EXPORT = """
-    SELECT q.export_id, q.stns, q.from_at, q.to_at, q.first_idx, q.end_idx, q.purpose, q.account_id, q.redacted,
+    SELECT q.export_id, q.stns, q.from_at, q.to_at, q.first_idx, q.end_idx, coalesce(w.why, '') AS purpose, q.account_id, q.redacted,
            q.state, q.error, q.requested_at, q.entries_done, q.entries_of, x.manifest_sha256
-    FROM export_request q LEFT JOIN export x USING (export_id)
+    FROM export_request q LEFT JOIN export x USING (export_id) LEFT JOIN explanation w ON w.event_id = q.event_id
 """
 
 
-def insert_request(conn: Connection, export: Export) -> None:
-    """Store a request, queued."""
+def insert_request(conn: Connection, export: Export, event_ids: Sequence[bytes]) -> None:
+    """Store a request, queued, with the event on each station's chain."""
     conn.execute(
         text(
-            "INSERT INTO export_request (export_id, stn, stns, from_at, to_at, first_idx, end_idx, purpose, "
+            "INSERT INTO export_request (export_id, stn, stns, from_at, to_at, first_idx, end_idx, event_id, "
             "account_id, redacted, requested_at) VALUES (:export_id, :stn, :stns, :from_at, :to_at, :first_idx, "
-            ":end_idx, :purpose, :account_id, :redacted, :requested_at)"
+            ":end_idx, :event_id, :account_id, :redacted, :requested_at)"
         ),
         {
             "export_id": export.export_id,
@@ -31,11 +31,18 @@ def insert_request(conn: Connection, export: Export) -> None:
             "to_at": export.to_at,
             "first_idx": export.first_idx,
             "end_idx": export.end_idx,
-            "purpose": export.purpose,
+            "event_id": event_ids[0],
             "account_id": export.account_id,
             "redacted": export.redacted,
             "requested_at": export.requested_at,
         },
+    )
+    conn.execute(
+        text("INSERT INTO export_station (export_id, stn, event_id) VALUES (:export_id, :stn, :event_id)"),
+        [
+            {"export_id": export.export_id, "stn": stn, "event_id": event_id}
+            for stn, event_id in zip(export.stns, event_ids, strict=True)
+        ],
     )
 
 

@@ -21,9 +21,11 @@ Asker = Annotated[Account, Depends(require("regulator", "auditor"))]
 @router.post("", status_code=202)
 def request_export(wanted: ExportWanted, account: Asker, request: Request, response: Response) -> ExportView:
     """Ask for a bundle; it is built by the worker. An auditor's discloses no text."""
-    with unit_of_work(request.app.state.wiring.engine, "sw_export", account.sees) as conn:
+    wiring = request.app.state.wiring
+    with unit_of_work(wiring.engine, "sw_export", account.sees) as conn:
         export = flow.request_export(
             conn,
+            wiring.service_key,
             account,
             stn=_name_stations(conn, wanted),
             from_at=wanted.from_at,

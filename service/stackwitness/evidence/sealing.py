@@ -12,13 +12,12 @@ from emdi.encoding import b64_encode
 from emdi.event import Event, parse_event
 from emdi.policy import parse_policy
 from emdi.scope import bounds_of, head_to_json
-from stackwitness import clock
 from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import LogUnavailable
 from stackwitness.evidence import queries
 from stackwitness.evidence.bundle.plan import Plan
-from stackwitness.evidence.domain import Export, ms_of
+from stackwitness.evidence.domain import Export, at_of, ms_of
 from stackwitness.evidence.members import members_in
 from stackwitness.log.events import append_event, lock_subject
 from stackwitness.log.policies import read_policy
@@ -46,7 +45,7 @@ def seal(wiring: Wiring, export: Export, plan: Plan, manifest: bytes) -> None:
         for stn in export.stns[1:]:
             data = {"export_id": export.export_id, "event": event.event_id.hex()}
             _append(wiring, conn, export, "export.covers", stn, data)
-        queries.insert_export(conn, export.export_id, export.stn, digest, clock.now_utc(), event.event_id)
+        queries.insert_export(conn, export.export_id, export.stn, digest, at_of(event.ts_ms), event.event_id)
 
 
 def find_late_key(conn: Connection, head_idx: int) -> bool:

@@ -31,7 +31,7 @@ QUERIES = {
     "channel_limit": "SELECT encode(event_id, 'hex') AS key, event_id, stn, name, limit_value, from_at "
     "FROM channel_limit",
     "explanation": "SELECT encode(event_id, 'hex') AS key, event_id, why, salt FROM explanation",
-    "account": "SELECT account_id AS key, event_id, role, agency, display_name, salt FROM account",
+    "account": "SELECT account_id AS key, event_id, role, agency, display_name, salt, created_at FROM account",
     "access_token": "SELECT encode(token_hash, 'hex') AS key, event_id, account_id, kind, expires_at "
     "FROM access_token",
     "flag": "SELECT flag_id AS key, event_id, stn, detector, detector_version, kind, verdict, from_at, "
@@ -47,7 +47,10 @@ QUERIES = {
     "head_daily": "SELECT as_of::text AS key, event_id, date, lines, root, occasion FROM head_daily",
     "custody": "SELECT encode(event_id, 'hex') AS key, event_id, typ, stn, what, object_id, account_id, day::text "
     "AS day FROM custody",
-    "export": "SELECT export_id AS key, event_id, stn, manifest_sha256 FROM export",
+    "export_request": "SELECT export_id AS key, event_id, stn, stns, from_at, to_at, first_idx, end_idx, account_id, "
+    "redacted, requested_at FROM export_request",
+    "export_station": "SELECT export_id || ' ' || stn AS key, event_id FROM export_station",
+    "export": "SELECT export_id AS key, event_id, stn, manifest_sha256, made_at FROM export",
     "log_freeze": "SELECT encode(event_id, 'hex') AS key, event_id, successor_origin FROM log_freeze",
 }
 
@@ -210,7 +213,7 @@ def _account(event: Event) -> Rows:
         "agency": data["agency"],
         "display_name": take_sha256(data["display_sha256"]),
     }
-    yield "account", data["account_id"], columns
+    yield "account", data["account_id"], {**columns, "created_at": event.ts_ms}
 
 
 def _token(event: Event) -> Rows:
@@ -243,10 +246,25 @@ def _review(event: Event) -> Rows:
     yield "review", data["review_id"], columns
 
 
+def _request_export(event: Event) -> Rows:
+    data, stn = event.data, event.subj.partition(":")[2]
+    yield "export_station", f"{data['export_id']} {stn}", {}
+    if stn != data["stns"][0]:
+        return
+    first_idx, end_idx = data["entries"] or (None, None)
+    columns = {"stn": stn, "stns": tuple(data["stns"]), "first_idx": first_idx, "end_idx": end_idx}
+    columns |= {"from_at": data["from_ms"], "to_at": data["to_ms"], "redacted": data["redacted"]}
+    yield (
+        "export_request",
+        data["export_id"],
+        {**columns, "account_id": event.act, "requested_at": event.ts_ms},
+    )
+
+
 def _export(event: Event) -> Rows:
     data = event.data
     columns = {"stn": event.subj.partition(":")[2], "manifest_sha256": take_sha256(data["manifest_sha256"])}
-    yield "export", data["export_id"], columns
+    yield "export", data["export_id"], {**columns, "made_at": event.ts_ms}
 
 
 def _freeze(event: Event) -> Rows:
@@ -302,6 +320,7 @@ MAKERS: dict[str, Callable[[Event], Rows]] = {
     "flag.raised": _flag,
     "flag.extended": _extension,
     "review.decision": _review,
+    "export.requested": _request_export,
     "export.made": _export,
     "head.daily": _head,
     "evidence.viewed": _custody,

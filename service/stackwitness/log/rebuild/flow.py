@@ -31,7 +31,7 @@ NOT_IN_THE_LOG = (
     "flag.plot, flag_extension.plot, review.reason, explanation.why, account.display_name and their salts: the log"
     " holds their SHA-256; they live in backups of the database, the texts also in the disclosures of exported bundles"
     " (rebuild --disclosures brings them back)",
-    "account names, roles and tokens; export_request; detection_state (detectors start again); queued jobs",
+    "how far an export got; when a link was first used; detection_state (detectors start again); queued jobs",
 )
 
 

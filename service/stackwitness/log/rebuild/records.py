@@ -185,27 +185,8 @@ class _Table:
                 without.append(name)
         if without:
             self.lost.append(f"{table} {key}: {', '.join(without)}")
-        if table == "export":
-            _make_request(self.conn, columns, cause)
+        if table == "export_request":
+            columns["state"] = "failed"  # whether its bundle still lies there, the log does not know
         names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
         self.conn.execute(sa.text(f"INSERT INTO {table} ({names}) VALUES ({values})"), columns)
         return 1
-
-
-def _make_request(conn: sa.Connection, columns: Mapping[str, Any], cause: Cause) -> None:
-    """Make the request an export answers, as far as its event tells; its purpose stands in the bundle alone."""
-    conn.execute(
-        sa.text(
-            "INSERT INTO export_request (export_id, stn, from_at, to_at, purpose, account_id, state,"
-            " requested_at) VALUES (:export_id, :stn, :from_at, :to_at, '', :act, 'failed', :at)"
-            " ON CONFLICT DO NOTHING"
-        ),
-        {
-            "export_id": columns["export_id"],
-            "stn": columns["stn"],
-            "from_at": at_of(cause.data["from_ms"]),
-            "to_at": at_of(cause.data["to_ms"]),
-            "act": cause.act,
-            "at": at_of(cause.ts_ms),
-        },
-    )

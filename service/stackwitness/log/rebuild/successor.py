@@ -13,6 +13,7 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Conflict
 from stackwitness.log.disk import Disk
 from stackwitness.log.events import append_event
+from stackwitness.log.fsck.history import at_of
 from stackwitness.log.fsck.records import rows_for
 from stackwitness.log.previous import store_previous
 from stackwitness.log.rebuild.records import Shape, read_shape
@@ -131,6 +132,8 @@ class _Copier:
             ).one()
             values = {**row._mapping, "event_id": made.event_id}
             values = {name: values[name] for name in shape.types if name in values and name != "channel_no"}
+            if "created_at" in columns:
+                values["created_at"] = at_of(made.ts_ms)
             if "suspect_from_idx" in columns:
                 values["suspect_from_idx"] = 0
             names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
