@@ -38,7 +38,7 @@ def run_freeze(
     with ExitStack() as stack:
         old = _engine(stack, settings)
         service_key = load_key(settings.key_dir)
-        event_id = find_freeze(old) or freeze(old, service_key, successor_origin=origin, why=why)
+        event_id = find_freeze(old, origin) or freeze(old, service_key, successor_origin=origin, why=why)
         final = read_final(old, LogReader(settings.log_dir, old), event_id)
         migrate_database(successor)
         new = _engine(stack, successor)

@@ -12,7 +12,7 @@ from emdi.shard import Previous, final_lines
 from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import LogFrozen, LogUnavailable
-from stackwitness.log.events import append_explained
+from stackwitness.log.events import append_explained, lock_subject
 from stackwitness.log.heads import read_lines
 from stackwitness.log.previous import read_previous
 from stackwitness.log.queries import find_successor
@@ -37,6 +37,8 @@ def freeze(engine: sa.Engine, service_key: Signer, *, successor_origin: str, why
     """Append the last event this log will ever hold and return its id; raises LogFrozen."""
     with unit_of_work(engine, "sw_seq") as conn:
         lock_log(conn)
+        # Before the table, as everybody who appends does: the other way round two wait for each other.
+        lock_subject(conn, "log")
         # Whoever is about to queue a leaf waits, and is refused once the row below is committed.
         conn.execute(sa.text("LOCK TABLE log_pending IN SHARE ROW EXCLUSIVE MODE"))
         if (successor := find_successor(conn)) is not None:
@@ -55,11 +57,18 @@ def freeze(engine: sa.Engine, service_key: Signer, *, successor_origin: str, why
     return event.event_id
 
 
-def find_freeze(engine: sa.Engine) -> bytes | None:
-    """Return the id of the event that froze this log; None while it grows."""
+def find_freeze(engine: sa.Engine, successor_origin: str | None = None) -> bytes | None:
+    """Return the id of the event that froze this log; None while it grows.
+
+    Raises LogFrozen when it names another successor than `successor_origin`.
+    """
     with unit_of_work(engine, "sw_seq") as conn:
-        event_id = conn.execute(sa.text("SELECT event_id FROM log_freeze")).scalar_one_or_none()
-    return None if event_id is None else bytes(event_id)
+        row = conn.execute(sa.text("SELECT event_id, successor_origin FROM log_freeze")).one_or_none()
+    if row is None:
+        return None
+    if successor_origin not in (None, row.successor_origin):
+        raise LogFrozen(row.successor_origin)
+    return bytes(row.event_id)
 
 
 def read_final(

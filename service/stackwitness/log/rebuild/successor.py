@@ -15,7 +15,7 @@ from stackwitness.log.disk import Disk
 from stackwitness.log.events import append_event
 from stackwitness.log.fsck.history import at_of
 from stackwitness.log.fsck.records import rows_for
-from stackwitness.log.previous import store_previous
+from stackwitness.log.previous import read_previous, store_previous
 from stackwitness.log.rebuild.records import Shape, read_shape
 from stackwitness.log.sequencer import lock_log, read_head
 from stackwitness.log.shards import Final
@@ -44,15 +44,16 @@ def seed_successor(
     Conflict("log.successor") when the new database already holds a log.
     """
     disk = Disk(log_dir)
-    disk.write("previous/checkpoint", final.note)
-    disk.write("previous/head", final.head)
     stated: dict[str, int] = {}
     with unit_of_work(old) as before, unit_of_work(new) as conn:
         for each in (before, conn):
             each.execute(sa.text("SELECT set_config('stackwitness.agency', '*', true)"))
         lock_log(conn)
-        if conn.execute(sa.text("SELECT EXISTS (SELECT FROM station)")).scalar_one() or read_head(conn).size:
+        held = conn.execute(sa.text("SELECT EXISTS (SELECT FROM station)")).scalar_one()
+        if held or read_previous(conn) is not None or read_head(conn).size:
             raise Conflict("log.successor", "The successor's database is not empty")
+        disk.write("previous/checkpoint", final.note)
+        disk.write("previous/head", final.head)
         store_previous(conn, final.previous, final.note, final.head)
         renamed: dict[str, str] = {}
         copier = _Copier(before, conn)
