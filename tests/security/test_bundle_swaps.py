@@ -3,7 +3,6 @@
 A forger makes MANIFEST fit again; a dishonest exporter, who holds the service's key, seals what he made.
 """
 
-import hashlib
 import io
 import itertools
 import json
@@ -15,7 +14,7 @@ import pytest
 from emdi import bundle
 from emdi.bundle import Disclosure
 from emdi.encoding import b64u_encode
-from emdi.report import make_report
+from emdi.report import make_report, report_keyword
 from stackwitness_client import parquet
 from stackwitness_client.verify import Report, verify_bundle
 from tests.emdi.making import (
@@ -145,7 +144,7 @@ def with_report(log: Log) -> Members:
     """Return the members of a bundle with the summary that its other members give, and a printed page."""
     with bundle.BundleReader(zip_of(members_of(log))) as reader:
         summary = make_report(reader)
-    return {"report.json": summary, "report.pdf": b"%PDF-1.7 " + hashlib.sha256(summary).digest()}
+    return {"report.json": summary, "report.pdf": b"%PDF-1.7 " + report_keyword(summary).encode()}
 
 
 def test_the_report_of_another_bundle_is_caught() -> None:
@@ -154,8 +153,10 @@ def test_the_report_of_another_bundle_is_caught() -> None:
     mine, other = with_report(officers_log()), with_report(other_log)
     assert mine["report.json"] != other["report.json"]
     assert sealed(mine).exit_code == 0, sealed(mine).text()
-    report = sealed({**mine, "report.json": other["report.json"]})
-    assert (report.exit_code, failed(report)) == (1, {14}), report.text()
+    for name, finding in (("report.json", "report.differs"), ("report.pdf", "report.printed")):
+        report = sealed({**mine, name: other[name]})
+        assert (report.exit_code, failed(report)) == (1, {14}), report.text()
+        assert [one.code for one in report.findings] == [finding]
     # Not sealed, a page of another bundle is not the one that the log's event names.
     log = officers_log()
     members = members_of(log, lambda _: mine)

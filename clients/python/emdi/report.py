@@ -1,5 +1,6 @@
 """report.json of an export bundle: every number that the printed report shows, computed from the other members."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,11 @@ def make_report(members: Members) -> bytes:
         return _Report(members).finish()
     except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise BundleError("bundle.report", f"a member does not give a report: {error!r}") from None
+
+
+def report_keyword(report: bytes) -> str:
+    """Return the keyword by which report.pdf names its report.json, in clear in its bytes."""
+    return f"report.json sha256 {hashlib.sha256(report).hexdigest()}"
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from emdi.bundle import BundleReader
 from emdi.errors import EmdiError
-from emdi.report import make_report
+from emdi.report import make_report, report_keyword
 from stackwitness_client.verify.report import Report, Verdict
 
 JSON, PDF = "report.json", "report.pdf"
@@ -23,5 +23,15 @@ def check_printed(reader: BundleReader, report: Report) -> None:
     if not same:
         step.add(Verdict.TAMPERED, "report.differs", f"{JSON} is not what the other members give", file=JSON)
         return
-    printed = f"; {PDF} is named by MANIFEST, its layout is the exporter's" if PDF in reader.sizes else ""
+    printed = ""
+    if PDF in reader.sizes:
+        if report_keyword(reader.read(JSON)).encode() not in reader.read(PDF):
+            step.add(
+                Verdict.TAMPERED,
+                "report.printed",
+                f"{PDF} does not name this {JSON}: another's page",
+                file=PDF,
+            )
+            return
+        printed = f"; {PDF} names it, its layout is the exporter's"
     step.finish(f"{JSON} made again, the same bytes{printed}")

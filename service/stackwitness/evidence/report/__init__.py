@@ -4,6 +4,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+from emdi.report import report_keyword
 from stackwitness.evidence.report.words import WORDS
 
 TEMPLATE = Path(__file__).with_name("report.typ")
@@ -23,6 +24,7 @@ def print_report(report: bytes) -> bytes:
     inputs = {
         "report": report.decode("utf-8"),
         "words": json.dumps(words, ensure_ascii=False, sort_keys=True),
+        "keyword": report_keyword(report),
         "chinese": "yes" if has_chinese_font() else "no",
     }
     # A fixed time stamp: the PDF says nothing that report.json does not.
