@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ class Pieces:
     def step_ms(self) -> float:
         """Return the usual distance of two rows."""
         minutes = self.far.view("minute")[-25:]
-        return float(np.median(np.diff(minutes))) * _MINUTE_MS if len(minutes) > 1 else 0.0
+        return float(median(np.diff(minutes).tolist())) * _MINUTE_MS if len(minutes) > 1 else 0.0
 
     def running(self, k: int) -> tuple[float, int, int]:
         """Give bits above chance, length and lag (rows) of the match now going on; zeros when not evident."""
