@@ -22,6 +22,7 @@ class Config:
     pieces_budget: float = 0.01
     likeness_budget: float = 0.01
     level_budget: float = 0.03
+    exceedances_budget: float = 0.01
     correlation_budget: float = 0.03
     digits_budget: float = 0.01
     density_budget: float = 0.01
@@ -36,6 +37,8 @@ class Config:
     marked_high_budget: float = 0.01
     lines_budget: float = 0.01
     pulse_budget: float = 0.02
+    # What comparisons between stations may give, as a share of the same budget on top of what each station's own give.
+    fleet_share: float = 0.1
     # Memory. 4,320 rows = 180 days of hours, 15 days of 5 minutes; more makes the state heavy for a database.
     history_rows: int = 4320
     history_hours: int = 24 * 70  # reference (56 days) + the windows being judged (14 days)
@@ -77,6 +80,7 @@ class Config:
     level_least_shortfall: float = 0.025  # analysers may be out by 2.5 % of span: less tells nothing
     level_least_r2: float = 0.3  # a model that explains less knows no level to compare with
     digits_least_shift: float = 0.15  # share of values that must end otherwise: a hand moves far more
+    told_days: int = 42  # what has been told for six weeks becomes the reference: else an honest change is never quiet
     quiet_days: int = 2  # an episode ends after this many quiet days
     # Shape of the distribution.
     digit_window_hours: int = 168

@@ -95,8 +95,11 @@ class DailyTest:
             if judged is not None:
                 rate = self._plain(k, judged) if self.config.plain_thresholds else self.rate(k, judged)
                 if rate is not None and rate <= self.budget and self.budget > 0:
-                    # The days of a sliding window before its crossing belong to what was found.
-                    self.waiting[k] = [w for w in self.waiting[k] if w[0] * DAY_MS < judged.from_ms]
+                    if self._long_told(k, day):
+                        self.waiting[k].append((day, judged.score))
+                    else:
+                        # The days of a sliding window before its crossing belong to what was found.
+                        self.waiting[k] = [w for w in self.waiting[k] if w[0] * DAY_MS < judged.from_ms]
                     if not self.muted(k, day):
                         findings += self._flag(k, judged, rate)
                     continue
@@ -144,6 +147,10 @@ class DailyTest:
             return [self._finding(k, True)] if episode.grow(judged.to_ms, rate) else []
         self.episodes[name] = open_episode(self.detector, name, judged.from_ms, judged.to_ms, rate)
         return [self._finding(k, False)]
+
+    def _long_told(self, k: int, day: int) -> bool:
+        episode = self.episodes.get(self.memory.names[k])
+        return episode is not None and day * DAY_MS - episode.from_ms > self.config.told_days * DAY_MS
 
     def _quiet(self, k: int, day: int) -> list[Finding]:
         name = self.memory.names[k]
