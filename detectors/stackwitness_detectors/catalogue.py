@@ -109,6 +109,20 @@ _CAUSES = (
         "故障记录、检漏记录",
     ),
     Cause(
+        "common_source",
+        "both stations really measure the same gas, or share one analyser or logger",
+        "两站确实测量同一烟气,或共用分析仪或数采仪",
+        "drawing of ducts and sample lines, list of shared instruments",
+        "烟道与采样管路图、共用仪器清单",
+    ),
+    Cause(
+        "local_cause",
+        "something near this station only (wind, traffic, works, its own outage)",
+        "仅影响本站的因素(风向、交通、施工、自身停运)",
+        "site log, weather record, outage record",
+        "现场日志、气象记录、停运记录",
+    ),
+    Cause(
         "deterministic_process",
         "a start-up or set programme that really repeats",
         "启停或设定程序确实重复",
@@ -173,6 +187,18 @@ LOOK_AT: dict[str, tuple[str, str]] = {
         "Compare the days with the analyser's memory piece by piece; look for software that generates values.",
         "将这些天与分析仪存储数据逐段比对;查找生成数据的软件。",
     ),
+    "foreign": (
+        "Lay both stations' courses over one another; follow the signal from the probe, and read both loggers' settings.",
+        "将两站曲线叠放比较;从采样探头起核查信号走向,并查看两站数采仪设置。",
+    ),
+    "lower_than_neighbours": (
+        "Check span, slope and sample line first; compare with the neighbours' instruments by one portable analyser.",
+        "先核查量程、斜率与采样管路;用同一便携分析仪与相邻站点比对。",
+    ),
+    "apart_from_neighbours": (
+        "Ask whether the signal comes from the place at all: pass test gas from the probe, watch it beside a neighbour.",
+        "核查信号是否真来自现场:从探头端通标气,并与相邻站点同步观察。",
+    ),
     "likeness": (
         "Lay both periods over one another, in the analyser's memory too; look for replay with a factor or noise.",
         "将两个时段(含分析仪存储数据)叠放比较;检查是否加系数或噪声后回放。",
@@ -184,6 +210,10 @@ LOOK_AT: dict[str, tuple[str, str]] = {
     "level_low": (
         "Check span and slope settings, the probe and sample line for dilution, and the last calibration.",
         "核查量程与斜率设置、采样探头与管路是否稀释,以及最近一次校准。",
+    ),
+    "exceedances_missing": (
+        "Read the analyser's own memory for the hours that should be high; look for a rule or clamp in the logger.",
+        "读取分析仪在预期高值时段的存储数据;检查数采仪中的限幅或改写规则。",
     ),
     "dependence_lost": (
         "Check whether the signal comes from the stack at all: pass calibration gas from the probe.",
@@ -204,9 +234,5 @@ LOOK_AT: dict[str, tuple[str, str]] = {
     "odd_features": (
         "Look at the raw trend of the day beside load; nothing single stands out.",
         "结合负荷查看当日原始曲线;没有单项特别突出。",
-    ),
-    "gathered": (
-        "Look at the raw trend since the first of these days beside load, and at what was done to the instrument then.",
-        "结合负荷查看自首日起的原始曲线,以及当时对仪器进行过的操作。",
     ),
 }

@@ -84,7 +84,7 @@ def test_a_station_without_channels() -> None:
 def test_a_few_hours_say_why_they_cannot_be_judged() -> None:
     result = run(CONTEXT, None, part(FULL, 0, 5))
     assert result.findings == ()
-    assert {note.detector for note in result.notes} >= {"hold", "copy", "conditional", "last_digit"}
+    assert {note.detector for note in result.notes} >= {"hold", "copy", "conditional", "coarse_grid"}
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,0 +1,156 @@
+"""Filled lines: readings that lie on straight lines to the last step, oftener or longer than the past has them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Note, Values
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
+from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Memory
+from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.shape.units import DigitReader
+
+_WINDOWS = (1, 7, 30)
+_NEAR = 1.5  # steps of the last place off the line: rounding alone puts half of filled values there
+_LEAST_RISE = 3.0  # steps between the two neighbours: less is a hold, not a line
+_LEAST_TRIPLES = 12
+_LEAST_PAST = 200
+_LEAST_HITS = 2
+
+
+class Lines(DailyTest):
+    """Score = -log10 p of the count of readings midway between their neighbours (1, 7, 30 days) or the longest line."""
+
+    name = "lines"
+    detector = "filled_line"
+    family = "availability"
+    kind = "filled_line"
+    kinds = ("backfill", "smoothed", "averaging_game")
+    innocent = ("acquisition_hold", "substitute_data", "steady_operation")
+    needs_reference = False
+
+    def __init__(self, memory: Memory, config: Config, reader: DigitReader) -> None:
+        super().__init__(memory, config, reader.tested, config.lines_budget)
+        self.reader = reader
+        self.why: dict[int, str] = {}
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Count lines in the windows, against how often three readings lie on one by chance."""
+        digits = self.reader.read(k, day)
+        self.why.pop(k, None)
+        if isinstance(digits, str):
+            self.why[k] = digits
+            return None
+        at_ms = self.memory.rows.view("at_ms")
+        on = straight(at_ms, digits.units.whole(self.memory.rows.view("values")[:, k]))
+        cut = int(np.searchsorted(at_ms, (day - _past_gap(at_ms, day)) * DAY_MS))
+        past = on[:cut][np.isfinite(on[:cut])]
+        if len(past) < _LEAST_PAST:
+            self.why[k] = "too few readings that move, to know how often three lie on a line by chance"
+            return None
+        usual = (float(past.sum()) + 1.0) / (len(past) + 2.0)
+        best: Judged | None = None
+        for days in _WINDOWS:
+            first, last = np.searchsorted(at_ms, [(day + 1 - days) * DAY_MS, (day + 1) * DAY_MS])
+            if first < cut and days > 1:
+                continue
+            best = _better(best, _judged(on[first:last], usual, day, days))
+        return best
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Take the binomial law, widened by what the channel's own days exceed it."""
+        past, wide = self.past[k], 1.0
+        tries = 2 * len(_WINDOWS)
+        if len(past) >= self.config.calibration_min_days:
+            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / math.log10(20.0 * tries))
+        law = float(SLIDING * tries * 10.0 ** (-judged.score / wide) * DAYS_PER_MONTH)
+        # Gaps that the logger bridges by itself come in bunches: the law alone knows nothing of them.
+        own = (
+            super().rate(k, judged)
+            if len(past) >= self.config.calibration_min_days and judged.score > 0
+            else law
+        )
+        return max(law, own or 0.0)
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        name, n = self.memory.names[k], judged.numbers
+        usual = short(float(n["usual_percent"]))
+        en = (
+            f"{n['midway']} of {n['readings']} readings of {name} within {n['days']} days lie exactly midway between their "
+            f"neighbours ({usual} % do so by chance), up to {n['longest']} in a row."
+        )
+        zh = (
+            f"{name} {n['days']} 天内的 {n['readings']} 个读数中有 {n['midway']} 个恰位于相邻读数的中点"
+            f"(偶然为 {usual} %),最多连续 {n['longest']} 个。"
+        )
+        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
+        plot = {
+            "kind": "hold",
+            "title_en": f"{name} on straight lines",
+            "title_zh": f"{name} 呈直线",
+            "series": series_of(self.memory, [k], first, last),
+        }
+        return en, zh, plot
+
+    def notes(self) -> list[Note]:
+        """Say where lines tell nothing."""
+        return self.reader.notes(self.detector, self.why)
+
+
+def straight(at_ms: Any, whole: Values) -> Values:
+    """Tell for each reading whether it lies midway between its neighbours: 1, 0, or NaN (no neighbours, a hold)."""
+    on = np.full(len(whole), np.nan)
+    if len(whole) < 3:
+        return on
+    before, here, after = whole[:-2], whole[1:-1], whole[2:]
+    even = np.diff(at_ms)[:-1] == np.diff(at_ms)[1:]
+    near = np.diff(at_ms)[1:] <= 2 * HOUR_MS
+    judged = even & near & (np.abs(after - before) >= _LEAST_RISE)
+    off = np.abs(before - 2 * here + after)
+    on[1:-1] = np.where(judged & np.isfinite(off), off <= _NEAR, np.nan)
+    return on
+
+
+def _past_gap(at_ms: Any, day: int) -> int:
+    """Leave a month out of the past where there is more than two, else a week, else three days."""
+    kept = day - int(at_ms[0]) // DAY_MS
+    return 30 if kept > 75 else 7 if kept > 21 else 3
+
+
+def _judged(on: Values, usual: float, day: int, days: int) -> Judged | None:
+    hits = on[np.isfinite(on)]
+    if len(hits) < _LEAST_TRIPLES:
+        return None
+    count, run = int(hits.sum()), _longest(hits)
+    if count < _LEAST_HITS:
+        return Judged(0.0, day * DAY_MS, (day + 1) * DAY_MS - 1, {})
+    log_p = min(
+        float(stats.binom.logsf(count - 1, len(hits), usual)),
+        math.log(len(hits)) + run * math.log(usual) if run >= _LEAST_HITS else 0.0,
+    )
+    numbers: dict[str, float | int | str] = {
+        "midway": count, "readings": len(hits), "usual_percent": 100 * usual, "longest": run, "days": days,
+    }  # fmt: skip
+    return Judged(
+        max(-log_p / math.log(10.0), 0.0), (day - days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers
+    )
+
+
+def _longest(hits: Values) -> int:
+    longest = run = 0
+    for hit in hits.tolist():
+        run = run + 1 if hit else 0
+        longest = max(longest, run)
+    return longest
+
+
+def _better(one: Judged | None, other: Judged | None) -> Judged | None:
+    if one is None or other is None:
+        return one or other
+    return other if other.score > one.score else one

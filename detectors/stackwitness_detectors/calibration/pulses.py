@@ -1,0 +1,211 @@
+"""Pulses: blocks of hours far below both neighbours with sharp edges, once or night after night at the same clock hours.
+
+Clean gas or air at the probe shows so: the load does not move, the level falls within an hour and comes back within
+an hour. depth = log of (lower of the two neighbouring hours / highest hour of the block), of the ratio to what the
+model expects where there is one; against the depths of the channel's own blocks of that length.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from stackwitness_detectors.conditional.residuals import Residuals
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Note, Values
+from stackwitness_detectors.daily import DailyTest, Judged
+from stackwitness_detectors.memory import HOUR_MS, Memory
+from stackwitness_detectors.plots import series_of, short, span_ms
+
+LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
+_LEAST_HOURS = 240
+_LEAST_R2 = 0.3
+_FLOOR = 0.05  # of the usual level: below it readings are at nought
+_LEAST_DEPTH = 0.1  # a tenth lower is the least that would be worth a night's work
+_SPREAD_AT = 0.98  # of the depths of a length: what counts as one unit
+_PRIOR_DEPTH = 0.03
+
+
+class Pulses(DailyTest):
+    """Score = depth / usual depth of the oddest block that ended today; of `nights` nights the least."""
+
+    family = "calibration"
+    kind = "pulse"
+    kinds = ("calibration_gas", "zero_air", "averaging_game", "dilution")
+    innocent = ("analyser_hold", "instrument_fault", "treatment_change", "covariate_fault")
+
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals, nights: int) -> None:
+        super().__init__(memory, config, residuals.targets, config.pulse_budget / 2)
+        self.residuals, self.nights = residuals, nights
+        self.name = self.detector = f"pulse_{nights}d"
+        self.others: list[Pulses] = []
+        self.unit: dict[int, list[float]] = {}
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Search the blocks that end within the day, at the same clock hours on each of the nights."""
+        if day == int(self.memory.hours.view("hour")[-1]) // 24:
+            self._settle(k, day)
+        if k not in self.unit:
+            return None
+        series = self._series(k, day, self.nights + 1)
+        if not np.isfinite(series[-24:]).any():
+            return None
+        best, found = 0.0, (1, 0)
+        for length, unit in zip(LENGTHS, self.unit[k], strict=True):
+            depth = depths(series, length)[-24 * self.nights :]
+            night = np.nan_to_num(depth.reshape(self.nights, 24), nan=0.0).min(axis=0)
+            at = int(np.argmax(night))
+            if night[at] >= _LEAST_DEPTH and night[at] / unit > best:
+                best, found = float(night[at]) / unit, (length, at)
+        length, end = found
+        deep = float(
+            np.nan_to_num(depths(series, length)[-24 * self.nights :].reshape(self.nights, 24).min(axis=0))[
+                end
+            ]
+        )
+        # The block ends before hour `end` of the day, in which the level is back.
+        to_ms = (day * 24 + end) * HOUR_MS - 1
+        numbers: dict[str, float | int | str] = {
+            "hours": length, "from_hour_utc": (end - length) % 24, "to_hour_utc": end, "nights": self.nights,
+            "fall_percent": 100 * (1 - math.exp(-deep)), "least_percent": self._lowest(k, day, end, length),
+            "depths": best,
+        }  # fmt: skip
+        from_ms = to_ms + 1 - (length + 24 * (self.nights - 1)) * HOUR_MS
+        return Judged(best, from_ms, to_ms, numbers)
+
+    def _series(self, k: int, day: int, days: int) -> Values:
+        """Give log level, relative to the expectation where there is a model, of each clock hour of the last days."""
+        hours = self.memory.hours
+        hour = hours.view("hour")
+        first = (day - days + 1) * 24
+        rows = slice(*(int(i) for i in np.searchsorted(hour, [first, (day + 1) * 24])))
+        filled = np.full(24 * days, np.nan)
+        filled[hour[rows] - first] = self._log(k, rows)
+        return filled
+
+    def _log(self, k: int, rows: slice) -> Values:
+        hours, model = self.memory.hours, self.residuals.models.get(k)
+        y = np.where(hours.view("claimed")[rows, k], np.nan, hours.view("mean")[rows, k])
+        floor = _FLOOR * self._level(k)
+        level: Values = np.log(np.maximum(y, floor)) if floor > 0 else y
+        if model is not None and model.logarithmic and model.r2 >= _LEAST_R2 and floor > 0:
+            expected = hours.view("expected")[rows, k]
+            level = level - np.log(np.maximum(np.where(np.isfinite(expected), expected, np.nan), floor))
+        elif floor <= 0:
+            level = y / max(float(np.nanstd(hours.view("mean")[:, k])), 1e-12)
+        return level
+
+    def _level(self, k: int) -> float:
+        y = self.memory.hours.view("mean")[:, k]
+        y = y[np.isfinite(y)]
+        positive = y.size > 0 and float((y > 0).mean()) > 0.95
+        return float(np.median(y)) if positive else 0.0
+
+    def _lowest(self, k: int, day: int, end: int, length: int) -> float:
+        hour = self.memory.hours.view("hour")
+        last = day * 24 + end
+        rows = slice(*(int(i) for i in np.searchsorted(hour, [last - length, last])))
+        y, usual = self.memory.hours.view("mean")[rows, k], self._level(k)
+        return 100 * float(np.nanmean(y)) / usual if usual > 0 and np.isfinite(y).any() else math.nan
+
+    def _settle(self, k: int, day: int) -> None:
+        """Learn how deep blocks of each length usually are."""
+        hour = self.memory.hours.view("hour")
+        lag = self.config.young_lag_days
+        known = int(np.searchsorted(hour, (day - lag) * 24))
+        if known < _LEAST_HOURS:
+            return
+        series = self._series(k, int(hour[known - 1]) // 24, int(hour[known - 1] - hour[0]) // 24 + 1)
+        units = []
+        for length in LENGTHS:
+            depth = depths(series, length)
+            depth = depth[np.isfinite(depth)]
+            usual = float(np.quantile(np.maximum(depth, 0.0), _SPREAD_AT)) if depth.size >= 50 else 0.1
+            units.append(max(usual, _PRIOR_DEPTH))
+        self.unit[k] = units
+
+    def past_days(self, k: int) -> list[int]:
+        """Learn from the remembered days when the usual depths are known for the first time."""
+        hour = self.memory.hours.view("hour")
+        if k in self.unit or self.past[k] or not len(hour):
+            return []
+        self._settle(k, int(hour[-1]) // 24)
+        if k not in self.unit:
+            return []
+        return list(
+            range(int(hour[0]) // 24 + self.nights + 1, int(hour[-1]) // 24 - self.config.young_lag_days)
+        )
+
+    def muted(self, k: int, day: int) -> bool:
+        """Leave it to the other number of nights when that one already speaks."""
+        return any(self.memory.names[k] in other.episodes for other in self.others)
+
+    def ranked(self, judged: Judged) -> tuple[str, ...]:
+        """At nought: air. Lower by little: not gas from a bottle."""
+        least = float(judged.numbers["least_percent"])
+        if least < 5.0:
+            return ("zero_air", "calibration_gas", "dilution")
+        return (
+            self.kinds
+            if least < 60.0
+            else ("averaging_game", "calibration_gas", "dilution", "invented_records")
+        )
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        channel, n = self.memory.channels[k], judged.numbers
+        fall, depth = short(float(n["fall_percent"])), short(float(n["depths"]))
+        before = short(longest)
+        times_en = "" if self.nights == 1 else f" on each of {self.nights} days"
+        times_zh = "" if self.nights == 1 else f"连续 {self.nights} 天"
+        en = (
+            f"{channel.name} fell by {fall} % from one hour to the next at {n['from_hour_utc']}:00 UTC, stayed there for "
+            f"{n['hours']} h and came back within an hour{times_en}, {depth} times the usual depth (most before: {before})."
+        )
+        zh = (
+            f"{channel.name} {times_zh}在 {n['from_hour_utc']}:00 UTC 一小时内下降 {fall} %,持续 {n['hours']} 小时后一小时内恢复,"
+            f"为通常深度的 {depth} 倍(此前最大 {before})。"
+        )
+        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
+        plot: dict[str, Any] = {
+            "kind": "residual",
+            "title_en": f"{channel.name} falls for some hours and comes back",
+            "title_zh": f"{channel.name} 数小时下降后恢复",
+            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
+            "band": self.residuals.band(k, first, last),
+        }
+        return en, zh, plot
+
+    def notes(self) -> list[Note]:
+        """Say which channels have too few days behind them."""
+        return self.short_reference("days of ordinary ups and downs")
+
+    def dump(self) -> dict[str, Any]:
+        """Give a tree for the state."""
+        return {**super().dump(), "unit": {self.memory.names[k]: unit for k, unit in self.unit.items()}}
+
+    def load(self, tree: dict[str, Any]) -> None:
+        """Read it back."""
+        super().load(tree)
+        here = {self.memory.names[k]: k for k in self.tested}
+        self.unit = {here[name]: unit for name, unit in tree["unit"].items() if name in here}
+
+
+def depths(series: Values, length: int) -> Values:
+    """Give for each hour the depth of the block of `length` hours before it: NaN where an hour is missing."""
+    found = np.full(len(series), np.nan)
+    if len(series) > length + 1:
+        top = sliding_window_view(series, length).max(axis=1)
+        # Block [i, i + length) stands between hour i - 1 and hour i + length.
+        found[length + 1 :] = np.minimum(series[: -length - 1], series[length + 1 :]) - top[1:-1]
+    return found
+
+
+def pulses(memory: Memory, config: Config, residuals: Residuals) -> list[Pulses]:
+    """Make the tests of one night and of three."""
+    once, thrice = Pulses(memory, config, residuals, 1), Pulses(memory, config, residuals, 3)
+    once.others, thrice.others = [thrice], [once]
+    return [once, thrice]

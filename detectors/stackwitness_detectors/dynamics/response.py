@@ -1,0 +1,221 @@
+"""Response: do the steps of a channel from hour to hour still follow the steps of what drives it?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackwitness_detectors.conditional.residuals import Residuals
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Note, Values
+from stackwitness_detectors.daily import DailyTest, Judged, operating
+from stackwitness_detectors.memory import DAY_MS, Memory
+from stackwitness_detectors.plots import series_of, short, span_ms
+
+_RIDGE = 1e-3
+_BOUND = 5.0  # spreads beyond which a step counts no more: start-ups and faults
+_LEAST_HOURS = 240
+_LEAST_R = 0.2  # correlation of steps and expected steps: below it there is nothing to lose
+_FILLED = 0.6
+_YOUNG_HOURS = 24 * 40
+
+
+class Steps:
+    """Fit the steps of each channel on those of its drivers, anew each day, for all tests: it needs no state."""
+
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals) -> None:
+        self.memory, self.config, self.residuals = memory, config, residuals
+        self._day = -1
+        self._fitted: dict[int, tuple[Values, Values, float] | None] = {}
+
+    def fit(self, k: int, day: int) -> tuple[Values, Values, float] | None:
+        """Give steps and expected steps of all remembered hours, in spreads of the rest, and their correlation."""
+        if day != self._day:
+            self._day, self._fitted = day, {}
+        if k not in self._fitted:
+            self._fitted[k] = self._fit(k, day)
+        return self._fitted[k]
+
+    def _fit(self, k: int, day: int) -> tuple[Values, Values, float] | None:
+        hours, config = self.memory.hours, self.config
+        hour, mean = hours.view("hour"), hours.view("mean")
+        covariates = self.residuals.covariates(k)
+        if len(hour) < _LEAST_HOURS or not len(covariates):
+            return None
+        off = hours.view("claimed")[:, k] | hours.view("marked")[:, k] | ~operating(self.memory)
+        steps = np.diff(np.column_stack([mean[:, k], mean[:, covariates]]), axis=0, prepend=np.nan)
+        d = np.where(off, np.nan, steps[:, 0])
+        d[np.diff(hour, prepend=hour[0] - 2) != 1] = np.nan
+        lag = config.reference_lag_days if len(hour) > _YOUNG_HOURS else config.young_lag_days
+        known = np.isfinite(d) & (hour // 24 < day - lag)
+        scale = _spread(d[known]) if known.sum() >= _LEAST_HOURS else 0.0
+        if scale <= 0:
+            return None
+        x = _bounded(steps[:, 1:], known)
+        # The first driver is the load, or what comes nearest: at another level the answer may be another.
+        level = mean[:, covariates[0]]
+        level = (level - np.nanmean(level[known])) / max(float(np.nanstd(level[known])), 1e-12)
+        x = np.column_stack([x, x * np.clip(np.where(np.isfinite(level), level, 0.0), -2.0, 2.0)[:, None]])
+        d = np.clip(d / scale, -_BOUND, _BOUND)
+        expected = x @ _ridge(x[known], d[known])
+        rest = _spread((d - expected)[known])
+        r = float(np.corrcoef(d[known], expected[known])[0, 1]) if float(expected[known].std()) > 0 else 0.0
+        if not r >= _LEAST_R or rest <= 0:
+            return None
+        slope = float(expected[known] @ d[known]) / float(expected[known] @ expected[known])
+        return d / rest, slope * expected / rest, r
+
+
+class Response(DailyTest):
+    """Score = t, the standard errors by which the slope on the expected steps fell below the usual 1."""
+
+    family = "dynamics"
+    kind = "response_lost"
+    kinds = ("generated", "near_freeze", "manual_jitter", "smoothed", "invented_records", "replay_disguised")
+    innocent = ("instrument_fault", "covariate_fault", "steady_operation", "treatment_change")
+
+    def __init__(self, memory: Memory, config: Config, steps: Steps, days: int) -> None:
+        super().__init__(memory, config, steps.residuals.targets, config.response_budget / 3)
+        self.steps, self.residuals, self.days = steps, steps.residuals, days
+        self.name = self.detector = f"response_{days}d"
+        self.others: list[Response] = []
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Fit the steps of the time before, and ask the window for their slope."""
+        fit = self.steps.fit(k, int(self.memory.hours.view("hour")[-1]) // 24)
+        if fit is None:
+            return None
+        d, expected, r = fit
+        hour = self.memory.hours.view("hour")
+        first, last = np.searchsorted(hour, [(day - self.days + 1) * 24, (day + 1) * 24])
+        known = np.isfinite(d[first:last]) & np.isfinite(expected[first:last])
+        if known.sum() < _FILLED * 24 * self.days:
+            return None
+        y, x = d[first:last][known], expected[first:last][known]
+        swing = float(x @ x)
+        if swing <= 0:
+            return None
+        slope = float(x @ y) / swing
+        # In units of the usual spread about the expected steps; a rougher window is less sure.
+        rest = max(1.0, math.sqrt(float(np.mean((y - slope * x) ** 2))))
+        t = (1.0 - slope) * math.sqrt(swing) / rest
+        spread = float(np.sqrt(np.mean(y**2)))
+        numbers: dict[str, float | int | str] = {
+            "slope": slope,
+            "correlation": float(x @ y) / math.sqrt(swing * max(float(y @ y), 1e-12)),
+            "usual_correlation": r,
+            "standard_errors": t,
+            "hours": int(known.sum()),
+            "step_spread": spread,
+        }
+        from_ms, to_ms = (day - self.days + 1) * DAY_MS, (day + 1) * DAY_MS - 1
+        return Judged(self.oddness(y, x, t), from_ms, to_ms, numbers)
+
+    def oddness(self, y: Values, x: Values, t: float) -> float:
+        """Give the score: a slope that is not too low is not odd."""
+        return max(t, 0.0)
+
+    def past_days(self, k: int) -> list[int]:
+        """Learn from the remembered days when the first fit has been made."""
+        hour = self.memory.hours.view("hour")
+        if self.past[k] or self.waiting[k] or self.steps.fit(k, int(hour[-1]) // 24) is None:
+            return []
+        return list(range(int(hour[0]) // 24 + self.days, int(hour[-1]) // 24 - self.config.young_lag_days))
+
+    def muted(self, k: int, day: int) -> bool:
+        """Leave it to the other window when that one already speaks."""
+        return any(self.memory.names[k] in other.episodes for other in self.others)
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        channel, n = self.memory.channels[k], judged.numbers
+        drivers_en, drivers_zh = self.residuals.drivers()
+        r, usual = float(n["correlation"]), float(n["usual_correlation"])
+        t, before = short(float(n["standard_errors"])), short(longest)
+        en = (
+            f"Over {n['hours']} h the hourly steps of {channel.name} followed those of {drivers_en} with a correlation "
+            f"of {r:.2f}; usual is {usual:.2f} ({t} standard errors below, largest before {before})."
+        )
+        zh = (
+            f"{n['hours']} 小时内 {channel.name} 的小时变化与{drivers_zh}变化的相关系数为 {r:.2f},平时为 {usual:.2f}"
+            f"(低 {t} 个标准误,此前最大 {before})。"
+        )
+        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
+        plot: dict[str, Any] = {
+            "kind": "residual",
+            "title_en": f"{channel.name} no longer moves with its drivers",
+            "title_zh": f"{channel.name} 不再随驱动变量变动",
+            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
+            "band": self.residuals.band(k, first, last),
+        }
+        return en, zh, plot
+
+    def notes(self) -> list[Note]:
+        """Say which channels have no steps to follow yet."""
+        return self.short_reference("days whose steps can be judged")
+
+
+class Loose(Response):
+    """Score = the spread of the day's steps about the expected ones: readings that nothing drives."""
+
+    kind = "too_rough"
+    kinds = ("invented_records", "generated", "calibration_gas", "zero_air", "altered_records", "bootstrap")
+
+    def __init__(self, memory: Memory, config: Config, steps: Steps) -> None:
+        super().__init__(memory, config, steps, 1)
+        self.name = self.detector = "loose_1d"
+
+    def oddness(self, y: Values, x: Values, t: float) -> float:
+        """Give the spread about the expected steps, in usual spreads."""
+        return math.sqrt(float(np.mean((y - x) ** 2)))
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        _, _, plot = super().describe(k, judged, longest)
+        channel, n = self.memory.channels[k], judged.numbers
+        drivers_en, drivers_zh = self.residuals.drivers()
+        now, before = short(judged.score), short(longest)
+        en = (
+            f"Over {n['hours']} h the hourly steps of {channel.name} lay {now} times as far from what {drivers_en} lead one "
+            f"to expect as they usually do; the most before was {before} times."
+        )
+        zh = f"{n['hours']} 小时内 {channel.name} 的小时变化偏离{drivers_zh}所预期的程度为平时的 {now} 倍;此前最大 {before} 倍。"
+        return (
+            en,
+            zh,
+            {**plot, "title_en": f"{channel.name} jumps about", "title_zh": f"{channel.name} 跳动异常"},
+        )
+
+
+def _spread(x: Values) -> float:
+    """Give a standard deviation that a few large steps do not move, at least a tenth of the plain one."""
+    plain = float(np.std(x))
+    return max(1.4826 * float(np.median(np.abs(x - np.median(x)))), 0.1 * plain)
+
+
+def _bounded(x: Values, known: NDArray[np.bool_]) -> Values:
+    """Scale columns by their spread in the reference and bound them; what is missing did not move."""
+    spread: Values = np.array(
+        [_spread(column[np.isfinite(column)]) if np.isfinite(column).any() else 0.0 for column in x[known].T],
+        np.float64,
+    )
+    z = np.clip(x / np.where(spread > 0, spread, np.inf), -_BOUND, _BOUND)
+    filled: Values = np.where(np.isfinite(z), z, 0.0)
+    return filled
+
+
+def _ridge(x: Values, y: Values) -> Values:
+    gram = x.T @ x + _RIDGE * len(y) * np.eye(x.shape[1])
+    solved: Values = np.linalg.solve(gram, x.T @ y)
+    return solved
+
+
+def responses(memory: Memory, config: Config, residuals: Residuals) -> list[Response]:
+    """Make the tests of a day and of a week, and of steps that nothing drives."""
+    steps = Steps(memory, config, residuals)
+    day, week = Response(memory, config, steps, 1), Response(memory, config, steps, 7)
+    day.others, week.others = [week], [day]
+    return [day, week, Loose(memory, config, steps)]

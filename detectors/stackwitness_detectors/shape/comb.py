@@ -1,0 +1,159 @@
+"""Combs: values that were rounded, multiplied and rounded again, or read through a coarser converter.
+
+Readings as whole numbers of the last place: a smooth density has no frequency above a few per spread, so
+|sum exp(2 pi i f n)|^2 / N is Exp(1) there (Rayleigh's test); a comb of any pitch stands out. For a factor a < 1
+applied after rounding, whole numbers with two sources are twice as frequent: a likelihood ratio per factor, whose tail
+under a smooth density is at most exp(-x) (Markov). Both are asked of the past as well.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Note, Values
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
+from stackwitness_detectors.memory import DAY_MS, Memory
+from stackwitness_detectors.plots import short
+from stackwitness_detectors.shape.grid import digit_plot
+from stackwitness_detectors.shape.units import DigitReader, on_grid
+
+_WINDOWS = (3, 7, 30)
+_LEAST_VALUES = 60
+_LEAST_SPREAD = 60.0  # steps between the quartiles: a coarser instrument shows no comb but its own
+_CYCLES = 12.0  # a density as wide as that many pitches is smooth
+_FACTORS = np.round(np.arange(0.5, 0.995, 0.01), 2)
+_HOLE = 0.02  # likelihood of a value that the factor cannot give: not every reading of the window was forged
+_MOST_VALUES = 1000  # for the factors
+_LIKELY = 2.0  # -log10 p of a factor that explains a pitch as well
+_LENGTH = 1 << 15  # of the transform: pitches are told apart to one part in this many steps
+
+
+class Comb(DailyTest):
+    """Score = -log10 p of the sharpest comb (pitch or factor) in the last 3, 7 or 30 days."""
+
+    name = "comb"
+    detector = "comb"
+    family = "shape"
+    kind = "comb"
+    kinds = ("scale_after_rounding", "span_change", "rounded", "altered_records")
+    innocent = ("resolution_change", "recalibration", "substitute_data")
+    needs_reference = False
+
+    def __init__(self, memory: Memory, config: Config, reader: DigitReader) -> None:
+        super().__init__(memory, config, reader.tested, config.comb_budget)
+        self.reader = reader
+        self.why: dict[int, str] = {}
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Look for the sharpest pitch and the likeliest factor."""
+        digits = self.reader.read(k, day)
+        self.why.pop(k, None)
+        if isinstance(digits, str):
+            self.why[k] = digits
+            return None
+        past = np.round(digits.before[on_grid(digits.before)])
+        best: Judged | None = None
+        if len(past) < _LEAST_VALUES or _quartiles(past) < _LEAST_SPREAD:
+            self.why[k] = "the resolution is too coarse for the movement: a comb would not show"
+            return None
+        waves, gain = _transform(past) / len(past), _gain(past[-_MOST_VALUES:])
+        usual = np.maximum(gain / min(len(past), _MOST_VALUES), 0.0)
+        for days in _WINDOWS:
+            now = digits.now.get(days, np.empty(0))
+            now = np.round(now[on_grid(now)])
+            if len(now) < _LEAST_VALUES or _quartiles(now) < _LEAST_SPREAD:
+                continue
+            least = _CYCLES / min(_quartiles(now), _quartiles(past))
+            factor = factor_of(now[-_MOST_VALUES:], usual)
+            for how, (score, size) in (("pitch", pitch_of(now, waves, len(past), least)), ("factor", factor)):
+                if best is None or score > best.score:
+                    numbers: dict[str, float | int | str] = {
+                        "comb": how, how: size, "factor_score": factor[0], "values": len(now), "days": days, "resolution": digits.units.text,
+                    }  # fmt: skip
+                    best = Judged(score, (day - days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
+        return best
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """The score is corrected for all pitches and factors; widen by what the channel's own days exceed."""
+        past, wide = self.past[k], 1.0
+        if len(past) >= self.config.calibration_min_days:
+            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / math.log10(20.0 * 2 * len(_WINDOWS)))
+        p = min(1.0, 10.0 ** (-judged.score / wide))
+        return float(SLIDING * 2 * len(_WINDOWS) * p * DAYS_PER_MONTH / 7)
+
+    def ranked(self, judged: Judged) -> tuple[str, ...]:
+        """A factor fits: scaled after rounding. A whole pitch: rounded. Else another range."""
+        n = judged.numbers
+        if n["comb"] == "factor" or float(n["factor_score"]) > _LIKELY:
+            return self.kinds
+        pitch = float(n["pitch"])
+        if abs(pitch - round(pitch)) < 0.02 and round(pitch) in (2, 5, 10, 20, 50, 100):
+            return ("rounded", "typed_digits", "span_change")
+        return ("span_change", "scale_after_rounding", "rounded")
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        name, n = self.memory.names[k], judged.numbers
+        if n["comb"] == "factor":
+            what_en = f"as if readings already rounded to {n['resolution']} had been multiplied by {short(float(n['factor']))}"
+            what_zh = f"如同已按 {n['resolution']} 取整的读数又乘以 {short(float(n['factor']))}"
+        else:
+            what_en = f"a comb of {short(float(n['pitch']))} steps of its resolution of {n['resolution']}"
+            what_zh = f"呈间距为 {short(float(n['pitch']))} 个分辨率({n['resolution']})的梳状"
+        en = (
+            f"The {n['values']} values of {name} within {n['days']} days lie on {what_en}"
+            if n["comb"] == "pitch"
+            else f"The {n['values']} values of {name} within {n['days']} days have gaps {what_en}"
+        )
+        en += f"; smooth readings do so with a probability of 1e-{judged.score:.1f}."
+        zh = f"{name} {n['days']} 天内的 {n['values']} 个数值{what_zh};平滑读数出现的概率为 1e-{judged.score:.1f}。"
+        return en, zh, digit_plot(self, k, judged)
+
+    def notes(self) -> list[Note]:
+        """Say where a comb would not show."""
+        return self.reader.notes(self.detector, self.why)
+
+
+def _quartiles(whole: Values) -> float:
+    return float(np.subtract(*np.quantile(whole, [0.75, 0.25])))
+
+
+def pitch_of(now: Values, waves: NDArray[np.complex128], past: int, least: float) -> tuple[float, float]:
+    """Give -log10 p of the strongest frequency above `least` that the past has not, and its pitch in steps.
+
+    `waves` are the mean waves of the `past` reference values, by frequency.
+    """
+    apart = np.abs(_transform(now) / len(now) - waves) ** 2 / (1.0 / len(now) + 1.0 / past)
+    first = max(1, math.ceil(least * _LENGTH))
+    if first >= len(apart):
+        return 0.0, 1.0
+    at = first + int(np.argmax(apart[first:]))
+    score = (float(apart[at]) - math.log(len(apart) - first)) / math.log(10.0)
+    return max(score, 0.0), _LENGTH / at
+
+
+def _transform(whole: Values) -> NDArray[np.complex128]:
+    counts = np.bincount(np.mod(whole, _LENGTH).astype(np.int64), minlength=_LENGTH)
+    made: NDArray[np.complex128] = np.fft.rfft(counts)
+    return made
+
+
+def factor_of(now: Values, usual: Values) -> tuple[float, float]:
+    """Give -log10 p of the likeliest factor applied after rounding, and the factor; `usual` is the past's gain a value."""
+    gain = _gain(now) - len(now) * usual
+    at = int(np.argmax(gain))
+    score = (float(gain[at]) - math.log(len(_FACTORS))) / math.log(10.0)
+    return max(score, 0.0), float(_FACTORS[at])
+
+
+def _gain(whole: Values) -> Values:
+    """Sum the log likelihood ratio per factor: how many whole numbers become each value, times the factor."""
+    edge = np.abs(whole)[:, None] + np.array([-0.5, 0.5])
+    sources = np.floor(edge[:, 1:] / _FACTORS - 1e-9) - np.floor(edge[:, :1] / _FACTORS - 1e-9)
+    likely: Values = np.log(np.maximum(sources * _FACTORS, _HOLE)).sum(axis=0)
+    return likely

@@ -1,0 +1,190 @@
+"""Coarser or finer than before: the share of readings on every second, fifth, tenth ... step (binomial law)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Note, Values
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
+from stackwitness_detectors.memory import DAY_MS, Memory
+from stackwitness_detectors.plots import series_of, short
+from stackwitness_detectors.shape.units import DigitReader, Digits, on_grid
+
+GRIDS = (2, 3, 4, 5, 10, 20, 25, 50, 100)
+_OFF = 0  # the name of "between the steps" among the grids
+_LEAST_VALUES = 12
+_LEAST_REACH = 2.0  # values below two steps of a grid have no choice
+_LEAST_SHIFT = 0.15  # share of values that must have moved
+_LARGEST_P = 300.0
+
+
+class Grid(DailyTest):
+    """Score = -log10 p of the oddest grid and window (1, 3, 7 days): more values on it than the past had."""
+
+    name = "grid"
+    detector = "coarse_grid"
+    family = "shape"
+    kind = "digits"
+    kinds = ("rounded", "typed_digits", "invented_records", "span_change")
+    innocent = ("resolution_change", "recalibration", "substitute_data")
+    needs_reference = False
+
+    def __init__(self, memory: Memory, config: Config, reader: DigitReader) -> None:
+        super().__init__(memory, config, reader.tested, config.digits_budget)
+        self.reader = reader
+        self.why: dict[int, str] = {}
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Count on each grid."""
+        digits = self.reader.read(k, day)
+        self.why.pop(k, None)
+        if isinstance(digits, str):
+            self.why[k] = digits
+            return None
+        best: tuple[tuple[float, int, int, float], int, int] | None = None
+        for days in (1, 3, 7):
+            for grid in (_OFF, *GRIDS):
+                judged = count_on(digits, days, grid)
+                if judged is not None and (best is None or judged[0] > best[0][0]):
+                    best = (judged, days, grid)
+        if best is None:
+            return None
+        (score, hits, n, usual), days, grid = best
+        numbers: dict[str, float | int | str] = {
+            "values": n,
+            "on_grid": hits,
+            "grid": grid,
+            "fives_percent": _fives(digits.now[days]),
+            "share_percent": 100.0 * hits / n,
+            "usual_percent": 100.0 * usual,
+            "resolution": digits.units.text,
+            "days": days,
+        }
+        return Judged(score, (day - days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Take the binomial law for all grids and windows looked at, widened by what the own days exceed it."""
+        tries = 3 * (len(GRIDS) + 1)
+        past, wide = self.past[k], 1.0
+        if len(past) >= self.config.calibration_min_days:
+            # The oddest of so many tries exceeds log10(10 tries) on one day in ten.
+            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / math.log10(20.0 * tries))
+        p = 10.0 ** (-judged.score / wide)
+        return float(SLIDING * tries * p * DAYS_PER_MONTH)
+
+    def ranked(self, judged: Judged) -> tuple[str, ...]:
+        """Between the steps: something was computed from readings. All on one grid: rounded."""
+        if judged.numbers["grid"] == _OFF:
+            # The digit that should not be there: a hand likes fives, a coarser step than a tenth gives only them.
+            fives = float(judged.numbers["fives_percent"])
+            if fives > 95.0:
+                return ("rounded", "scale_after_rounding", "typed_digits")
+            if fives > _HANDMADE:
+                return ("typed_digits", "invented_records", "scale_after_rounding")
+            return ("scale_after_rounding", "span_change", "smoothed", "backfill", "invented_records")
+        if float(judged.numbers["share_percent"]) < _MIXED:
+            return ("typed_digits", "rounded", "invented_records")
+        return self.kinds
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        name, n = self.memory.names[k], judged.numbers
+        share, usual, step = (
+            short(float(n["share_percent"])),
+            short(float(n["usual_percent"])),
+            n["resolution"],
+        )
+        if n["grid"] == _OFF:
+            place_en, place_zh = f"between its steps of {step}", f"不在其分辨率 {step} 的网格上"
+        else:
+            place_en = f"on every {n['grid']}th step of its resolution of {step}"
+            place_zh = f"落在分辨率 {step} 的 {n['grid']} 倍网格上"
+        en = f"Of {n['values']} values of {name} within {n['days']} days {share} % lie {place_en}; before it was {usual} %."
+        zh = f"{name} {n['days']} 天内的 {n['values']} 个数值中有 {share} % {place_zh};此前为 {usual} %。"
+        return en, zh, digit_plot(self, k, judged)
+
+    def notes(self) -> list[Note]:
+        """Say where digits carry nothing."""
+        return self.reader.notes(self.detector, self.why)
+
+
+_MIXED = 90.0
+_HANDMADE = 19.0  # per cent of fives among the digits 1 to 9 of an even hand: 11
+
+
+def count_on(digits: Digits, days: int, grid: int) -> tuple[float, int, int, float] | None:
+    """Give -log10 of the binomial tail, hits, values, usual share of one grid and window; None when untestable."""
+    now = digits.now.get(days)
+    if now is None or not len(now):
+        return None
+    before = digits.before
+    if grid == _OFF:
+        usual = (float((~on_grid(before)).sum()) + 1.0) / (len(before) + 2.0)
+        hits, n = int((~on_grid(now)).sum()), len(now)
+    else:
+        now, past = _reaching(now, grid), _reaching(before, grid)
+        if len(now) < _LEAST_VALUES or float(np.ptp(now)) < grid:
+            return None
+        if len(past) >= 50:
+            usual = max((float(_on(past, grid).sum()) + 1.0) / (len(past) + 2.0), 1.0 / grid)
+        else:
+            usual = 1.0 / grid
+        hits, n = int(_on(now, grid).sum()), len(now)
+    if n < _LEAST_VALUES or hits / n < usual + _LEAST_SHIFT * (1.0 - usual):
+        return None
+    return min(-float(stats.binom.logsf(hits - 1, n, usual)) / math.log(10.0), _LARGEST_P), hits, n, usual
+
+
+def _fives(whole: Values) -> float:
+    """Give the share of fives (per cent) among the tenths of values between the steps."""
+    off = whole[~on_grid(whole)]
+    tenths = np.round(np.mod(np.abs(off), 1.0) * 10.0, 2)
+    return 100.0 * float((np.abs(tenths - 5.0) < 0.05).mean()) if len(off) else 0.0
+
+
+def _reaching(whole: Values, grid: int) -> Values:
+    kept: Values = np.round(whole[on_grid(whole) & (np.abs(whole) >= _LEAST_REACH * grid)])
+    return kept
+
+
+def _on(whole: Values, grid: int) -> Values:
+    on: Values = (np.mod(whole, grid) == 0).astype(np.float64)
+    return on
+
+
+def last_digits(whole: Values) -> Values:
+    """Count last digits 0..9, and values between the steps in an eleventh cell."""
+    digit = np.where(on_grid(whole), np.mod(np.abs(np.round(whole)), 10), 10).astype(np.int64)
+    counts: Values = np.bincount(digit, minlength=11).astype(np.float64)
+    return counts
+
+
+def digit_plot(test: DailyTest, k: int, judged: Judged) -> dict[str, Any]:
+    """Draw the last digits of the window beside those of the past."""
+    reader: DigitReader = test.reader  # type: ignore[attr-defined]
+    digits = reader.read(k, judged.to_ms // DAY_MS)
+    days = int(judged.numbers.get("days", 7))
+    counts, reference = np.zeros(11), np.zeros(11)
+    if isinstance(digits, Digits):
+        counts, reference = last_digits(digits.now.get(days, np.empty(0))), last_digits(digits.before)
+    top = int(np.argmax(counts / max(counts.sum(), 1.0) - reference / max(reference.sum(), 1.0)))
+    name = test.memory.names[k]
+    return {
+        "kind": "digits",
+        "title_en": f"Last digits of {name}",
+        "title_zh": f"{name} 末位数字",
+        "series": series_of(test.memory, [k], judged.from_ms, judged.to_ms),
+        "histogram": {
+            "edges": list(range(12)),
+            "counts": [int(c) for c in counts],
+            "reference": [int(c) for c in reference],
+            "mark": top,
+            "label_en": "last digit (10: off the grid)",
+            "label_zh": "末位数字(10:不在网格上)",
+        },
+    }

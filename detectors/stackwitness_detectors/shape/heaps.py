@@ -1,0 +1,110 @@
+"""Heaped digits: 0 and 5 oftener than the past has them, over a week and a month (a hand, not an instrument)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Note, Values
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
+from stackwitness_detectors.memory import DAY_MS, Memory
+from stackwitness_detectors.plots import short
+from stackwitness_detectors.shape.grid import digit_plot
+from stackwitness_detectors.shape.units import DigitReader, on_grid
+
+_WINDOWS = (3, 7, 30)
+_LEAST_VALUES = 40
+_LEAST_WHOLE = 20.0  # below two tens the last digit is not free
+_LEAST_SPREAD = 6.0  # steps: else neighbouring digits depend on the level
+_PRIOR = 200.0  # values whose digits are even: a short past is shrunk to a fifth
+
+
+class Heaps(DailyTest):
+    """Score = the normal deviate of the share of last digits 0 and 5 against the past's, the oddest window's."""
+
+    name = "heaps"
+    detector = "heaped_digits"
+    family = "shape"
+    kind = "digits"
+    kinds = ("typed_digits", "invented_records", "rounded")
+    innocent = ("resolution_change", "substitute_data", "recalibration")
+    needs_reference = False
+
+    def __init__(self, memory: Memory, config: Config, reader: DigitReader) -> None:
+        super().__init__(memory, config, reader.tested, config.heap_budget)
+        self.reader = reader
+        self.why: dict[int, str] = {}
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Count 0 and 5."""
+        digits = self.reader.read(k, day)
+        self.why.pop(k, None)
+        if isinstance(digits, str):
+            self.why[k] = digits
+            return None
+        past = _free(digits.before)
+        best: Judged | None = None
+        for days in _WINDOWS:
+            now = _free(digits.now.get(days, np.empty(0)))
+            if (
+                len(now) < _LEAST_VALUES
+                or float(np.subtract(*np.quantile(now, [0.75, 0.25]))) < _LEAST_SPREAD
+            ):
+                continue
+            usual = (_heaped(past) + 0.2 * _PRIOR) / (len(past) + _PRIOR)
+            share = _heaped(now) / len(now)
+            z = (share - usual) / math.sqrt(usual * (1 - usual) * (1 / len(now) + 1 / (len(past) + _PRIOR)))
+            if best is None or z > best.score:
+                numbers: dict[str, float | int | str] = {
+                    "values": len(now), "share_percent": 100 * share, "usual_percent": 100 * usual, "days": days,
+                    "tens_percent": 100 * float((np.mod(now, 10) == 0).mean()), "resolution": digits.units.text,
+                }  # fmt: skip
+                best = Judged(z, (day - days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
+        return best
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Take the normal law, widened by how much the channel's own days exceed it."""
+        past, wide = self.past[k], 1.0
+        if len(past) >= self.config.calibration_min_days:
+            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / float(stats.norm.ppf(1 - 0.05 / 2)))
+        p = float(stats.norm.sf(judged.score / wide))
+        return SLIDING * len(_WINDOWS) * p * DAYS_PER_MONTH / 7
+
+    def ranked(self, judged: Judged) -> tuple[str, ...]:
+        """Nearly all on tens is rounding."""
+        return (
+            ("rounded", "typed_digits", "invented_records")
+            if float(judged.numbers["tens_percent"]) > 80
+            else self.kinds
+        )
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        name, n = self.memory.names[k], judged.numbers
+        share, usual = short(float(n["share_percent"])), short(float(n["usual_percent"]))
+        en = (
+            f"Of {n['values']} values of {name} within {n['days']} days {share} % end in 0 or 5; before it was {usual} % "
+            f"({short(judged.score)} standard errors)."
+        )
+        zh = (
+            f"{name} {n['days']} 天内的 {n['values']} 个数值中有 {share} % 末位为 0 或 5;此前为 {usual} %"
+            f"(相差 {short(judged.score)} 个标准误)。"
+        )
+        return en, zh, digit_plot(self, k, judged)
+
+    def notes(self) -> list[Note]:
+        """Say where digits carry nothing."""
+        return self.reader.notes(self.detector, self.why)
+
+
+def _free(whole: Values) -> Values:
+    kept: Values = np.round(whole[on_grid(whole) & (np.abs(whole) >= _LEAST_WHOLE)])
+    return kept
+
+
+def _heaped(whole: Values) -> float:
+    return float((np.mod(whole, 5) == 0).sum())

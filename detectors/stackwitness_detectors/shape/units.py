@@ -1,0 +1,144 @@
+"""Readings as whole numbers of their last place: fixed steps, and steps that move with the size of the value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Note, Values
+from stackwitness_detectors.memory import DAY_MS, Memory
+
+MOST_DECIMALS, LEAST_DECIMALS = 6, -3
+_ON_GRID = 0.995  # share of values that must lie on a grid for it to be the resolution
+_LEAST_IN_DECADE = 100
+_LEAST_REFERENCE = 300
+_NEAR = 1e-3  # of a step: nearer to the grid is on it
+
+
+@dataclass(frozen=True)
+class Units:
+    """Hold the last place per decade (floor of log10 of the size): value = whole number x 10^-decimals."""
+
+    decades: NDArray[np.int64]
+    decimals: NDArray[np.int64]
+    declared: float | None = None
+
+    def whole(self, values: Values) -> Values:
+        """Give values in units of their last place; NaN in decades that are not known."""
+        if self.declared is not None:
+            return values / self.declared
+        decade = np.floor(np.log10(np.abs(np.where(values == 0, np.nan, values))))
+        place = np.full(len(values), np.nan)
+        for known, decimals in zip(self.decades.tolist(), self.decimals.tolist(), strict=True):
+            place[decade == known] = 10.0**decimals
+        scaled: Values = values * place
+        return scaled
+
+    @property
+    def text(self) -> str:
+        """Name the resolution."""
+        if self.declared is not None:
+            return f"{self.declared:g}"
+        return ", ".join(f"{10.0**-d:g}" for d in sorted(set(self.decimals.tolist())))
+
+
+def fresh_values(values: Values) -> Values:
+    """Keep finite values that differ from the one before and are not zero: repeats are no new digits."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return values
+    changed = np.concatenate([[True], np.diff(values) != 0])
+    kept: Values = values[changed & (values != 0)]
+    return kept
+
+
+def decimals_of(values: Values) -> int | None:
+    """Give the fewest decimals that hold nearly all values (negative: tens, hundreds), None beyond six."""
+    for decimals in range(LEAST_DECIMALS, MOST_DECIMALS + 1):
+        scaled = values * 10.0**decimals
+        off = np.abs(scaled - np.round(scaled))
+        if float((off < 1e-6 * np.maximum(1.0, np.abs(scaled))).mean()) >= _ON_GRID:
+            return decimals
+    return None
+
+
+def units_of(values: Values, declared: float | None) -> Units | None:
+    """Find the last place of reference values, per decade; the declared step where the values keep to it."""
+    if declared is not None and declared > 0:
+        scaled = values / declared
+        if float((np.abs(scaled - np.round(scaled)) < _NEAR).mean()) >= _ON_GRID:
+            return Units(np.empty(0, np.int64), np.empty(0, np.int64), declared)
+    decade = np.floor(np.log10(np.abs(values)))
+    found = []
+    for d in np.unique(decade):
+        inside = values[decade == d]
+        decimals = decimals_of(inside) if len(inside) >= _LEAST_IN_DECADE else None
+        if decimals is not None:
+            found.append((int(d), decimals))
+    if not found:
+        return None
+    return Units(np.array([d for d, _ in found], np.int64), np.array([p for _, p in found], np.int64))
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Hold the reference and the latest days as whole numbers of the last place (off-grid ones are fractions)."""
+
+    units: Units
+    before: Values
+    now: dict[int, Values]
+
+
+class DigitReader:
+    """Give each test of a day the same whole numbers; made anew each day from the rows, so it needs no state."""
+
+    windows = (1, 3, 7, 30)
+
+    def __init__(self, memory: Memory, config: Config) -> None:
+        self.memory, self.config = memory, config
+        self.tested = memory.indices("pollutant", "flow")
+        self._day = -1
+        self._made: dict[int, Digits | str] = {}
+
+    def read(self, k: int, day: int) -> Digits | str:
+        """Read a channel on a day; a text says why there is nothing to read."""
+        if day != self._day:
+            self._day, self._made = day, {}
+        if k not in self._made:
+            self._made[k] = self._read(k, day)
+        return self._made[k]
+
+    def notes(self, detector: str, why: dict[int, str]) -> list[Note]:
+        """Say for a test where it cannot judge: before the first day nothing has been read."""
+        names = self.memory.names
+        if self._day < 0 and len(self.memory.hours) < 24:
+            return [Note(detector, names[k], "no day has ended yet") for k in self.tested]
+        return [Note(detector, names[k], reason) for k, reason in why.items()]
+
+    def _read(self, k: int, day: int) -> Digits | str:
+        at_ms, values = self.memory.rows.view("at_ms"), self.memory.rows.view("values")[:, k]
+        to_ms = (day + 1) * DAY_MS
+        last = int(np.searchsorted(at_ms, to_ms))
+        starts = {w: int(np.searchsorted(at_ms, to_ms - w * DAY_MS)) for w in self.windows}
+        # A forgery that began some days ago must not teach: a week's gap, three days while there is little.
+        for gap in (37, 14, 8, 4):
+            before = fresh_values(values[: int(np.searchsorted(at_ms, to_ms - gap * DAY_MS))])
+            if len(before) >= _LEAST_REFERENCE:
+                break
+        else:
+            return "too few changing values for a test of digits"
+        units = units_of(before, self.memory.channels[k].resolution)
+        if units is None:
+            return "the last digit has no place that could be found"
+        now = {w: units.whole(fresh_values(values[starts[w] : last])) for w in self.windows if w < gap}
+        known = units.whole(before)
+        return Digits(units, known[np.isfinite(known)], {w: n[np.isfinite(n)] for w, n in now.items()})
+
+
+def on_grid(whole: Values) -> NDArray[np.bool_]:
+    """Tell which whole numbers are whole."""
+    near: NDArray[np.bool_] = np.abs(whole - np.round(whole)) < _NEAR * np.maximum(1.0, 1e-6 * np.abs(whole))
+    return near
