@@ -215,6 +215,14 @@ LOOK_AT: dict[str, tuple[str, str]] = {
         "Read the analyser's own memory for the hours that should be high; look for a rule or clamp in the logger.",
         "读取分析仪在预期高值时段的存储数据;检查数采仪中的限幅或改写规则。",
     ),
+    "oxygen_line": (
+        "Pass calibration gas to the oxygen and carbon dioxide analysers; look for air let into the sample line.",
+        "对氧与二氧化碳分析仪通标气;检查采样管路是否引入空气稀释。",
+    ),
+    "honest_at_visits": (
+        "Compare analyser settings and parameter logs of the days of the visit with those before and after.",
+        "将检查当日的分析仪设置与参数记录同前后日期比对。",
+    ),
     "dependence_lost": (
         "Check whether the signal comes from the stack at all: pass calibration gas from the probe.",
         "核查信号是否真来自烟道:从探头端通标气全系统校准。",

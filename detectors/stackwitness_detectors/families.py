@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stackwitness_detectors.availability import Lines, MarkedHigh, MissingWhenHigh
 from stackwitness_detectors.calibration import pulses
-from stackwitness_detectors.conditional import Dependence, Level, Residuals
+from stackwitness_detectors.conditional import Dependence, Exceedances, Level, Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.copy import Copies, Pieces, Repeats
 from stackwitness_detectors.daily import DailyTest
@@ -39,6 +39,7 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
     moving: list[DailyTest] = [*movements(memory, config, course), *responses(memory, config, residuals)]
     named: list[DailyTest] = [
         level,
+        Exceedances(memory, config, residuals),
         dependence,
         *moving,
         *digits,
@@ -51,5 +52,5 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
     pieces = Pieces(memory, config)
     day, week = Repeats(memory, config, pieces, 1), Repeats(memory, config, pieces, 7)
     day.others, week.others = [week], [day]
-    copies = [Copies(memory, config), pieces, day, week]
+    copies: list[Family] = [Copies(memory, config), pieces, day, week]
     return [Holds(memory, config), *copies, course, residuals, *named, missing, *filled, second]

@@ -1,4 +1,4 @@
-"""Level: the reported value lies below what the model expects, for a day or a week."""
+"""Level: the reported value lies below what the model expects, for six hours up to a month, against the days before."""
 
 from __future__ import annotations
 
@@ -6,85 +6,152 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from stackwitness_detectors.conditional.courses import course_costs
+from stackwitness_detectors.conditional.ledger import Ledger
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Note
-from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, day_hours
+from stackwitness_detectors.contract import Finding, Note
+from stackwitness_detectors.daily import DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
 
-_STUDENT = (
-    10.0  # degrees of freedom, at most (one less than windows that stand apart): a guard beside the tail
-)
-_PRIOR_WINDOWS = 5.0
-_SLOW = 0.5  # of the hourly spread stays in the mean of a day or a week: residuals wander slowly
-_LEAST_SPREAD = 0.02  # analysers may drift by 2.5 % of span between calibrations: less is no news
+_LEAST_HOURS = 6
+_BESIDE = 4.0  # oxygen and load get a quarter of a pollutant's share of the budget
+_SAME = 0.5  # of the shift: what moves so far along with the channel moves with it
+_COURSES = {
+    "share": ("scale", "scale_after_rounding", "inspection_honest", "span_change", "offset", "drift"),
+    "amount": ("offset", "offset_audited", "scale", "scale_after_rounding", "span_change"),
+    "ramp": ("drift", "scale", "span_change", "offset"),
+    "high": ("limit_aware_scale", "altered_records", "clip", "bunch", "averaging_game", "scale"),
+    "hours": ("calibration_gas", "zero_air", "averaging_game", "generated"),
+}
 
 
 class Level(DailyTest):
-    """Score = minus the mean residual of the last `days` days; only lower-than-expected is of interest."""
+    """Score = how far the rarest window lies off the days before it, in shares; pollutants and flows: only lower."""
 
+    name = "level"
+    detector = "level"
     family = "conditional"
     kind = "level_low"
     kinds = ("scale", "offset", "drift", "replay_disguised", "generated", "dilution", "span_change")
     innocent = ("recalibration", "treatment_change", "fuel_change", "covariate_fault", "instrument_fault")
 
-    def __init__(self, memory: Memory, config: Config, residuals: Residuals, days: int) -> None:
-        super().__init__(memory, config, residuals.targets, config.level_budget / 2)
-        self.residuals, self.days = residuals, days
-        self.name = f"level_{days}d"
-        self.detector = self.name
-        self.least = config.day_min_hours if days == 1 else config.week_min_hours
-        self.others: list[Level] = []
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals) -> None:
+        super().__init__(memory, config, residuals.modelled, config.level_budget)
+        beside = len(residuals.modelled) - len(residuals.targets)
+        self.budget = config.level_budget / max(len(residuals.targets) + beside / _BESIDE, 1.0)
+        self.residuals = residuals
+        self.ledgers = {k: Ledger(config) for k in self.tested}
+
+    def past_days(self, k: int) -> list[int]:
+        """Take over every remembered day when a model has just been fitted for the first time."""
+        if not self.residuals.fresh.get(k):
+            return []
+        days = np.unique(self.memory.hours.view("hour") // 24)
+        return [int(day) for day in days[:-1].tolist()]
 
     def measure(self, k: int, day: int) -> Judged | None:
-        """Average the residuals."""
-        rows = day_hours(self.memory, day, self.days)
-        residual = self.residuals.residual(k, rows)
-        known = np.isfinite(residual)
-        if known.sum() < self.least or k not in self.residuals.models:
+        """Enter the day; judge the newest one in all windows."""
+        ledger = self.ledgers[k]
+        residual = self.residuals.residual(k, day_hours(self.memory, day))
+        if k not in self.residuals.models or not ledger.add(day, residual, _LEAST_HOURS):
             return None
-        low = -float(residual[known].mean())
-        model = self.residuals.models[k]
-        hours = self.memory.hours
+        if day != int(self.memory.hours.view("hour")[-1]) // 24:
+            return None
+        spread = self.residuals.models[k].residual_spread
+        found = ledger.rarest(spread)
+        upwards = False
+        if self.memory.channels[k].role == "diluent":
+            risen = ledger.rarest(spread, upwards=True)
+            if risen is not None and (found is None or risen.rate < found.rate):
+                found, upwards = risen, True
+        if found is None:
+            return None
+        days = max(1, math.ceil(found.days))
+        from_day = int(ledger.rows[-days, 0])
+        rows = day_hours(self.memory, day, min(day - from_day + 1, 60))
+        known = np.isfinite(self.residuals.residual(k, rows))
+        model, hours = self.residuals.models[k], self.memory.hours
+        expected = model.restore(model.transform(hours.view("expected")[rows, k][known]) + found.base)
         numbers: dict[str, float | int | str] = {
             "reported": float(hours.view("mean")[rows, k][known].mean()),
-            "expected": float(hours.view("expected")[rows, k][known].mean()),
-            "hours": int(known.sum()),
+            "expected": float(expected.mean()),
+            "hours": 6 if found.days < 1 else int(known.sum()),
+            "window_days": found.days,
+            "compared_days": found.base_days,
             "model_r2": model.r2,
-            "shift_percent": 100 * math.expm1(-low) if model.logarithmic else math.nan,
+            "shift_percent": 100 * math.expm1(found.size if upwards else -found.size),
+            "largest_before": found.largest,
+            "direction": "above" if upwards else "below",
         }
         if not model.logarithmic:
             del numbers["shift_percent"]
-        return Judged(low, (day - self.days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
+        if found.rate <= self.budget:
+            numbers["course"] = self._course(k, rows, found.base)
+            numbers["together"] = self._together(k, found.size, upwards)
+        sides = 2.0 if self.memory.channels[k].role == "diluent" else 1.0
+        rate = found.rate * sides * (1.0 if k in self.residuals.targets else _BESIDE)
+        return Judged(found.size, from_day * DAY_MS, (day + 1) * DAY_MS - 1, numbers, rate)
 
     def rate(self, k: int, judged: Judged) -> float | None:
-        """Ask all: worth a word, beyond the largest shortfall, far outside the spread of the channel's own windows."""
-        past = np.array(self.past[k])
-        rate = super().rate(k, judged)
-        if rate is None or k not in self.residuals.models:
-            return None
-        n = judged.numbers
-        shortfall = 1.0 - float(n["reported"]) / float(n["expected"]) if float(n["expected"]) > 0 else 1.0
-        if shortfall < self.config.level_least_shortfall or float(n["model_r2"]) < self.config.level_least_r2:
+        """Take the rate of the rarest window, where the shift is worth a word."""
+        shift = judged.numbers.get("shift_percent")
+        if shift is not None and abs(float(shift)) < 100 * self.config.level_least_shortfall:
             return math.inf
-        # Windows that stand apart are few at first: their spread is shrunk to what slow changes usually make of it.
-        apart = len(past) / self.days
-        prior = _SLOW * self.residuals.models[k].residual_spread
-        shrunk = math.sqrt((apart * float(past.var()) + _PRIOR_WINDOWS * prior**2) / (apart + _PRIOR_WINDOWS))
-        spread, freedom = max(shrunk, _LEAST_SPREAD), min(apart + _PRIOR_WINDOWS - 1.0, _STUDENT)
-        p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, freedom))
-        return max(rate, p * DAYS_PER_MONTH / self.days)
+        return judged.least_rate
 
-    def past_days(self, k: int) -> list[int]:
-        """Calibrate with the held-out residuals of a first fit."""
-        return self.residuals.fresh.get(k, [])
+    def _flag(self, k: int, judged: Judged, rate: float) -> list[Finding]:
+        self.ledgers[k].flag(judged.from_ms // DAY_MS)
+        return super()._flag(k, judged, rate)
 
-    def muted(self, k: int, day: int) -> bool:
-        """Leave it to the other window when that one already speaks."""
-        return any(self.memory.names[k] in other.episodes for other in self.others)
+    def _course(self, k: int, rows: slice, base: float) -> str:
+        """Name the course that fits the window best."""
+        model = self.residuals.models[k]
+        residual = self.residuals.residual(k, rows)
+        known = np.isfinite(residual)
+        if not model.logarithmic or known.sum() < 24:
+            return "share"
+        hours = self.memory.hours
+        expected = hours.view("expected")[rows, k][known] * math.exp(base)
+        hour = hours.view("hour")[rows][known].astype(np.float64)
+        costs = course_costs(residual[known] - base, expected, hour, self.memory.channels[k].limit)
+        return min(costs, key=lambda name: costs[name])
+
+    def _together(self, k: int, size: float, upwards: bool) -> str:
+        """Name the roles of what has shifted along on the newest days: load, oxygen, other pollutants."""
+        moved = []
+        for j in self.tested:
+            if j == k or not len(self.ledgers[j].rows):
+                continue
+            channel = self.memory.channels[j]
+            if j not in self.residuals.models:
+                continue
+            spread = self.residuals.models[j].residual_spread
+            shift = self.ledgers[j].rarest(spread)
+            risen = self.ledgers[j].rarest(spread, upwards=True) if channel.role == "diluent" else None
+            limit = 30.0 * self.budget
+            if channel.role == "diluent" and risen is not None and risen.rate <= limit:
+                moved.append("diluent_up")
+            elif shift is not None and shift.rate <= limit and shift.size > _SAME * abs(size):
+                moved.append(channel.role)
+        return " ".join(sorted(set(moved)))
+
+    def ranked(self, judged: Judged) -> tuple[str, ...]:
+        """Rank by the course the shortfall takes and by what moved along."""
+        together = str(judged.numbers.get("together", "")).split()
+        first: tuple[str, ...] = ()
+        if judged.numbers.get("direction") == "above":
+            return ("dilution", "o2_low", "zero_air", "calibration_gas")
+        if "load" in together or "flow" in together:
+            first = ("joint_scale",)
+        if "diluent_up" in together:
+            first = (*first, "dilution")
+        elif "pollutant" in together:
+            first = (*first, "dilution_forged_o2")
+        rest = _COURSES.get(str(judged.numbers.get("course", "share")), self.kinds)
+        return (*first, *rest)
 
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
@@ -92,20 +159,23 @@ class Level(DailyTest):
         drivers_en, drivers_zh = self.residuals.drivers()
         by = f" ({short(float(n['shift_percent']))} %)" if "shift_percent" in n else ""
         reported, expected = short(float(n["reported"])), short(float(n["expected"]))
+        largest, compared = short(float(n["largest_before"])), n["compared_days"]
         en = (
-            f"{channel.name} averaged {reported} {channel.unit} over {n['hours']} h where {drivers_en} "
-            f"lead one to expect {expected}{by}; the largest such shortfall before was "
-            f"{short(longest)}, now {short(judged.score)} (model R2 {float(n['model_r2']):.2f})."
+            f"{channel.name} averaged {reported} {channel.unit} over {n['hours']} h where {drivers_en}, and its own "
+            f"{compared} days before, lead one to expect {expected}{by}; the largest such shift before was "
+            f"{largest}, now {short(judged.score)} (model R2 {float(n['model_r2']):.2f})."
         )
         zh = (
-            f"{channel.name} 在 {n['hours']} 小时内平均 {reported} {channel.unit},而按{drivers_zh}预期为 {expected}{by};"
-            f"此前最大的偏低量为 {short(longest)},现为 {short(judged.score)}(模型 R2 {float(n['model_r2']):.2f})。"
+            f"{channel.name} 在 {n['hours']} 小时内平均 {reported} {channel.unit},而按{drivers_zh}及此前 {compared} 天预期为 "
+            f"{expected}{by};此前最大的同类偏移为 {largest},现为 {short(judged.score)}"
+            f"(模型 R2 {float(n['model_r2']):.2f})。"
         )
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
+        below = n["direction"] == "below"
         plot: dict[str, Any] = {
             "kind": "residual",
-            "title_en": f"{channel.name} below expectation",
-            "title_zh": f"{channel.name} 低于预期",
+            "title_en": f"{channel.name} {'below' if below else 'above'} expectation",
+            "title_zh": f"{channel.name} {'低' if below else '高'}于预期",
             "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
             "band": self.residuals.band(k, first, last),
         }
@@ -115,4 +185,20 @@ class Level(DailyTest):
 
     def notes(self) -> list[Note]:
         """Say which channels have a model but no calibration yet."""
-        return self.short_reference("days with residuals")
+        need = self.config.calibration_min_days + self.config.reference_lag_days
+        return [
+            Note(self.detector, self.memory.names[k], "fewer than 10 days with residuals in the reference")
+            for k in self.tested
+            if len(self.ledgers[k].rows) < need
+        ]
+
+    def dump(self) -> dict[str, Any]:
+        """Give a tree for the state."""
+        names = self.memory.names
+        return {**super().dump(), "ledgers": {names[k]: ledger.rows for k, ledger in self.ledgers.items()}}
+
+    def load(self, tree: dict[str, Any]) -> None:
+        """Read it back."""
+        super().load(tree)
+        for k, ledger in self.ledgers.items():
+            ledger.rows = tree["ledgers"].get(self.memory.names[k], ledger.rows)

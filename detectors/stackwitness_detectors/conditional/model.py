@@ -111,18 +111,25 @@ def fit_model(
 
 def _ridge(terms: Values, target: Values) -> tuple[Values, float]:
     """Solve twice: the second time with hours far off weighted down."""
-    weight = np.ones(len(target))
-    solution, base = np.zeros(terms.shape[1]), 0.0
-    for _ in range(2):
-        total = weight.sum()
-        base_x, base_y = (weight @ terms) / total, float(weight @ target) / total
-        centred = terms - base_x
-        gram = (centred * weight[:, None]).T @ centred + _RIDGE * total * np.eye(terms.shape[1])
-        solution = np.linalg.solve(gram, centred.T @ (weight * (target - base_y)))
-        base = base_y - float(base_x @ solution)
-        off = np.abs(target - terms @ solution - base)
-        scale = _HUBER * 1.4826 * float(np.median(off))
-        if scale <= 0:
-            break
-        weight = np.minimum(1.0, scale / np.maximum(off, scale * 1e-3))
-    return solution, base
+    count = terms.shape[1]
+    whole = np.column_stack([terms, np.ones(len(target))])
+    gram, side, total = whole.T @ whole, whole.T @ target, float(len(target))
+    solution = _solve(gram, side, total)
+    off = np.abs(target - whole @ solution)
+    scale = _HUBER * 1.4826 * float(np.median(off))
+    if scale > 0:
+        far = off > scale
+        # What the far hours lose is taken off the sums: they are few.
+        lost = 1.0 - scale / off[far]
+        less = whole[far] * lost[:, None]
+        gram, side = gram - less.T @ whole[far], side - less.T @ target[far]
+        solution = _solve(gram, side, total - float(lost.sum()))
+    return np.ascontiguousarray(solution[:count]), float(solution[count])
+
+
+def _solve(gram: Values, side: Values, total: float) -> Values:
+    """Solve the normal equations with a ridge on all but the last term, which is constant."""
+    ridge = np.full(len(side), _RIDGE * total)
+    ridge[-1] = 0.0
+    solution: Values = np.asarray(np.linalg.solve(gram + np.diag(ridge), side), np.float64)
+    return solution

@@ -49,8 +49,10 @@ class Residuals:
         self.fresh = {}
         running = operating(self.memory)
         self._archive(day - self.config.reference_from_days, running)
+        # With a year behind it a model changes slowly.
+        due = day % (self.config.refit_days * (2 if len(self.archive) else 1)) == 0
         for k in self.modelled:
-            if k not in self.models or day % self.config.refit_days == 0:
+            if k not in self.models or due:
                 self._refit(k, day, running)
             if k in self.models and k not in self.fresh:
                 self._apply(k, day_hours(self.memory, day), running)

@@ -1,0 +1,167 @@
+"""One line a day of a channel's residuals, kept for a year and a half, and windows of them against the days before."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Values
+from stackwitness_detectors.tail import monthly_rate
+
+# Window and the days before it that it is compared with. Short before short: plants wander slowly, so a step stands
+# out most against the days just before; long before long: a small shift needs many days on both sides.
+BANK: tuple[tuple[float, int], ...] = (
+    (0.25, 3), (1, 3), (1, 14), (3, 7), (3, 42), (7, 21), (7, 56), (14, 42), (30, 60),
+)  # fmt: skip
+_TRIED = 4.0  # so many independent tests the windows are together: they overlap
+_BLOCKS = 4  # windows that stand apart in the reference, at the least
+_WINSOR = 6.0  # spreads: a day further off counts as this far in what other days are compared with
+_FORGIVEN_DAYS = 28  # what was flagged joins the baseline after so long: a plant may stay changed
+_SOLID_HOURS = (
+    12.0  # a window of h hours counts h / (h + 12) of its shift: a few hours after a start tell little
+)
+# Windows of real plants are rarer by about the third power of their size; nothing steeper than this is believed. With
+# these figures a later half of 16 steam units, a gas turbine and air stations gave 1.1 to 1.8 times the nominal rate.
+_STEEP, _STEEPEST = 3.5, 6.0
+_LEAST_TOPS = 4
+_PRIOR_WINDOWS, _STUDENT = 5.0, 10.0
+_SLOW = 0.5  # of the hourly spread stays in the mean of a day or a week: residuals wander slowly
+_LEAST_DAYS = 3  # days apart count as one event when the reference is ranked
+_DAY, _HOURS, _MEAN, _LOW, _HIGH, _FLAGGED = range(6)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Tell the window that is rarest: `size` below (or above) the `base` days, expected so often a month."""
+
+    days: float
+    base_days: int
+    size: float
+    base: float
+    rate: float
+    largest: float
+
+
+class Ledger:
+    """Keep day, hours, mean, lowest and highest six hours and a flag for the days of one channel."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.rows: Values = np.empty((0, 6))
+
+    def add(self, day: int, residual: Values, least_hours: int) -> bool:
+        """Add a day; tell whether it is the newest and counts."""
+        known = residual[np.isfinite(residual)]
+        if known.size < least_hours or (len(self.rows) and day <= self.rows[-1, _DAY]):
+            return False
+        width = min(6, known.size)
+        six = np.convolve(known, np.full(width, 1.0 / width), "valid")
+        row = [day, known.size, known.mean(), six.min(), six.max(), 0.0]
+        self.rows = np.vstack([self.rows, row])[-self.config.ledger_days :]
+        return True
+
+    def flag(self, from_day: int) -> None:
+        """Mark the days from `from_day` on: they are no reference."""
+        self.rows[self.rows[:, _DAY] >= from_day, _FLAGGED] = 1.0
+
+    def windows(self, days: float, base_days: int, upwards: bool) -> tuple[Values, Values]:
+        """Give for each row how far its window lies below (above) the days before it, and the mean of these.
+
+        How far is weighed by the window's hours.
+        """
+        rows = self.rows
+        n, width = len(rows), max(1, math.ceil(days))
+        size, base = np.full(n, np.nan), np.full(n, np.nan)
+        if n < width + 2:
+            return size, base
+        mean = rows[:, _MEAN]
+        middle = float(np.median(mean))
+        spread = _WINSOR * 1.4826 * float(np.median(np.abs(mean - middle)))
+        tame = np.clip(mean, middle - spread, middle + spread)
+        recent = rows[:, _DAY] > rows[-1, _DAY] - _FORGIVEN_DAYS
+        weight = np.where((rows[:, _FLAGGED] > 0) & recent, 0.0, rows[:, _HOURS])
+        held, summed = _cumulated(weight), _cumulated(weight * tame)
+        at = np.arange(width, n)
+        first = at - width + 1
+        before = np.maximum(first - base_days, 0)
+        hours = held[first] - held[before]
+        level = (summed[first] - summed[before]) / np.where(hours > 0, hours, np.nan)
+        all_hours, all_summed = _cumulated(rows[:, _HOURS]), _cumulated(rows[:, _HOURS] * mean)
+        there = all_hours[at + 1] - all_hours[first]
+        here = (all_summed[at + 1] - all_summed[first]) / there
+        if days < 1.0:
+            here = rows[at, _HIGH if upwards else _LOW]
+        spans = rows[at, _DAY] - rows[first, _DAY] <= 2 * width
+        enough = hours >= 24.0 * min(base_days, 2 * width) / 2
+        good = spans & enough
+        shift = (here - level) if upwards else (level - here)
+        size[at[good]] = (shift * there / (there + _SOLID_HOURS))[good]
+        base[at[good]] = level[good]
+        return size, base
+
+    def rarest(self, spread: float, upwards: bool = False) -> Shift | None:
+        """Judge the newest day: the window whose shift is rarest among this channel's own; `spread` is that of hours."""
+        best: Shift | None = None
+        for days, base_days in BANK:
+            size, base = self.windows(days, base_days, upwards)
+            if not len(size) or not np.isfinite(size[-1]):
+                continue
+            found = self._judge(days, base_days, size, float(base[-1]), _SLOW * spread)
+            if found is not None and (best is None or found.rate < best.rate):
+                best = found
+        return best
+
+    def _judge(self, days: float, base_days: int, size: Values, base: float, ordinary: float) -> Shift | None:
+        rows = self.rows
+        width = max(1, math.ceil(days))
+        rate = rarity(size, rows[:, _DAY], rows[:, _FLAGGED] > 0, width, self.config, ordinary)
+        if rate is None:
+            return None
+        hours = float(rows[-width:, _HOURS].sum())
+        solid = hours / (hours + _SOLID_HOURS)
+        past = size[rows[:, _DAY] <= rows[-1, _DAY] - self.config.reference_lag_days - width + 1]
+        largest = float(np.nanmax(past)) if np.isfinite(past).any() else 0.0
+        return Shift(days, base_days, float(size[-1]) / solid, base, _TRIED * rate, largest / solid)
+
+
+def rarity(
+    size: Values, day: Values, flagged: NDArray[np.bool_], days: int, config: Config, ordinary: float
+) -> float | None:
+    """Expect so many windows of `days` days as the newest of `size` [n] a month; None with too few before it.
+
+    Windows that overlap are one event: of each stretch of `days` days the highest counts. Days flagged of late
+    are no reference, nor is the last fortnight. `ordinary` is the spread such windows usually have; it counts as
+    much as five windows, since few windows may happen to be alike.
+    """
+    suspect = flagged & (day > day[-1] - _FORGIVEN_DAYS - days)
+    past = size[(day <= day[-1] - config.reference_lag_days - days + 1) & ~suspect & np.isfinite(size)]
+    if len(past) < max(config.calibration_min_days, _BLOCKS * days):
+        return None
+    tops = np.maximum.reduceat(past, np.arange(0, len(past), max(_LEAST_DAYS, days)))
+    kept = np.sort(tops)[::-1][: max(_LEAST_TOPS, len(tops) // 5)]
+    x = float(size[-1])
+    rate = monthly_rate(x, kept, len(past) / 30.0, config, exponent=tail_exponent(kept, config))
+    apart = len(past) / days
+    variance = (apart * float(past.var()) + _PRIOR_WINDOWS * ordinary**2) / (apart + _PRIOR_WINDOWS)
+    z = (x - float(np.median(past))) / math.sqrt(max(variance, 1e-12))
+    p = float(stats.t.sf(z, min(apart + _PRIOR_WINDOWS - 1.0, _STUDENT)))
+    return max(rate, p * 30.0 / days)
+
+
+def tail_exponent(top: Values, config: Config) -> float:
+    """Estimate how steeply windows get rarer: Hill's estimate, shrunk to that of means of many hours."""
+    positive = top[top > 0]
+    if positive.size < 2:
+        return _STEEP
+    excess = float(np.log(positive / positive[-1]).sum())
+    alpha = (positive.size - 1 + 4.0) / (excess + 4.0 / _STEEP)
+    return min(max(alpha, config.tail_alpha_low), _STEEPEST)
+
+
+def _cumulated(values: Values) -> Values:
+    return np.concatenate([[0.0], np.cumsum(values)])
