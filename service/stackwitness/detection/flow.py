@@ -143,7 +143,7 @@ def vouched(conn: Connection, stn: str, memory: queries.Memory) -> bool:
 
 def load_context(conn: Connection, stn: str, at: datetime) -> Context:
     """Describe a station to the detectors, with the limits in force at a time."""
-    return make_context(stn, list_channels(conn, stn), list_limits(conn, stn), at)
+    return make_context(stn, list_channels(conn, stn), list_limits(conn, stn, reasons=False), at)
 
 
 def store(

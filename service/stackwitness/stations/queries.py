@@ -203,14 +203,18 @@ def count_logged(conn: Connection) -> int:
     return int(conn.scalar(text("SELECT coalesce(max(size), 0) FROM log_head")) or 0)
 
 
-def list_limits(conn: Connection, stn: str) -> dict[str, list[Limit]]:
-    """Return every channel's limits, in the order they were set; the first is the one it was registered with."""
+def list_limits(conn: Connection, stn: str, *, reasons: bool = True) -> dict[str, list[Limit]]:
+    """Return every channel's limits, in the order they were set; the first is the one it was registered with.
+
+    The detectors' role may not read why officials act: without `reasons` every `why` is None.
+    """
     limits = {channel.name: [Limit(channel.limit, None)] for channel in list_channels(conn, stn)}
-    query = text(
-        "SELECT l.name, l.limit_value, l.from_at, x.why FROM channel_limit l JOIN event e USING (event_id)"
-        " LEFT JOIN explanation x USING (event_id) WHERE l.stn = :stn ORDER BY e.sseq"
+    why, explanation = ("x.why", "LEFT JOIN explanation x USING (event_id)") if reasons else ("NULL", "")
+    query = (
+        f"SELECT l.name, l.limit_value, l.from_at, {why} AS why FROM channel_limit l"
+        f" JOIN event e USING (event_id) {explanation} WHERE l.stn = :stn ORDER BY e.sseq"
     )
-    for row in conn.execute(query, {"stn": stn}):
+    for row in conn.execute(text(query), {"stn": stn}):
         limits[row.name].append(Limit(row.limit_value, row.from_at, row.why or None))
     return limits
 
