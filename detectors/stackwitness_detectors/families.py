@@ -12,9 +12,11 @@ from stackwitness_detectors.copy import Copies, Pieces, Repeats
 from stackwitness_detectors.daily import DailyTest
 from stackwitness_detectors.dynamics import Course, movements, responses
 from stackwitness_detectors.freeze import Holds
+from stackwitness_detectors.inspections import Visits
 from stackwitness_detectors.memory import Memory
+from stackwitness_detectors.physics import OxygenLine
 from stackwitness_detectors.second_opinion import SecondOpinion
-from stackwitness_detectors.shape import Ceiling, Comb, DigitReader, EqualMeans, Grid, Heaps, LimitDensity
+from stackwitness_detectors.shape import Comb, DigitReader, EqualMeans, Grid, Heaps, LimitDensity, ceilings
 
 if TYPE_CHECKING:
     from stackwitness_detectors.engine import Family
@@ -33,21 +35,24 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
     ]
     limits: list[DailyTest] = [
         LimitDensity(memory, config),
-        Ceiling(memory, config),
+        *ceilings(memory, config),
         EqualMeans(memory, config),
     ]
     moving: list[DailyTest] = [*movements(memory, config, course), *responses(memory, config, residuals)]
     named: list[DailyTest] = [
         level,
         Exceedances(memory, config, residuals),
+        OxygenLine(memory, config, residuals),
+        Visits(memory, config, residuals),
         dependence,
         *moving,
         *digits,
         *limits,
         *pulses(memory, config, residuals),
     ]
-    missing = MissingWhenHigh(memory, config, residuals)
-    filled: list[DailyTest] = [Lines(memory, config, reader), MarkedHigh(memory, config)]
+    marked = MarkedHigh(memory, config)
+    missing = MissingWhenHigh(memory, config, residuals, marked)
+    filled: list[DailyTest] = [Lines(memory, config, reader), marked]
     second = SecondOpinion(memory, config, residuals, [*named, missing, *filled])
     pieces = Pieces(memory, config)
     day, week = Repeats(memory, config, pieces, 1), Repeats(memory, config, pieces, 7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from stackwitness_detectors.availability.missing import mean_gap, scheduled_hours
@@ -33,7 +34,7 @@ class MarkedHigh(DailyTest):
     needs_reference = False
 
     def __init__(self, memory: Memory, config: Config) -> None:
-        super().__init__(memory, config, memory.indices("pollutant"), config.marked_high_budget)
+        super().__init__(memory, config, memory.indices("pollutant", "flow"), config.marked_high_budget)
         width = len(self.tested)
         self.table = Table(_HOURS, {"hour": ("<i8", -1), "sent": ("<f8", width), "marked": ("|b1", width)})
 
@@ -47,6 +48,16 @@ class MarkedHigh(DailyTest):
         sent = np.where(count > 0, np.where(chosen, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
         self.table.append(block.hour, sent, marked)
         return []
+
+    def sent_share(self, k: int, hours: NDArray[np.int64]) -> float:
+        """Give the share of clock hours for which a value was sent although none counts."""
+        if k not in self.tested or not len(hours):
+            return 0.0
+        kept = self.table.view("hour")
+        at = np.searchsorted(kept, hours)
+        found = at < len(kept)
+        sent = self.table.view("sent")[np.minimum(at, len(kept) - 1), self.tested.index(k)]
+        return float((found & np.isfinite(sent)).mean())
 
     def measure(self, k: int, day: int) -> Judged | None:
         """Count high and other hours, marked and not."""

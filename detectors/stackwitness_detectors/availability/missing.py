@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from scipy import stats
 
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
@@ -18,7 +19,16 @@ _DAYS = 14
 _NEAR_LIMIT = 0.9  # of the limit: the model's expectation is smoother than the hours themselves
 _HIGH_SHARE = 0.85  # without a limit, or far below it: the highest 15 % of what is expected
 _LEAST_HIGH = 8
+_SENT = 50.0  # per cent of the missing high hours for which a value was sent beside the mark
+_LEAST_GAPS = 4
 _SCHEDULED = 0.5  # share of days on which an hour of the day is missing
+
+
+class Marks(Protocol):
+    """What the test of marks knows: whether a value was sent beside a mark."""
+
+    def sent_share(self, k: int, hours: NDArray[np.int64]) -> float:
+        """Give the share of clock hours for which a value was sent although none counts."""
 
 
 class MissingWhenHigh(DailyTest):
@@ -32,9 +42,9 @@ class MissingWhenHigh(DailyTest):
     innocent = ("load_related_fault", "instrument_fault", "covariate_fault")
     needs_reference = False
 
-    def __init__(self, memory: Memory, config: Config, residuals: Residuals) -> None:
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals, marks: Marks) -> None:
         super().__init__(memory, config, residuals.targets, config.availability_budget)
-        self.residuals = residuals
+        self.residuals, self.marks = residuals, marks
 
     def measure(self, k: int, day: int) -> Judged | None:
         """Count present and missing hours, expected high and not."""
@@ -65,7 +75,11 @@ class MissingWhenHigh(DailyTest):
             [[both / length, low_missing / length], [present_high / length, present_low / length]]
         )
         p = float(stats.fisher_exact(np.round(table).astype(np.int64), alternative="greater").pvalue)
+        edges = p_of_edges(reported)
+        sent = self.marks.sent_share(k, hours.view("hour")[rows][known][missing & high])
         numbers: dict[str, float | int | str] = {
+            "edges_p": edges,
+            "sent_percent": 100 * sent,
             "missing_hours": int(missing.sum()),
             "missing_high": int(both),
             "marked_high": int((missing & high & marked).sum()),
@@ -76,6 +90,7 @@ class MissingWhenHigh(DailyTest):
             "share_other_percent": 100 * low_missing / max(float((~high).sum()), 1.0),
             "mean_gap_hours": length,
         }
+        p = min(1.0, 2.0 * min(p, edges))
         score = -float(np.log10(max(p, 1e-300)))
         least = SLIDING * p * DAYS_PER_MONTH / _DAYS
         return Judged(score, (day - _DAYS + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers, least)
@@ -85,8 +100,8 @@ class MissingWhenHigh(DailyTest):
         return judged.least_rate
 
     def ranked(self, judged: Judged) -> tuple[str, ...]:
-        """Rank hiding behind marks first where most of these hours carry one."""
-        if 2 * int(judged.numbers["marked_high"]) <= int(judged.numbers["missing_high"]):
+        """Rank hiding behind marks first where most of these hours carry one beside their value."""
+        if float(judged.numbers["sent_percent"]) < _SENT:
             return self.kinds
         return ("status_abuse", "missing_when_high", "selective_transmission")
 
@@ -118,6 +133,30 @@ class MissingWhenHigh(DailyTest):
     def notes(self) -> list[Any]:
         """Its need of a model is noted by the model."""
         return []
+
+
+def p_of_edges(reported: Values) -> float:
+    """Give the probability that the readings beside gaps stand so high among all (one mean rank a gap).
+
+    Who loses what exceeds a level leaves gaps between readings just below it, whatever a model knows.
+    """
+    present = np.isfinite(reported)
+    order = np.sort(reported[present])
+    starts = np.flatnonzero(present[:-1] & ~present[1:])
+    ends = np.flatnonzero(~present[:-1] & present[1:]) + 1
+    if not len(order) or min(len(starts), len(ends)) < _LEAST_GAPS:
+        return 1.0
+
+    def rank(at: NDArray[np.int64]) -> Values:
+        found: Values = (
+            np.searchsorted(order, reported[at]) + np.searchsorted(order, reported[at], "right")
+        ) / (2.0 * len(order))
+        return found
+
+    gaps = min(len(starts), len(ends))
+    mean = float(np.concatenate([rank(starts), rank(ends)]).mean())
+    # The two readings of a gap say nearly the same: it counts once. A mean of n ranks has variance 1 / 12 n.
+    return float(stats.norm.sf((mean - 0.5) * np.sqrt(12.0 * gaps)))
 
 
 def scheduled_hours(hour_of_day: NDArray[np.int64], missing: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -15,8 +15,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Note, Values
-from stackwitness_detectors.daily import DailyTest, Judged
+from stackwitness_detectors.contract import Finding, Note, Values
+from stackwitness_detectors.daily import DailyTest, Judged, operating
 from stackwitness_detectors.memory import HOUR_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
 
@@ -43,6 +43,7 @@ class Pulses(DailyTest):
         self.name = self.detector = f"pulse_{nights}d"
         self.others: list[Pulses] = []
         self.unit: dict[int, list[float]] = {}
+        self.running = np.empty(0, np.bool_)
 
     def measure(self, k: int, day: int) -> Judged | None:
         """Search the blocks that end within the day, at the same clock hours on each of the nights."""
@@ -88,21 +89,27 @@ class Pulses(DailyTest):
 
     def _log(self, k: int, rows: slice) -> Values:
         hours, model = self.memory.hours, self.residuals.models.get(k)
-        y = np.where(hours.view("claimed")[rows, k], np.nan, hours.view("mean")[rows, k])
-        floor = _FLOOR * self._level(k)
-        level: Values = np.log(np.maximum(y, floor)) if floor > 0 else y
-        if model is not None and model.logarithmic and model.r2 >= _LEAST_R2 and floor > 0:
-            expected = hours.view("expected")[rows, k]
-            level = level - np.log(np.maximum(np.where(np.isfinite(expected), expected, np.nan), floor))
-        elif floor <= 0:
-            level = y / max(float(np.nanstd(hours.view("mean")[:, k])), 1e-12)
+        off = hours.view("claimed")[rows, k] | ~self.running[rows]
+        y = np.where(off, np.nan, hours.view("mean")[rows, k])
+        usual = self._level(k)
+        if usual <= 0:
+            return y / max(float(np.nanstd(hours.view("mean")[:, k])), 1e-12)
+        floor = _FLOOR * usual
+        level: Values = np.log(np.maximum(y, floor))
+        if model is not None and model.r2 >= _LEAST_R2:
+            level = level - np.log(np.maximum(hours.view("expected")[rows, k], floor))
         return level
 
     def _level(self, k: int) -> float:
-        y = self.memory.hours.view("mean")[:, k]
+        y = self.memory.hours.view("mean")[self.running, k]
         y = y[np.isfinite(y)]
-        positive = y.size > 0 and float((y > 0).mean()) > 0.95
+        positive = y.size > 0 and float((y > 0).mean()) > 0.9
         return float(np.median(y)) if positive else 0.0
+
+    def day(self, day: int) -> list[Finding]:
+        """Judge the day among the hours in which the unit runs."""
+        self.running = operating(self.memory)
+        return super().day(day)
 
     def _lowest(self, k: int, day: int, end: int, length: int) -> float:
         hour = self.memory.hours.view("hour")

@@ -22,6 +22,10 @@ _MOST_EQUAL = 0.4  # share of equal steps: beyond it the holds are judged, not t
 _REFERENCE_WINDOWS = 14
 _MOST_SCORE = 60.0  # of the exponent: beyond it numbers say nothing more
 _RESOLUTION_VALUES = 500
+_SET_LOW = 0.95  # of the usual level: set by hand means set lower
+_HAND_SPREAD = 0.004  # of the level: a step or two of a thousandth
+_HAND_VALUES = 8
+_AVERAGED = 0.55  # steps over spread: readings of white noise 1.41, of ordinary signals about 0.7
 _EVERY_HOURS = 3  # between two looks at a window within the day
 
 
@@ -157,7 +161,37 @@ class Movement(DailyTest):
             "hours": width, "now": size, "usual": plain, "times": math.exp(abs(over)), "level": float(w["level"][at]),
         }  # fmt: skip
         to_ms = (int(ends[at]) + 1) * HOUR_MS - 1
+        numbers["step_share"] = math.exp(float(w["step"][at] - w["spread"][at]))
+        numbers["usual_level"] = self.course.level.get(k, (math.nan, 1.0))[0]
+        numbers["distinct"] = self._distinct(k, to_ms + 1 - width * HOUR_MS, to_ms)
         return Judged(math.exp(min(a.sharp * over, _MOST_SCORE)), to_ms + 1 - width * HOUR_MS, to_ms, numbers)
+
+    def _distinct(self, k: int, from_ms: int, to_ms: int) -> int:
+        """Count the different readings of a window."""
+        at_ms = self.memory.rows.view("at_ms")
+        first, last = np.searchsorted(at_ms, [from_ms, to_ms + 1])
+        values = self.memory.rows.view("values")[first:last, k]
+        return len(np.unique(values[np.isfinite(values)]))
+
+    def ranked(self, judged: Judged) -> tuple[str, ...]:
+        """Tell a signal set by hand (another level, a few values) from a noisy hold and from an average."""
+        n = judged.numbers
+        low = float(n["level"]) < _SET_LOW * float(n["usual_level"])
+        if self.kind == "near_hold":
+            if low and float(n["now"]) < _HAND_SPREAD and int(n["distinct"]) <= _HAND_VALUES:
+                return ("manual_jitter", "near_freeze", "invented_records", "freeze")
+            if float(n["step_share"]) < _AVERAGED:
+                return ("smoothed", "near_freeze", "backfill", "manual_jitter")
+        if self.kind == "too_smooth" and float(n["step_share"]) > 1.0:
+            # Not smooth but small: noise about a held value.
+            return (
+                ("manual_jitter", "near_freeze", "smoothed")
+                if low
+                else ("near_freeze", "manual_jitter", "smoothed")
+            )
+        if self.kind == "too_rough" and float(n["now"]) > 1.0 and int(n["distinct"]) > _HAND_VALUES:
+            return ("invented_records", "near_freeze", "manual_jitter", "altered_records")
+        return self.kinds
 
     def _learn_load(self, k: int, before: int) -> None:
         """Ask the past windows how the oddness hangs on the load's movement; keep slope, median, resolution."""

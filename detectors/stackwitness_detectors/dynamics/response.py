@@ -20,6 +20,7 @@ _BOUND = 5.0  # spreads beyond which a step counts no more: start-ups and faults
 _LEAST_HOURS = 240
 _LEAST_R = 0.2  # correlation of steps and expected steps: below it there is nothing to lose
 _FILLED = 0.6
+_SMALL, _LARGE = 0.4, 1.8
 _YOUNG_HOURS = 24 * 40
 
 
@@ -110,9 +111,19 @@ class Response(DailyTest):
             "standard_errors": t,
             "hours": int(known.sum()),
             "step_spread": spread,
+            "usual_spread": 1.0 / math.sqrt(max(1.0 - r * r, 1e-6)),
         }
         from_ms, to_ms = (day - self.days + 1) * DAY_MS, (day + 1) * DAY_MS - 1
         return Judged(self.oddness(y, x, t), from_ms, to_ms, numbers)
+
+    def ranked(self, judged: Judged) -> tuple[str, ...]:
+        """Steps that are small: held or averaged. Large: invented. As usual: generated or copied."""
+        spread, usual = float(judged.numbers["step_spread"]), float(judged.numbers["usual_spread"])
+        if spread < _SMALL * usual:
+            return ("smoothed", "near_freeze", "manual_jitter", "generated")
+        if spread > _LARGE * usual:
+            return ("invented_records", "generated", "bootstrap", "calibration_gas")
+        return self.kinds
 
     def oddness(self, y: Values, x: Values, t: float) -> float:
         """Give the score: a slope that is not too low is not odd."""
@@ -198,18 +209,19 @@ def _spread(x: Values) -> float:
 
 def _bounded(x: Values, known: NDArray[np.bool_]) -> Values:
     """Scale columns by their spread in the reference and bound them; what is missing did not move."""
-    spread: Values = np.array(
+    spread = np.array(
         [_spread(column[np.isfinite(column)]) if np.isfinite(column).any() else 0.0 for column in x[known].T],
         np.float64,
     )
-    z = np.clip(x / np.where(spread > 0, spread, np.inf), -_BOUND, _BOUND)
-    filled: Values = np.where(np.isfinite(z), z, 0.0)
+    z: Values = x / np.where(spread > 0, spread, np.inf)
+    z = np.minimum(np.maximum(z, -_BOUND), _BOUND)
+    filled: Values = np.where(np.isfinite(z), z, 0.0).astype(np.float64)
     return filled
 
 
 def _ridge(x: Values, y: Values) -> Values:
     gram = x.T @ x + _RIDGE * len(y) * np.eye(x.shape[1])
-    solved: Values = np.linalg.solve(gram, x.T @ y)
+    solved: Values = np.asarray(np.linalg.solve(gram, x.T @ y), np.float64)
     return solved
 
 

@@ -43,7 +43,7 @@ def describe_holds(
         version=VERSION,
         family="freeze",
         kind="hold",
-        kinds=("freeze", "near_freeze", "generated"),
+        kinds=_kinds(memory, k, run),
         verdict=verdict_of(episode.rate, impossible=moving and not floor and run.count >= _SURE_SAMPLES),
         from_ms=episode.from_ms,
         to_ms=episode.seen_ms,
@@ -66,6 +66,21 @@ def describe_holds(
         episode=episode.key,
         extends=extends,
     )
+
+
+def _kinds(memory: Memory, k: int, run: Run) -> tuple[str, ...]:
+    """Rank the freeze of whole records first when every other channel that usually moves stands still as well."""
+    at_ms = memory.rows.view("at_ms")
+    first, last = np.searchsorted(at_ms, [run.from_ms, run.to_ms + 1])
+    values = memory.rows.view("values")
+    now, before = values[first:last], values[max(0, first - 4 * max(last - first, 6)) : first]
+    others = [j for j in range(values.shape[1]) if j != k]
+    with np.errstate(all="ignore"):
+        moved = [j for j in others if len(before) > 1 and np.nanmax(before[:, j]) > np.nanmin(before[:, j])]
+        still = [j for j in moved if not np.nanmax(now[:, j]) > np.nanmin(now[:, j])]
+    if moved and len(still) == len(moved):
+        return ("record_freeze", "freeze", "near_freeze")
+    return ("freeze", "near_freeze", "manual_jitter", "rounded")
 
 
 def _numbers(memory: Memory, k: int, reference: Reference, episode: Episode, series: Series) -> Numbers:

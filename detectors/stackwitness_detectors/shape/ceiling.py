@@ -18,12 +18,13 @@ from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short
 
 _WINDOWS = (7, 14, 28)
-_BANDS = (0.015, 0.05)  # of the level: clamped values lie within a hundredth, moved ones within a twentieth
+BANDS = (0.01, 0.05)  # of the level: clamped values lie within a hundredth, moved ones within a twentieth
 _ABOVE = 3.0  # bands above the level that should hold three times as many readings
 _FROM, _TO = 0.55, 0.995
 _STEPS = 30
 _LEAST_BELOW = 6
 _PRIOR = 12.0
+_THIN = 1.3  # per cent of the level: half of what a clamp with its jitter makes lies nearer to the top
 _SHARP = 0.6
 _MOST_SCORE = 60.0
 
@@ -31,15 +32,18 @@ _MOST_SCORE = 60.0
 class Ceiling(DailyTest):
     """Score = exp(0.6 z), z of the share of [c - band, c) among [c - band, c + 3 bands), days counted as clusters."""
 
-    name = "ceiling"
-    detector = "ceiling"
     family = "shape"
     kind = "ceiling"
     kinds = ("clip", "bunch", "averaging_game", "span_change")
     innocent = ("limit_control", "steady_operation", "recalibration", "resolution_change")
 
-    def __init__(self, memory: Memory, config: Config) -> None:
-        super().__init__(memory, config, memory.indices("pollutant", "flow"), config.ceiling_budget)
+    def __init__(self, memory: Memory, config: Config, band: float) -> None:
+        super().__init__(
+            memory, config, memory.indices("pollutant", "flow"), config.ceiling_budget / len(BANDS)
+        )
+        self.band = band
+        self.name = self.detector = f"ceiling_{100 * band:g}"
+        self.others: list[Ceiling] = []
 
     def measure(self, k: int, day: int) -> Judged | None:
         """Scan levels, bands and windows."""
@@ -61,17 +65,23 @@ class Ceiling(DailyTest):
             else:
                 levels = np.unique(np.quantile(now, np.linspace(_FROM, _TO, _STEPS)))
                 levels = levels * (1.0 + 1e-9)
-            for band in _BANDS:
-                found = _scan(now, on, past, levels[levels > 0], band)
-                if found is not None and (best is None or found[0] > best.numbers["z"]):  # type: ignore[operator]
-                    z, level, below, above, share, usual = found
-                    numbers: dict[str, float | int | str] = {
-                        "z": z, "level": level, "band_percent": 100 * band, "below": below, "above": above,
-                        "share_percent": 100 * share, "usual_percent": 100 * usual, "days": days,
-                    }  # fmt: skip
-                    to_ms = (day + 1) * DAY_MS - 1
-                    score = math.exp(min(_SHARP * z, _MOST_SCORE))
-                    best = Judged(score, (day - days + 1) * DAY_MS, to_ms, numbers)
+            found = _scan(now, on, past, levels[levels > 0], self.band)
+            if found is not None and (best is None or found[0] > float(best.numbers["z"])):
+                z, level, below, above, share, usual = found
+                numbers: dict[str, float | int | str] = {
+                    "z": z,
+                    "level": level,
+                    "band_percent": 100 * self.band,
+                    "below": below,
+                    "above": above,
+                    "share_percent": 100 * share,
+                    "usual_percent": 100 * usual,
+                    "days": days,
+                }
+                pile = now[(now >= 0.95 * level) & (now < level)]
+                numbers["thickness_percent"] = 100 * float(np.median(pile.max() - pile)) / level
+                score = math.exp(min(_SHARP * z, _MOST_SCORE))
+                best = Judged(score, (day - days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
         return best
 
     def past_days(self, k: int) -> list[int]:
@@ -80,6 +90,10 @@ class Ceiling(DailyTest):
         if self.past[k] or self.waiting[k] or not len(hour) or int(hour[-1] - hour[0]) < 24 * 28:
             return []
         return list(range(int(hour[0]) // 24 + 20, int(hour[-1]) // 24 - self.config.young_lag_days))
+
+    def muted(self, k: int, day: int) -> bool:
+        """Leave it to the other band when that one already speaks."""
+        return any(self.memory.names[k] in other.episodes for other in self.others)
 
     def ranked(self, judged: Judged) -> tuple[str, ...]:
         """A narrow pile is a clamp, a wide one was moved there."""
@@ -134,6 +148,14 @@ class Ceiling(DailyTest):
     def notes(self) -> list[Note]:
         """Say which channels have too few days behind them."""
         return self.short_reference("days scanned for a ceiling")
+
+
+def ceilings(memory: Memory, config: Config) -> list[Ceiling]:
+    """Make the tests of a narrow and of a wide band."""
+    made = [Ceiling(memory, config, band) for band in BANDS]
+    for one in made:
+        one.others = [other for other in made if other is not one]
+    return made
 
 
 def _scan(
