@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stackwitness_detectors.config import VERSION
 from stackwitness_detectors.contract import DetectorError
 
 MAGIC = b"SWDS"
 STATE_VERSION = 2
+# What must be the same for findings to come out the same: the rules and the form of the state.
+CODE_VERSION = f"{VERSION}.{STATE_VERSION}"
 _KINDS = ("<f8", "<f4", "<i8", "<i4", "|u1", "|b1")
 _MAX_BYTES = 256 * 1024 * 1024
 

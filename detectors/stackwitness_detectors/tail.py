@@ -13,12 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Values, Verdict
+from stackwitness_detectors.contract import Values
+from stackwitness_detectors.verdicts import LEAST_RATE, e_value, verdict_of
+
+__all__ = [
+    "HOURS_PER_MONTH",
+    "LEAST_RATE",
+    "e_value",
+    "hill_exponent",
+    "monthly_rate",
+    "run_exponent",
+    "verdict_of",
+]
 
 HOURS_PER_MONTH = 720.0
-LEAST_RATE = 1e-12
-_RARE = 1e-3  # once in a thousand station-months
-_IMPOSSIBLE_RATE = 1e-4  # once in ten thousand station-months
 
 
 def hill_exponent(top: Values, config: Config, steepest: float) -> float:
@@ -70,22 +78,3 @@ def monthly_rate(
         exponent = hill_exponent(values, config, steepest or config.tail_alpha_high)
     rate = (float(values[0]) / x) ** exponent / months
     return float(max(rate, LEAST_RATE))
-
-
-def e_value(rate: float, config: Config) -> float:
-    """Turn a rate into an e-value: kappa p^(kappa-1) with p = min(1, rate)."""
-    p = min(1.0, max(rate, LEAST_RATE))
-    return float(f"{config.kappa * p ** (config.kappa - 1.0):.6g}")
-
-
-def verdict_at(told: Verdict, e: float, config: Config) -> Verdict:
-    """Choose the words for evidence that has grown to `e` since `told` was said: they never become weaker."""
-    rare = e >= e_value(_RARE, config)
-    return "very unlikely" if told == "unusual" and rare else told
-
-
-def verdict_of(rate: float, impossible: bool = False) -> Verdict:
-    """Choose the words: "cannot be" only for what no real instrument does, else by rarity."""
-    if impossible and rate <= _IMPOSSIBLE_RATE:
-        return "cannot be"
-    return "very unlikely" if rate <= _RARE else "unusual"

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, text
 
 from stackwitness.flags.domain import Cursor, Extension, Flag, FlagState
 from stackwitness_detectors.config import DEFAULT
-from stackwitness_detectors.tail import verdict_at
+from stackwitness_detectors.verdicts import verdict_at
 
 # "Latest" is by the log's own order (sseq), not by a clock.
 _FLAG = """
