@@ -27,7 +27,7 @@ from emdi.merkle import inclusion_path, leaf_hash, root_of
 from emdi.note import NoteSigner, format_note, parse_note, sign_note
 from emdi.policy import parse_policy
 from emdi.receipt import Receipt, format_receipt, parse_receipt, verify_receipt
-from tests.conformance import make_exports, make_history
+from tests.conformance import make_exports, make_governance, make_history
 from tests.conformance.make_merkle import consistency_probes, flip, inclusion_probes
 from tests.emdi import test_must_fail as stations
 from tests.emdi import test_must_fail_log as logs
@@ -325,6 +325,18 @@ FILES = {
         "A log of key events, each taken or refused by code; then keys at log indexes (formats.md 6)",
         make_history.key_life,
     ),
+    "service_keys": (
+        "A log of changes of the service's key, each taken or refused by code; then keys at log indexes (formats.md 6)",
+        make_governance.service_keys,
+    ),
+    "policy_change": (
+        "What a policy.change must say to count (formats.md 3, 4)",
+        make_governance.policy_changes,
+    ),
+    "reasons": (
+        "Events that name words by a salted hash, and lines of disclosures.jsonl (formats.md 3, 8)",
+        make_governance.reasons,
+    ),
     "officers": (
         "Claims of events in the order of the log; each by an account that holds the role, or refused (formats.md 6)",
         make_history.officers,
@@ -344,7 +356,7 @@ FILES = {
 def render(name: str) -> str:
     """Return the text of one vector file."""
     about, make = FILES[name]
-    lines = ",\n".join("  " + json.dumps(case, ensure_ascii=True) for case in make())
+    lines = ",\n".join(json.dumps(case, ensure_ascii=True, separators=(",", ":")) for case in make())
     return f'{{"about": {json.dumps(about)},\n "cases": [\n{lines}\n]}}\n'
 
 

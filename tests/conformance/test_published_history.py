@@ -16,9 +16,11 @@ from emdi.keys import LocalKey
 from emdi.layout import is_member
 from emdi.note import VerifierKey, verify_note
 from emdi.officers import Officers
+from emdi.policy import read_change
 from emdi.runs import RunChain, Span
 from emdi.scope import parse_scope
 from tests.conformance.make_exports import bundle_files, custody_row, judge_bundle, judge_proof
+from tests.conformance.make_governance import run_reason
 from tests.conformance.make_history import act_of, answer_of, read_genesis
 from tests.conformance.make_vectors import FILES, FOLDER
 from tests.conformance.test_published_vectors import OTHERS, RUNNERS, Case, cases_of, raw
@@ -57,6 +59,7 @@ HISTORY: dict[str, Callable[[Case], object]] = {
     "genesis": run_genesis,
     "cosignature": run_cosignature,
     "head": run_head,
+    "policy_change": lambda case: read_change(case["data"], case["origin"]),
     "proof_file": lambda case: judge_proof(case["file"].encode(), case["policy"]),
     "scope": lambda case: parse_scope(raw(case)),
     "tables": run_table,
@@ -90,6 +93,24 @@ def test_keys_live_as_the_log_says() -> None:
                 case["error"],
                 case["suspect"],
             ), case
+
+
+def test_the_services_key_changes_as_the_log_says() -> None:
+    ring = KeyRing()
+    ring.take_genesis(0, cases_of("genesis")[0]["body"].encode())
+    for case in cases_of("service_keys"):
+        if "event" in case:
+            event = parse_event(case["event"].encode())
+            assert code_of(ring.take_event, case["idx"], event) == case["error"], case
+        else:
+            place = (case["kid"], case["at_idx"])
+            assert code_of(ring.service_key, *place) == case["error"], case
+            assert ring.service.suspect(*place) is case["suspect"], case
+
+
+def test_words_are_those_an_event_names() -> None:
+    for case in cases_of("reasons"):
+        assert run_reason(case) is case["holds"], case
 
 
 def test_officers_hold_their_roles() -> None:
@@ -138,7 +159,7 @@ def test_bundles_are_made_again_and_judged() -> None:
 
 
 def test_every_file_is_run() -> None:
-    own = {"key_life", "officers", "runs", "witness", "member_name", "bundle"}
+    own = {"key_life", "service_keys", "reasons", "officers", "runs", "witness", "member_name", "bundle"}
     assert set(RUNNERS) | OTHERS | set(HISTORY) | own == set(FILES)
 
 
