@@ -23,6 +23,8 @@ class Config:
     likeness_budget: float = 0.01
     level_budget: float = 0.03
     exceedances_budget: float = 0.01
+    oxygen_line_budget: float = 0.01
+    visits_budget: float = 0.01
     correlation_budget: float = 0.03
     digits_budget: float = 0.01
     density_budget: float = 0.01

@@ -54,10 +54,11 @@ class ChannelInfo:
 
 @dataclass(frozen=True)
 class Context:
-    """Describe the station: its id and its channels."""
+    """Describe the station: its id, its channels, and when inspectors or auditors were there, [from, to) in ms."""
 
     stn: str
     channels: tuple[ChannelInfo, ...]
+    visits: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,163 @@
+"""Level, exceedances, oxygen line and visits: found when forged, silent on the honest, notes where data are missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from stackwitness_detectors import Context, Finding, Frame, Note
+from stackwitness_detectors.conditional import Exceedances, Level, Residuals
+from stackwitness_detectors.conditional.courses import course_costs
+from stackwitness_detectors.conditional.ledger import BANK, Ledger, rarity
+from stackwitness_detectors.config import DEFAULT
+from stackwitness_detectors.engine import Engine
+from stackwitness_detectors.forge import Surroundings, forge
+from stackwitness_detectors.inspections import Visits
+from stackwitness_detectors.inspections.visits import risen_days, shifted_means
+from stackwitness_detectors.memory import Memory
+from stackwitness_detectors.physics import OxygenLine
+from stackwitness_detectors.physics.gases import fuels_of, stoichiometric_factor
+from tests.detectors.gasworks import CONTEXT, works
+from tests.detectors.plants import DAY_MS, START_MS
+
+DAYS = 110
+FROM_MS, TO_MS = START_MS + 80 * DAY_MS, START_MS + 104 * DAY_MS
+VISITS = tuple((START_MS + day * DAY_MS, START_MS + (day + 1) * DAY_MS) for day in (85, 92, 99))
+
+
+def led(context: Context, frame: Frame) -> tuple[tuple[Finding, ...], tuple[Note, ...]]:
+    """Lead these tests alone, at the budget of the whole, over a frame."""
+    config = DEFAULT.spread()
+    memory = Memory(context, config)
+    residuals = Residuals(memory, config)
+    tests = [test(memory, config, residuals) for test in (Level, Exceedances, OxygenLine, Visits)]
+    engine = Engine(context, config, [residuals, *tests], memory)
+    with np.errstate(all="ignore"):
+        engine.feed(frame)
+    return tuple(engine.findings), tuple(note for test in tests for note in test.notes())
+
+
+@cache
+def honest() -> Frame:
+    return works(DAYS, seed=21)
+
+
+@cache
+def judged(kind: str, strength: float, context: Context = CONTEXT) -> tuple[Finding, ...]:
+    frame = honest()
+    if kind:
+        around = Surroundings(honest_ms=VISITS)
+        frame = forge(kind, frame, CONTEXT, "nox", FROM_MS, TO_MS, strength, 4, around)
+    return led(context, frame)[0]
+
+
+def test_the_honest_plant_is_left_alone() -> None:
+    assert [f.text_en for f in judged("", 0.0)] == []
+
+
+# kind, strength, detector, names one of which must be among the first three
+CASES = [
+    ("scale", 0.2, "level", {"scale"}),
+    ("drift", 0.4, "level", {"drift", "scale"}),
+    ("altered_records", 0.5, "level", {"altered_records", "scale"}),
+    ("dilution_forged_o2", 0.2, "oxygen_line", {"dilution_forged_o2"}),
+    ("o2_low", 1.5, "oxygen_line", {"o2_low"}),
+    ("dilution", 0.2, "level", {"dilution"}),
+    ("limit_aware_scale", 0.3, "exceedances", {"limit_aware_scale"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "strength", "detector", "names"), CASES)
+def test_a_forgery_is_found_and_named(kind: str, strength: float, detector: str, names: set[str]) -> None:
+    told = [f for f in judged(kind, strength) if f.detector == detector]
+    assert told, [f.text_en for f in judged(kind, strength)]
+    assert told[0].to_ms >= FROM_MS
+    assert any(names & set(f.kinds[:3]) for f in told)
+
+
+def test_honesty_at_visits_is_found_when_the_dates_are_known() -> None:
+    told = [
+        f for f in judged("inspection_honest", 0.2, replace(CONTEXT, visits=VISITS)) if f.detector == "visits"
+    ]
+    assert told
+    assert told[0].kinds[0] == "inspection_honest"
+    assert float(told[-1].numbers["rise_percent"]) == pytest.approx(25, abs=12)
+
+
+def test_visits_to_an_honest_plant_are_no_finding() -> None:
+    assert judged("", 0.0, replace(CONTEXT, visits=VISITS)) == ()
+
+
+def test_what_is_missing_is_noted() -> None:
+    bare = Context("bare", tuple(c for c in CONTEXT.channels if c.name not in ("co2",)))
+    notes = {n.detector: n.reason for n in led(bare, honest())[1]}
+    assert "carbon dioxide" in notes["oxygen_line"]
+    assert "no dates" in notes["visits"]
+
+
+def test_rarity_is_a_rank_inside_the_reference_and_a_tail_beyond() -> None:
+    rng = np.random.default_rng(2)
+    size = rng.normal(0, 0.01, 240)
+    day, flagged = np.arange(240.0), np.zeros(240, np.bool_)
+
+    def rate(x: float) -> float:
+        found = rarity(np.append(size, x), np.append(day, 240.0), np.append(flagged, False), 1, DEFAULT, 0.01)
+        assert found is not None
+        return found
+
+    rates = [rate(x) for x in (0.0, 0.01, 0.02, 0.03, 0.06, 0.2)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > 1
+    assert 1e-4 < rates[4] < 0.1
+    assert rarity(size[:12], day[:12], flagged[:12], 7, DEFAULT, 0.01) is None
+
+
+def test_a_flagged_stretch_is_no_baseline() -> None:
+    ledger = Ledger(DEFAULT)
+    rng = np.random.default_rng(3)
+    for day in range(60):
+        ledger.add(day, rng.normal(0.0 if day < 50 else -0.3, 0.05, 24), 6)
+    before = ledger.windows(1, 3, False)[0][-1]
+    ledger.flag(50)
+    assert np.isnan(ledger.windows(1, 3, False)[0][-1])
+    assert before < 0.15 < 0.18 < ledger.windows(1, 14, False)[0][-1]
+    assert {w for w, _ in BANK} >= {0.25, 1, 3, 7, 14, 30}
+
+
+def test_courses_are_told_apart() -> None:
+    rng = np.random.default_rng(5)
+    hour = np.arange(336.0)
+    expected = 80 + 25 * np.sin(2 * np.pi * hour / 24) + 8 * rng.standard_normal(336)
+    noise = 0.03 * rng.standard_normal(336)
+
+    def course(ratio: np.ndarray) -> str:
+        costs = course_costs(ratio + noise, expected, hour, None)
+        return min(costs, key=lambda name: costs[name])
+
+    assert course(np.full(336, -0.2)) == "share"
+    assert course(np.log(1 - 16 / expected)) == "amount"
+    assert course(-0.3 * hour / 336) == "ramp"
+    assert course(np.where(expected > np.quantile(expected, 0.8), -0.2, 0.0)) == "high"
+    assert course(np.where((hour % 24) < 3, -1.4, 0.0)) in ("hours", "high")
+
+
+def test_gases() -> None:
+    factor = stoichiometric_factor(np.array([3.0, 20.9, 5.0]), np.array([10.3, 0.1, np.nan]))
+    assert factor[0] == pytest.approx(1.738, abs=0.001)
+    assert np.isnan(factor[1:]).all()
+    assert "natural gas" in fuels_of(1.738)[0]
+    assert fuels_of(3.0) == ("", "")
+
+
+def test_randomisation_counts_every_shift() -> None:
+    rise = np.zeros(50)
+    at = np.zeros(50, np.bool_)
+    at[[10, 30]] = True
+    rise[at] = 1.0
+    shifts = shifted_means(rise, at)
+    assert len(shifts) == 49
+    assert (shifts >= 1.0).sum() == 0
+    assert risen_days(np.append(np.zeros(9), 1.0))[-1] == 1.0
