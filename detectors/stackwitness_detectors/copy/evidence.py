@@ -7,12 +7,18 @@ For each lag the evidence of the match that is going on is kept. A step that equ
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stackwitness_detectors.contract import Values
+from stackwitness_detectors.tail import LEAST_RATE
+
+_LEAST_TOP = 6
+_PRIOR_TOP = 4.0
 
 
 class StepOdds:
@@ -79,3 +85,17 @@ def next_step(before: Going, lags: NDArray[np.int64], start_bits: float, move_bi
     had, _ = before.at(lags)
     gain = np.where(had > 0, move_bits, start_bits)
     return Going(lags, had + gain, gain)
+
+
+def rate_beyond(score: float, past: Sequence[float], months: float, least: float) -> float:
+    """Expect so many scores >= `score` a month, where scores are evidence in bits or nats: exponential tails.
+
+    Beyond the highest of the past the rate falls as the top eighth of the past does, shrunk to the scale `least`
+    and never faster.
+    """
+    top = np.sort(np.array(past, np.float64))[::-1][: max(_LEAST_TOP, len(past) // 8)]
+    above = int((top >= score).sum())
+    if above:
+        return (1 + above) / months
+    scale = (float((top - top[-1]).sum()) + _PRIOR_TOP * least) / (len(top) - 1 + _PRIOR_TOP)
+    return max(math.exp(-(score - float(top[0])) / max(scale, least)) / months, LEAST_RATE)

@@ -6,23 +6,19 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding
+from stackwitness_detectors.copy.evidence import rate_beyond
 from stackwitness_detectors.copy.pieces import DayLedger, Pieces
 from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Block, Memory
 from stackwitness_detectors.plots import plain, series_of, short, span_ms
-from stackwitness_detectors.tail import LEAST_RATE
 
 _LEAST_ROWS = 12
 _BLOCK_H = 6.5  # hours: a match at another hour of the day that is still going on after so long is one replay
 _SHORT_BLOCK_H = 4.0  # hours: shorter pieces speak of hours drawn singly, longer ones of blocks
 _SAME_HOUR = 0.02  # days
-_LEAST_TOP = 6
 _LEAST_REPEATED = 4  # values: what is shorter is no piece to speak of
-_PRIOR_TOP = 4.0
 
 
 class Repeats(DailyTest):
@@ -99,14 +95,10 @@ class Repeats(DailyTest):
         if len(past) < self.config.week_reference_days:
             return None
         months = len(past) / DAYS_PER_MONTH
-        top = np.sort(np.array(past))[::-1][: max(_LEAST_TOP, len(past) // 8)]
-        above = int((top >= judged.score).sum())
-        if above or int(judged.numbers["rows_repeated"]) < _LEAST_REPEATED:
-            return (1 + above) / months
+        if int(judged.numbers["rows_repeated"]) < _LEAST_REPEATED:
+            return math.inf
         # Sums of independent days spread as the root of their number.
-        least = self.config.piece_tail_bits / math.sqrt(self.days)
-        scale = (float((top - top[-1]).sum()) + _PRIOR_TOP * least) / (len(top) - 1 + _PRIOR_TOP)
-        return max(math.exp(-(judged.score - float(top[0])) / max(scale, least)) / months, LEAST_RATE)
+        return rate_beyond(judged.score, past, months, self.config.piece_tail_bits / math.sqrt(self.days))
 
     def ranked(self, judged: Judged) -> tuple[str, ...]:
         """Tell one replay from blocks of six hours, and those from hours drawn one by one."""

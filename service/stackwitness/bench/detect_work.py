@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from stackwitness.bench import detect_fleet
 from stackwitness.bench.detect_data import open_place
 from stackwitness_detectors import Frame, run
 from stackwitness_detectors.bench.judging import replay_trial, trial_vus
@@ -56,6 +57,7 @@ def clean(
         for number in wanted.get(day.start_ms // DAY_MS, ()):
             state_path(folder, stn, number, budget).write_bytes(day.before or b"")
         alarms += [a.tree() for a in day.alarms]
+    alarms += detect_fleet.clean_alarms(folder, stn, budget)
     spent = time.process_time() - began
     hours = len(np.unique(frame.at_ms // HOUR_MS))
     return {
@@ -88,6 +90,7 @@ def forged(
     place = open_place(folder / f"{trial.stn}.npz")
     state = state_path(folder, trial.stn, trial.from_ms // DAY_MS, budget).read_bytes() or None
     alarms, frame = replay_trial(place, trial, state, listening(budget, without, plain))
+    alarms += detect_fleet.forged(folder, trial, frame, budget, without, plain)
     vus = trial_vus(place, trial, frame, [alarm_of(a) for a in clean_alarms], alarms)
     return {"alarms": [a.tree() for a in alarms], "vus_pr": float(f"{vus:.6g}")}
 

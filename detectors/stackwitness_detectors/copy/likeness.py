@@ -1,0 +1,123 @@
+"""Disguised copies: an earlier stretch with a factor, an offset and noise, that no exact match sees."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Values
+from stackwitness_detectors.copy.evidence import rate_beyond
+from stackwitness_detectors.copy.motif import best_match, on_log_scale, own_course
+from stackwitness_detectors.copy.pieces import forgeable
+from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, operating
+from stackwitness_detectors.memory import HOUR_MS, Memory
+from stackwitness_detectors.plots import plain, series_of, short, span_ms
+
+_LEAST_NATS = 6.0
+_LOOKS_H = (0, 6, 12, 18)  # hours before the day's end at which windows end: forgeries begin at any hour
+
+
+class Likeness(DailyTest):
+    """Score = nats by which the best earlier stretch beats the window's own course, windows of `days` days."""
+
+    detector = "likeness"
+    family = "copy"
+    kind = "likeness"
+    kinds = ("replay_disguised", "replay_exact", "replay_shifted", "generated")
+    innocent = ("deterministic_process", "substitute_data", "steady_operation")
+
+    def __init__(self, memory: Memory, config: Config, days: int) -> None:
+        super().__init__(memory, config, forgeable(memory), config.likeness_budget / 3)
+        self.days = days
+        self.others: list[Likeness] = []
+        self.name = f"likeness_{days}d"
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Search all remembered hours for the stretch most alike."""
+        hours = self.memory.hours
+        base, series, least = self._series(k)
+        width = 24 * self.days
+        best: tuple[float, Judged] | None = None
+        for back in _LOOKS_H:
+            stop = (day + 1) * 24 - back - base
+            if stop > len(series) or stop < 2 * width:
+                continue
+            window = series[stop - width : stop]
+            found = best_match(window, series[: stop - width], least, own_course(window, least))
+            if found is None or (best is not None and found.score <= best[0]):
+                continue
+            from_h = base + stop - width
+            lag_h = stop - width - found.place
+            numbers: dict[str, float | int | str] = {
+                "lag_hours": lag_h,
+                "slope": found.slope,
+                "noise": found.noise,
+                "correlation": found.r,
+                "hours": int(np.isfinite(series[stop - width : stop]).sum()),
+                "source_from_ms": (from_h - lag_h) * HOUR_MS,
+            }
+            judged = Judged(found.score, from_h * HOUR_MS, (from_h + width) * HOUR_MS - 1, numbers)
+            best = (found.score, judged)
+        return best[1] if best is not None and len(hours) else None
+
+    def _series(self, k: int) -> tuple[int, Values, float]:
+        """Give the first hour, the hourly course without gaps in time (NaN missing), and what rounding makes."""
+        hours = self.memory.hours
+        hour = hours.view("hour")
+        if not len(hour):
+            return 0, np.empty(0), 0.0
+        off = hours.view("claimed")[:, k] | hours.view("marked")[:, k] | ~operating(self.memory)
+        base = int(hour[0])
+        series = np.full(int(hour[-1]) - base + 1, np.nan)
+        series[hour - base] = np.where(off, np.nan, hours.view("mean")[:, k])
+        series = series[-self.config.history_hours :]
+        base = int(hour[-1]) + 1 - len(series)
+        values, least = on_log_scale(series, self.memory.channels[k].resolution or 0.0)
+        return base, values, least
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Expect exponential tails: the score is a log-likelihood ratio."""
+        past = self.past[k]
+        if len(past) < self.config.week_reference_days:
+            return None
+        if judged.score < _LEAST_NATS:
+            return math.inf
+        return rate_beyond(judged.score, past, len(past) / DAYS_PER_MONTH, self.config.likeness_tail_nats)
+
+    def muted(self, k: int, day: int) -> bool:
+        """Leave alone what another length of window has said already."""
+        name = self.memory.names[k]
+        return any(name in other.episodes for other in self.others)
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw it."""
+        channel, n = self.memory.channels[k], judged.numbers
+        lag, noise = short(float(n["lag_hours"]) / 24), short(100 * float(n["noise"]))
+        r = f"{float(n['correlation']):.4f}"
+        en = (
+            f"Over {n['hours']} h {channel.name} follows its own course of {lag} days before (correlation {r}, what differs "
+            f"is {noise} %) more closely than it follows its own last hours; {short(judged.score)} nats for a copy with a "
+            f"factor or noise, the most before was {short(longest)}."
+        )
+        zh = (
+            f"{channel.name} 在 {n['hours']} 小时内与 {lag} 天前自身曲线高度一致(相关系数 {r},差异 {noise}%),"
+            f"比跟随自身前几小时更紧密;支持加系数或噪声回放的证据为 {short(judged.score)} 奈特,此前最高 {short(longest)}。"
+        )
+        source = int(n["source_from_ms"])
+        hour = self.memory.hours.view("hour")
+        first, last = np.searchsorted(hour, [source // HOUR_MS, source // HOUR_MS + 24 * self.days])
+        rows = slice(int(first), int(last))
+        plot: dict[str, Any] = {
+            "kind": "copy",
+            "title_en": f"{channel.name} follows an earlier stretch",
+            "title_zh": f"{channel.name} 与先前时段一致",
+            "series": series_of(self.memory, [k], *span_ms(self.memory, judged.from_ms, judged.to_ms)),
+            "match": {
+                "t": (hour[rows] * HOUR_MS).tolist(),
+                "v": plain(self.memory.hours.view("mean")[rows, k]),
+            },
+        }
+        return en, zh, plot

@@ -1,0 +1,154 @@
+"""Data from elsewhere: what another station reports now, or reported earlier, at one's own level."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from stackwitness_detectors.config import Config
+from stackwitness_detectors.copy.evidence import rate_beyond
+from stackwitness_detectors.copy.motif import Match, Own, best_match, own_course
+from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged
+from stackwitness_detectors.fleet.kin import Kin
+from stackwitness_detectors.fleet.pictures import picture
+from stackwitness_detectors.fleet.table import FleetMemory
+from stackwitness_detectors.memory import HOUR_MS
+from stackwitness_detectors.plots import short
+
+_WIDTHS_NOW = (6, 12, 18, 24, 48, 168)
+_LOOKS = (0, 6, 12, 18)
+_WIDTHS_THEN = (18,)  # hours: with four looks a day one window lies wholly inside any forgery of a day
+_BACK_HOURS = 24 * 35
+_LEAST_LAG_H = 6
+_LEAST_NATS = 8.0
+_TAIL_NATS = 5.0  # scale of the tail: the best of many stations, places and widths
+_INNOCENT_BY = 0.2
+
+
+class Foreign(DailyTest):
+    """Score = nats by which another station explains a window better than the window's own course does."""
+
+    detector = "foreign"
+    family = "neighbours"
+    kind = "foreign"
+    innocent = ("common_source", "acquisition_hold", "substitute_data")
+    same_time = True
+
+    def __init__(self, fleet: FleetMemory, config: Config, kin: Kin, budget: float) -> None:
+        self.fleet, self.kin = fleet, kin
+        super().__init__(fleet, config, [k for k in fleet.targets if kin.sources(k)], budget)
+
+    def windows(self) -> list[tuple[int, int]]:
+        """List widths (hours) and how long before the day's end windows end."""
+        raise TypeError("say which windows are compared")
+
+    def match(self, k: int, j: int, stop_h: int, width: int, own: Own) -> tuple[Match, int] | None:
+        """Compare one window with one source; the match and its lag in hours."""
+        raise TypeError("say what is compared with what")
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Search all windows and sources."""
+        best: tuple[Match, int, int, int, int] | None = None
+        for width, back in self.windows():
+            stop_h = (day + 1) * 24 - back
+            own = own_course(self.fleet.window(k, stop_h, width), self.fleet.rounding[k])
+            if own is None:
+                continue
+            for j in self.kin.sources(k):
+                found = self.match(k, j, stop_h, width, own)
+                if found is not None and (best is None or found[0].score > best[0].score):
+                    best = found[0], found[1], j, stop_h, width
+        if best is None:
+            return None
+        match, lag, j, stop_h, width = best
+        numbers: dict[str, float | int | str] = {
+            "station": self.fleet.stn_of[j],
+            "station_channel": self.fleet.channel_of[j],
+            "lag_hours": lag,
+            "hours": width,
+            "slope": match.slope,
+            "noise": match.noise,
+            "correlation": match.r,
+        }
+        if self.same_time and match.score >= _LEAST_NATS:
+            mine = self.kin.estranged(k, j, day, stop_h, width)
+            other = self.kin.estranged(j, k, day, stop_h, width)
+            known = mine is not None and other is not None
+            apart = float(mine or 0.0) - float(other or 0.0) if known else 0.0
+            if apart < -_INNOCENT_BY:
+                return None  # it is the other one that has left its own plant
+            if mine is not None and other is not None and apart > _INNOCENT_BY:
+                numbers |= {"own_ties_lost": mine, "other_ties_lost": other}
+        return Judged(match.score, (stop_h - width) * HOUR_MS, stop_h * HOUR_MS - 1, numbers)
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Expect exponential tails: the score is a log-likelihood ratio."""
+        past = self.past[k]
+        if len(past) < self.config.week_reference_days:
+            return None
+        if judged.score < _LEAST_NATS:
+            return math.inf
+        return rate_beyond(judged.score, past, len(past) / DAYS_PER_MONTH, _TAIL_NATS)
+
+    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
+        """Word the finding and draw both courses at one level."""
+        n, name = judged.numbers, self.fleet.channel_of[k]
+        lag = short(float(n["lag_hours"]) / 24)
+        when_en = "at the same time" if not n["lag_hours"] else f"{lag} days before"
+        when_zh = "同时" if not n["lag_hours"] else f"{lag} 天前"
+        off, score = short(100 * float(n["noise"])), short(judged.score)
+        en = (
+            f"Over {n['hours']} h {name} follows {n['station_channel']} of station {n['station']} {when_en} (factor in the "
+            f"logarithm {short(float(n['slope']))}, what differs is {off} %), closer than its own last hours tell it: "
+            f"{score} nats, the most before was {short(longest)}."
+        )
+        zh = (
+            f"{name} 在 {n['hours']} 小时内与站点 {n['station']} 的 {n['station_channel']} {when_zh}曲线一致"
+            f"(对数斜率 {short(float(n['slope']))},差异 {off}%),比自身前几小时更能解释:{score} 奈特,此前最高 {short(longest)}。"
+        )
+        if self.same_time and "own_ties_lost" not in n:
+            en += " Which of the two does not report its own gas cannot be told from this alone."
+            zh += "仅凭此无法判断两站中哪一站报告的不是自身烟气。"
+        source = self.fleet.names.index(f"{n['station']}/{n['station_channel']}")
+        title = (f"{name} beside station {n['station']}", f"{name} 与站点 {n['station']}")
+        return en, zh, picture(self.fleet, k, source, judged, int(n["lag_hours"]), title)
+
+
+class SameTime(Foreign):
+    """Compare with what others report at the same time."""
+
+    name = "foreign_now"
+    kinds = ("neighbour_copied", "borrowed_stack", "replay_disguised")
+
+    def windows(self) -> list[tuple[int, int]]:
+        """Take hours to a week, ending at four times of the day; long ones once a day."""
+        return [(w, back) for w in _WIDTHS_NOW for back in (_LOOKS if w <= 24 else _LOOKS[:1])]
+
+    def match(self, k: int, j: int, stop_h: int, width: int, own: Own) -> tuple[Match, int] | None:
+        """Compare equal hours."""
+        y, p = self.fleet.window(k, stop_h, width), self.fleet.window(j, stop_h, width)
+        found = best_match(y, p, self.fleet.rounding[k], own) if len(y) == width else None
+        return (found, 0) if found is not None else None
+
+
+class Borrowed(Foreign):
+    """Compare with what others reported in the five weeks before."""
+
+    name = "foreign_then"
+    kinds = ("borrowed_stack", "neighbour_copied", "replay_disguised")
+    same_time = False
+
+    def windows(self) -> list[tuple[int, int]]:
+        """Take windows that fit into a day, ending at four times of it."""
+        return [(w, back) for w in _WIDTHS_THEN for back in _LOOKS]
+
+    def match(self, k: int, j: int, stop_h: int, width: int, own: Own) -> tuple[Match, int] | None:
+        """Slide over the earlier hours."""
+        y = self.fleet.window(k, stop_h, width)
+        past = self.fleet.window(j, stop_h - _LEAST_LAG_H, _BACK_HOURS)
+        if len(y) < width or not np.isfinite(past).any():
+            return None
+        found = best_match(y, past, self.fleet.rounding[k], own)
+        return None if found is None else (found, _LEAST_LAG_H + len(past) - width - found.place)
