@@ -28,7 +28,7 @@ _SOLID_HOURS = (
 # Windows of real plants are rarer by about the third power of their size; nothing steeper than this is believed. With
 # these figures a later half of 16 steam units, a gas turbine and air stations gave 1.1 to 1.8 times the nominal rate.
 _STEEP, _STEEPEST = 3.5, 6.0
-_LEAST_TOPS = 4
+_LEAST_TOPS = 2
 _PRIOR_WINDOWS, _STUDENT = 5.0, 10.0
 _SLOW = 0.5  # of the hourly spread stays in the mean of a day or a week: residuals wander slowly
 _LEAST_DAYS = 3  # days apart count as one event when the reference is ranked
