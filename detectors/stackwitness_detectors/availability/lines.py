@@ -21,6 +21,7 @@ _LEAST_RISE = 3.0  # steps between the two neighbours: less is a hold, not a lin
 _LEAST_TRIPLES = 12
 _LEAST_PAST = 200
 _LEAST_HITS = 2
+_QUIET = 1.0  # the score of a day without lines, and the least one
 
 
 class Lines(DailyTest):
@@ -68,6 +69,8 @@ class Lines(DailyTest):
         tries = 2 * len(_WINDOWS)
         if len(past) >= self.config.calibration_min_days:
             wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / math.log10(20.0 * tries))
+        if judged.score <= _QUIET:
+            return math.inf
         law = float(SLIDING * tries * 10.0 ** (-judged.score / wide) * DAYS_PER_MONTH)
         # Gaps that the logger bridges by itself come in bunches: the law alone knows nothing of them.
         own = (
@@ -129,7 +132,7 @@ def _judged(on: Values, usual: float, day: int, days: int) -> Judged | None:
         return None
     count, run = int(hits.sum()), _longest(hits)
     if count < _LEAST_HITS:
-        return Judged(0.0, day * DAY_MS, (day + 1) * DAY_MS - 1, {})
+        return Judged(_QUIET, day * DAY_MS, (day + 1) * DAY_MS - 1, {})
     log_p = min(
         float(stats.binom.logsf(count - 1, len(hits), usual)),
         math.log(len(hits)) + run * math.log(usual) if run >= _LEAST_HITS else 0.0,

@@ -19,6 +19,7 @@ _HOURS = 24 * 45
 _WINDOWS = (3, 14)
 _HIGH_SHARE = 0.85
 _LEAST_MARKED = 3
+_LEAST_BEFORE = 24 * 10
 _LEAST_HOURS = 48
 
 
@@ -67,6 +68,8 @@ class MarkedHigh(DailyTest):
         best: Judged | None = None
         for days in _WINDOWS:
             first, last = np.searchsorted(hour, [(day - days + 1) * 24, (day + 1) * 24])
+            if first < _LEAST_BEFORE:
+                continue  # which hours are marked by routine is not known yet
             routine = scheduled_hours(hour[:first] % 24, marked[:first])
             use = np.isfinite(sent[first:last]) & ~routine[hour[first:last] % 24]
             y, m = sent[first:last][use], marked[first:last][use]

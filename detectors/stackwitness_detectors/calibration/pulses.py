@@ -59,7 +59,7 @@ class Pulses(DailyTest):
             depth = depths(series, length)[-24 * self.nights :]
             night = np.nan_to_num(depth.reshape(self.nights, 24), nan=0.0).min(axis=0)
             at = int(np.argmax(night))
-            if night[at] >= _LEAST_DEPTH and night[at] / unit > best:
+            if night[at] / unit > best:
                 best, found = float(night[at]) / unit, (length, at)
         length, end = found
         deep = float(
@@ -75,7 +75,7 @@ class Pulses(DailyTest):
             "depths": best,
         }  # fmt: skip
         from_ms = to_ms + 1 - (length + 24 * (self.nights - 1)) * HOUR_MS
-        return Judged(best, from_ms, to_ms, numbers)
+        return Judged(max(best, 1.0), from_ms, to_ms, numbers)
 
     def _series(self, k: int, day: int, days: int) -> Values:
         """Give log level, relative to the expectation where there is a model, of each clock hour of the last days."""
@@ -133,6 +133,12 @@ class Pulses(DailyTest):
             usual = float(np.quantile(np.maximum(depth, 0.0), _SPREAD_AT)) if depth.size >= 50 else 0.1
             units.append(max(usual, _PRIOR_DEPTH))
         self.unit[k] = units
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Leave alone what would not be worth a night's work, however sharp."""
+        rate = super().rate(k, judged)
+        shallow = float(judged.numbers["fall_percent"]) < 100 * _LEAST_DEPTH
+        return math.inf if rate is not None and shallow else rate
 
     def past_days(self, k: int) -> list[int]:
         """Learn from the remembered days when the usual depths are known for the first time."""

@@ -20,6 +20,9 @@ _BOUND = 5.0  # spreads beyond which a step counts no more: start-ups and faults
 _LEAST_HOURS = 240
 _LEAST_R = 0.2  # correlation of steps and expected steps: below it there is nothing to lose
 _FILLED = 0.6
+_SHARP = 0.35
+_LEAST_T = 2.0  # standard errors: below it nothing is odd, however steadily the past followed
+_MOST_SCORE = 60.0
 _SMALL, _LARGE = 0.4, 1.8
 _YOUNG_HOURS = 24 * 40
 
@@ -71,7 +74,7 @@ class Steps:
 
 
 class Response(DailyTest):
-    """Score = t, the standard errors by which the slope on the expected steps fell below the usual 1."""
+    """Score = exp(0.35 t), t the standard errors by which the slope on the expected steps fell below the usual 1."""
 
     family = "dynamics"
     kind = "response_lost"
@@ -126,8 +129,8 @@ class Response(DailyTest):
         return self.kinds
 
     def oddness(self, y: Values, x: Values, t: float) -> float:
-        """Give the score: a slope that is not too low is not odd."""
-        return max(t, 0.0)
+        """Give the score; a tail exponent of 8 then is nearly a normal tail, one of 1.5 a very long one."""
+        return math.exp(min(_SHARP * max(t, _LEAST_T), _MOST_SCORE))
 
     def past_days(self, k: int) -> list[int]:
         """Learn from the remembered days when the first fit has been made."""
@@ -145,7 +148,8 @@ class Response(DailyTest):
         channel, n = self.memory.channels[k], judged.numbers
         drivers_en, drivers_zh = self.residuals.drivers()
         r, usual = float(n["correlation"]), float(n["usual_correlation"])
-        t, before = short(float(n["standard_errors"])), short(longest)
+        t = short(float(n["standard_errors"]))
+        before = short(math.log(max(longest, 1e-12)) / _SHARP)
         en = (
             f"Over {n['hours']} h the hourly steps of {channel.name} followed those of {drivers_en} with a correlation "
             f"of {r:.2f}; usual is {usual:.2f} ({t} standard errors below, largest before {before})."

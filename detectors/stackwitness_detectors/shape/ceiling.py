@@ -25,12 +25,12 @@ _STEPS = 30
 _LEAST_BELOW = 6
 _PRIOR = 12.0
 _THIN = 1.3  # per cent of the level: half of what a clamp with its jitter makes lies nearer to the top
-_SHARP = 0.6
+_SHARP = 0.4
 _MOST_SCORE = 60.0
 
 
 class Ceiling(DailyTest):
-    """Score = exp(0.6 z), z of the share of [c - band, c) among [c - band, c + 3 bands), days counted as clusters."""
+    """Score = exp(0.4 z), z of the share of [c - band, c) among [c - band, c + 3 bands), days counted as clusters."""
 
     family = "shape"
     kind = "ceiling"
@@ -183,7 +183,7 @@ def _scan(
         days = np.bincount(np.unique(on[order][low[at] : mid[at]], return_inverse=True)[1])
         if len(days) < 3:
             continue
-        wide = math.sqrt(max(1.0, float((days**2).sum() / days.sum())))
+        wide = max(1.0, float((days**2).sum() / days.sum())) ** 0.25
         return (
             float(z[at]) / wide,
             float(levels[at]),

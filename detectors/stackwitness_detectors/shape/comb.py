@@ -28,6 +28,7 @@ _LEAST_SPREAD = 60.0  # steps between the quartiles: a coarser instrument shows 
 _CYCLES = 12.0  # a density as wide as that many pitches is smooth
 _FACTORS = np.round(np.arange(0.5, 0.995, 0.01), 2)
 _HOLE = 0.02  # likelihood of a value that the factor cannot give: not every reading of the window was forged
+_WIDEST = 60.0  # steps: wider combs are those of the load, set in whole megawatts
 _MOST_VALUES = 1000  # for the factors
 _LIKELY = 2.0  # -log10 p of a factor that explains a pitch as well
 _LENGTH = 1 << 15  # of the transform: pitches are told apart to one part in this many steps
@@ -68,7 +69,7 @@ class Comb(DailyTest):
             now = np.round(now[on_grid(now)])
             if len(now) < _LEAST_VALUES or _quartiles(now) < _LEAST_SPREAD:
                 continue
-            least = _CYCLES / min(_quartiles(now), _quartiles(past))
+            least = max(_CYCLES / min(_quartiles(now), _quartiles(past)), 1.0 / _WIDEST)
             factor = factor_of(now[-_MOST_VALUES:], usual)
             for how, (score, size) in (("pitch", pitch_of(now, waves, len(past), least)), ("factor", factor)):
                 if best is None or score > best.score:
@@ -84,7 +85,7 @@ class Comb(DailyTest):
         if len(past) >= self.config.calibration_min_days:
             wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / math.log10(20.0 * 2 * len(_WINDOWS)))
         p = min(1.0, 10.0 ** (-judged.score / wide))
-        return float(SLIDING * 2 * len(_WINDOWS) * p * DAYS_PER_MONTH / 7)
+        return float(SLIDING * 2 * len(_WINDOWS) * p * DAYS_PER_MONTH / _WINDOWS[0])
 
     def ranked(self, judged: Judged) -> tuple[str, ...]:
         """A factor fits: scaled after rounding. A whole pitch: rounded. Else another range."""
@@ -154,6 +155,8 @@ def factor_of(now: Values, usual: Values) -> tuple[float, float]:
 def _gain(whole: Values) -> Values:
     """Sum the log likelihood ratio per factor: how many whole numbers become each value, times the factor."""
     edge = np.abs(whole)[:, None] + np.array([-0.5, 0.5])
-    sources = np.floor(edge[:, 1:] / _FACTORS - 1e-9) - np.floor(edge[:, :1] / _FACTORS - 1e-9)
+    high, low = edge[:, 1:] / _FACTORS, edge[:, :1] / _FACTORS
+    # Halves go up with one logger, to the even one with another: they count half to each side.
+    sources = sum(np.floor(high + side) - np.floor(low + side) for side in (-1e-6, 1e-6)) / 2.0
     likely: Values = np.log(np.maximum(sources * _FACTORS, _HOLE)).sum(axis=0)
     return likely

@@ -72,7 +72,7 @@ class Heaps(DailyTest):
         if len(past) >= self.config.calibration_min_days:
             wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / float(stats.norm.ppf(1 - 0.05 / 2)))
         p = float(stats.norm.sf(judged.score / wide))
-        return SLIDING * len(_WINDOWS) * p * DAYS_PER_MONTH / 7
+        return SLIDING * len(_WINDOWS) * p * DAYS_PER_MONTH / _WINDOWS[0]
 
     def ranked(self, judged: Judged) -> tuple[str, ...]:
         """Nearly all on tens is rounding."""

@@ -41,7 +41,7 @@ class EqualMeans(DailyTest):
     needs_reference = False
 
     def __init__(self, memory: Memory, config: Config) -> None:
-        super().__init__(memory, config, memory.indices("pollutant", "flow"), config.equal_means_budget)
+        super().__init__(memory, config, memory.indices("pollutant"), config.equal_means_budget)
         width = len(self.tested)
         self.total, self.count = np.zeros(width), np.zeros(width)
         self.sums_day = -1
@@ -158,7 +158,7 @@ def _cluster(
     ordered = np.sort(now)
     band = step + _BAND * np.abs(ordered)
     equal = np.searchsorted(ordered, ordered + band, side="right") - np.arange(len(ordered))
-    equal = np.where(ordered >= middle, equal, 0)
+    equal = np.where((ordered >= middle) & (ordered > 0), equal, 0)
     at = int(np.argmax(equal))
     count = int(equal[at])
     if count < _LEAST_EQUAL:
