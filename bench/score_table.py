@@ -1,0 +1,92 @@
+"""Write the score table of docs/detectors.md from reports of `stackwitness bench detect`.
+
+python bench/score_table.py [report.json ...]     reports replace those of the same title in bench/scores.json; without
+any the table is written again from what is kept there
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "bench" / "scores.json"
+PAGE = ROOT / "docs" / "detectors.md"
+BEGIN, END = "<!-- scores: written by bench/score_table.py -->", "<!-- end of scores -->"
+_FIGURES = (
+    "realised_rate", "realised_rate_lower95", "realised_rate_upper95", "worst_station_rate", "station_months",
+    "mean_recall", "mean_recall_interval95", "recall_by_kind", "attribution_top1", "attribution_top3",
+    "seconds_per_station_hour",
+)  # fmt: skip
+
+
+def slim(report: dict[str, Any]) -> dict[str, Any]:
+    """Keep the figures of the table, for each budget and contender."""
+    contenders = {"stackwitness": report["budgets"], **report["peers"]}
+    return {
+        "seed": report["seed"],
+        "trials": report["trials"],
+        "stations": len(report["stations"]),
+        "scores": {
+            name: {budget: {key: told.get(key) for key in _FIGURES} for budget, told in budgets.items()}
+            for name, budgets in contenders.items()
+        },
+    }
+
+
+def table(kept: dict[str, Any]) -> str:
+    """Return the tables of all reports as Markdown: rates and recalls, then recall by kind at each set."""
+    lines = [
+        "| data | budget | | realised rate (95 %) | worst station | months | mean recall (95 %) | top-1 | top-3 | ms a station-hour |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for title, report in sorted(kept.items()):
+        for name, budgets in report["scores"].items():
+            for budget, told in budgets.items():
+                low, high = told["mean_recall_interval95"] or (None, None)
+                lines.append(
+                    f"| {title} | {budget} | {name} | {_n(told['realised_rate'])} ({_n(told['realised_rate_lower95'])}-"
+                    f"{_n(told['realised_rate_upper95'])}) | {_n(told['worst_station_rate'])} | "
+                    f"{_n(told['station_months'])} | {_n(told['mean_recall'])} ({_n(low)}-{_n(high)}) | "
+                    f"{_n(told['attribution_top1'])} | {_n(told['attribution_top3'])} | "
+                    f"{_n(1000 * told['seconds_per_station_hour'])} |"
+                )
+    titles = sorted(kept)
+    ours = [_recalls(kept[title]) for title in titles]
+    lines += ["", "Recall by kind at 0.25 findings a station-month:", ""]
+    lines += ["| kind | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
+    for kind in sorted({kind for recalls in ours for kind in recalls}):
+        lines.append(f"| {kind} | " + " | ".join(_n(recalls.get(kind)) for recalls in ours) + " |")
+    return "\n".join(lines)
+
+
+def placed(page: str, text: str) -> str:
+    """Return the page with the text between its marks. Raises ValueError when the marks are not there."""
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+
+
+def _recalls(report: dict[str, Any]) -> dict[str, float]:
+    told = report["scores"]["stackwitness"].get("0.25")
+    return dict(told["recall_by_kind"]) if told else {}
+
+
+def _n(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def main(arguments: list[str]) -> None:
+    """Take reports in, write scores and page."""
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    for path in arguments:
+        report = json.loads(Path(path).read_text())
+        kept[report["title"]] = slim(report)
+    KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    PAGE.write_text(placed(PAGE.read_text(), table(kept)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
