@@ -15,10 +15,15 @@ from emdi.errors import EmdiError
 from emdi.keys import LocalKey
 from emdi.pack import Record
 from stackwitness.log.fsck import check, fsck, parallel
+from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.spelling import Spellings
+from stackwitness.log.sequencer import read_head
+from stackwitness.log.service_keys import load_key
+from stackwitness.log.service_rotation import rotate_service_key
 from stackwitness.settings import Settings
 from tests.service.log_station import SmallStation
 from tests.service.log_support import SmallLog, make_log
+from tests.service.test_service_key import forge
 
 KEY = LocalKey.from_seed(b"k" * 32, "k1")
 NUMBERS = {("S1", "SO2"): 1, ("S1", "flow"): 2, ("S1", "NOx"): 3}
@@ -39,26 +44,37 @@ def log(settings: Settings, engine: sa.Engine) -> SmallLog:
     return log
 
 
-def test_spans_find_what_looking_at_every_entry_finds(log: SmallLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    def both(*statements: str) -> None:
-        with log.engine.begin() as conn:
-            conn.execute(sa.text("SET LOCAL session_replication_role = replica"))
-            for table in ("envelope", "event", "log_entry", "station_key"):
-                conn.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
-            for statement in statements:
-                assert conn.execute(sa.text(statement)).rowcount > 0
-        slow = fsck(log.engine, log.settings.log_dir, log.policy)
-        for span in (512, 256):  # in two tiles, of which perhaps only one is in doubt, and each by itself
-            seen.clear()
-            with monkeypatch.context() as patch:
-                patch.setattr(check, "WORTH_ENTRIES", 0)
-                patch.setattr(parallel, "SPAN", span)
-                fast = fsck(log.engine, log.settings.log_dir, log.policy)
-            assert fast == slow
-
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Hear of each span whether it was taken as its process found it."""
     seen: list[bool] = []
     original = check.fits
     monkeypatch.setattr(check, "fits", lambda *given: seen.append(original(*given)) or seen[-1])
+    return seen
+
+
+def look(log: SmallLog, seen: list[bool], *statements: str) -> Report:
+    """Edit the database, then check it both ways: the same must come out; `seen` is of spans of one tile."""
+    with log.engine.begin() as conn:
+        conn.execute(sa.text("SET LOCAL session_replication_role = replica"))
+        for table in ("envelope", "event", "log_entry", "station_key", "service_key"):
+            conn.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
+        for statement in statements:
+            assert conn.execute(sa.text(statement)).rowcount > 0
+    slow = fsck(log.engine, log.settings.log_dir, log.policy)
+    for span in (512, 256):  # in two tiles, of which perhaps only one is in doubt, and each by itself
+        seen.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(check, "WORTH_ENTRIES", 0)
+            patch.setattr(parallel, "SPAN", span)
+            assert fsck(log.engine, log.settings.log_dir, log.policy) == slow
+    return slow
+
+
+def test_spans_find_what_looking_at_every_entry_finds(log: SmallLog, seen: list[bool]) -> None:
+    def both(*statements: str) -> None:
+        look(log, seen, *statements)
+
     both()
     assert seen == [True, True]
     both(
@@ -75,6 +91,39 @@ def test_spans_find_what_looking_at_every_entry_finds(log: SmallLog, monkeypatch
     bundle = Path(log.settings.log_dir) / "tile/entries/001"
     bundle.write_bytes(bundle.read_bytes().replace(b"e", b"f", 1))
     both("UPDATE event SET sseq = sseq + 100 WHERE typ = 'flag.raised'")
+
+
+def test_spans_follow_the_services_key(settings: Settings, engine: sa.Engine, seen: list[bool]) -> None:
+    log = make_log(settings, engine)
+    loop, station = log.start(), SmallStation(log)
+    station.register()
+    thief = load_key(settings.key_dir, "service-1")
+    loop.sequence()
+    with engine.connect() as conn:
+        size = read_head(conn).size
+    for place in (300, 511, 768):  # inside a span, its last entry, and the first of one
+        if place == 768:
+            station.push(600 - size)
+            forge(
+                engine, thief, subj=station.subj
+            )  # by a key that ended, in a span where nothing else is odd
+            size = 601
+        station.push(place - size)
+        rotate_service_key(engine, log.service_key, act="operator-1")
+        station.raise_flag()
+        size = place + 2
+    station.push(1280 - size)
+    loop.sequence()
+    loop.publish()
+    with engine.connect() as conn:
+        query = "SELECT e.idx FROM service_key k JOIN log_entry e ON e.entry_id = k.event_id ORDER BY 1"
+        assert list(conn.scalars(sa.text(query))) == [300, 511, 768]
+    report = look(log, seen)
+    assert seen == [False, False, False, True]
+    assert [(one.code, one.idx) for one in report.findings if one.table == "event"] == [("key.revoked", 600)]
+    hint = "UPDATE service_key SET public_key = (SELECT public_key FROM service_key WHERE kid = 'service-4')"
+    named = look(log, seen, hint)  # what the processes start from, edited
+    assert {one.table for one in named.findings} >= {"event", "service_key"}
 
 
 numbers = st.decimals(-(10**6), 10**6, places=3) | st.sampled_from(

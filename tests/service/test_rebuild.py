@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from emdi.errors import NoteError
+from emdi.event import parse_event
 from emdi.policy import Policy, parse_policy
 from stackwitness.db.engine import make_engine
 from stackwitness.log.disk import Disk
@@ -20,6 +22,8 @@ from stackwitness.log.errors import LogCorrupt
 from stackwitness.log.fsck import fsck
 from stackwitness.log.rebuild import Rebuilt, open_source, rebuild
 from stackwitness.log.sequencer import read_head
+from stackwitness.log.service_keys import open_service_key, read_spans
+from stackwitness.log.service_rotation import declare_compromise, rotate_service_key
 from stackwitness.settings import Settings
 from tests.service.log_station import SmallStation
 from tests.service.log_support import SmallLog, all_files, make_log
@@ -101,14 +105,15 @@ def lose(engine: sa.Engine, tables: list[str] = EVIDENCE) -> None:
                 conn.execute(sa.text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
 
 
-def edit(engine: sa.Engine, *statements: str) -> None:
+def edit(engine: sa.Engine, *statements: str, guarded: tuple[str, ...] = ()) -> None:
+    guarded = (*EVIDENCE[:13], *guarded)
     with engine.begin() as conn:
         conn.execute(sa.text("SET LOCAL session_replication_role = replica"))
-        for table in EVIDENCE[:13]:
+        for table in guarded:
             conn.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
         for statement in statements:
             assert conn.execute(sa.text(statement)).rowcount > 0
-        for table in EVIDENCE[:13]:
+        for table in guarded:
             conn.execute(sa.text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
             for guard in ("append_only_row", "append_only_table"):
                 conn.execute(sa.text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {guard}"))
@@ -149,6 +154,45 @@ def test_the_log_goes_on_after_a_loss_from_where_the_signer_stands(log: SmallLog
     report = fsck(log.engine, log.settings.log_dir, log.policy, signer_dir=log.settings.signer_dir)
     named = {finding.code for finding in report.findings}
     assert named <= {"guard.changed"}, report.findings[:5]
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM service_key", "UPDATE service_key SET public_key = sha256('x')", ""]
+)
+def test_the_key_that_signs_events_comes_back_and_signs_on(log: SmallLog, statement: str) -> None:
+    assert rotate_service_key(log.engine, log.service_key, act="operator-1") == "service-2"
+    declare_compromise(log.engine, log.service_key, "service-1", 250, "stolen", act="operator-1")
+    loop = log.start()
+    assert loop.sequence() == 2
+    loop.publish()
+    tables = ["service_key", "explanation"]
+    with log.engine.connect() as conn:
+        keys, spans = (
+            conn.execute(sa.text("SELECT * FROM service_key")).all(),
+            read_spans(conn, log.service_key),
+        )
+    if statement:
+        edit(log.engine, statement, guarded=("service_key",))
+    else:
+        lose(log.engine, [*EVIDENCE, *tables])
+    done = restore(replace(log, service_key=open_service_key(log.settings.key_dir)))
+    assert ("service_key", 1) in done.tables.items(), done.tables
+    assert {finding.code for finding in done.report.findings if finding.table == "service_key"} <= {
+        "service_key.missing",
+        "service_key.edited",
+    }
+    with log.engine.connect() as conn:
+        assert conn.execute(sa.text("SELECT * FROM service_key")).all() == keys
+        assert read_spans(conn, log.service_key) == spans
+        sealed = conn.scalar(sa.text("SELECT jws FROM event WHERE typ = 'projection.rebuild'"))
+    assert (parse_event(bytes(sealed)).kid, spans[0].suspect_from_idx) == ("service-2", 250)
+    loop = log.start()
+    assert rotate_service_key(log.engine, log.service_key, act="operator-1") == "service-3"
+    loop.sequence()
+    loop.publish()
+    report = fsck(log.engine, log.settings.log_dir, log.policy, signer_dir=log.settings.signer_dir)
+    named = {finding.table for finding in report.findings}  # words that only a backup knows
+    assert named <= {"flag", "review", "explanation", "guard"}, report.findings[:5]
 
 
 def test_nothing_is_written_where_nothing_differs(log: SmallLog) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from emdi.keys import LocalKey
 from emdi.policy import format_policy
 from stackwitness.db.embedded import Cluster
+from stackwitness.ingest import queries as ingest
 from stackwitness.log.disk import Disk
 from stackwitness.log.fsck import fsck
 from stackwitness.log.heads import make_head
@@ -145,4 +146,8 @@ def test_so_does_a_successor_with_a_station_silent_in_it(
         station = replace(station, log=log, channels=channels_of(log, "S1"))
         work(log, station)
         with mirrored(log, tmp_path / "monitor") as url:
-            check(log, restored(log, empty, url, tmp_path), replace(silent, log=log), shard_before=True)
+            again = restored(log, empty, url, tmp_path)
+            with again.engine.connect() as conn:
+                last_at = {stn: at for stn, (_, at) in ingest.list_heads(conn).items()}
+            assert (last_at["S1"] is None, last_at["S2"]) == (False, None)  # not known is not 1970
+            check(log, again, replace(silent, log=log), shard_before=True)

@@ -180,7 +180,7 @@ def read_log(wiring: Wiring) -> LogView | None:
 
 
 def _view_station(
-    conn: Connection, station: Station, heads: Mapping[str, tuple[StationHead, datetime]]
+    conn: Connection, station: Station, heads: Mapping[str, tuple[StationHead, datetime | None]]
 ) -> StationView:
     head, last_at = heads.get(station.stn, (None, None))
     return StationView(

@@ -192,9 +192,13 @@ def find_head(conn: Connection, stn: str) -> StationHead | None:
     return None if row is None else StationHead(row.ep, row.seq, bytes(row.env_id))
 
 
-def list_heads(conn: Connection) -> dict[str, tuple[StationHead, datetime]]:
-    """Return the head of every station's chain and the latest reading time it has reached."""
-    rows = conn.execute(text("SELECT stn, ep, seq, env_id, last_at FROM station_head"))
+def list_heads(conn: Connection) -> dict[str, tuple[StationHead, datetime | None]]:
+    """Return the head of every station's chain and the latest reading time it has reached.
+
+    That time is None where only the shard before knows it: a station silent in this one, after a rebuild.
+    """
+    query = "SELECT stn, ep, seq, env_id, nullif(last_at, timestamptz 'epoch') AS last_at FROM station_head"
+    rows = conn.execute(text(query))
     return {row.stn: (StationHead(row.ep, row.seq, bytes(row.env_id)), row.last_at) for row in rows}
 
 
