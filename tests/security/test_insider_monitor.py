@@ -28,7 +28,7 @@ from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor import Monitor, Turn
 from stackwitness_client.monitor.loop import wall_ms
 from stackwitness_client.monitor.state import State
-from stackwitness_detectors.contract import Finding
+from stackwitness_detectors.contract import Finding, Verdict
 from tests.service.rig import MINUTE_MS, START_MS, Rig
 from tests.support.service import Service
 
@@ -90,11 +90,11 @@ class Site:
         return check_proof(parse_proof(path.read_bytes()), self.policy)
 
 
-def finding(episode: str, hours: int = 3) -> Finding:
+def finding(episode: str, hours: int = 3, verdict: Verdict = "cannot be", e_value: float = 3.1e4) -> Finding:
     return Finding(
-        detector="hold", version="1", family="freeze", kind="freeze", kinds=("freeze",), verdict="cannot be",
+        detector="hold", version="1", family="freeze", kind="freeze", kinds=("freeze",), verdict=verdict,
         from_ms=START_MS, to_ms=START_MS + hours * 3_600_000, channels=("so2",),
-        statistic=("hold_h", float(hours)), e_value=3.1e4, numbers={"hours": hours},
+        statistic=("hold_h", float(hours)), e_value=e_value, numbers={"hours": hours},
         text_en=f"so2 stayed for {hours} h", text_zh=f"so2 保持 {hours} 小时", innocent=("held",),
         look_at_en="the log book", look_at_zh="日志", plot={"kind": "hold"}, episode=episode, extends=False,
     )  # fmt: skip
@@ -107,11 +107,19 @@ def site(service: Service, tmp_path: Path) -> Iterator[Site]:
         assert rig.post(*[rig.next() for _ in range(20)]).status_code == 202
     raised = []
     with unit_of_work(service.wiring.engine) as conn:
+        given = Provenance(STN, 1, 0, 3, "ab" * 32, "cd" * 32)
         for episode in ("hold:so2:1", "hold:so2:2", "hold:so2:3"):
-            given = Provenance(STN, 1, 0, 3, "ab" * 32, "cd" * 32)
             flag = flags.raise_flag(conn, service.wiring.service_key, finding(episode), given)
             assert flag is not None
             raised.append(flag.flag_id)
+        # An episode whose evidence grows is shown in stronger words than were signed first: no lie of the server.
+        for grown in (
+            finding("drift:so2:1", 3, "unusual", 9.0),
+            finding("drift:so2:1", 6, "very unlikely", 40.0),
+        ):
+            flag = flags.raise_flag(conn, service.wiring.service_key, grown, given)
+        assert flag is not None
+        assert (flag.verdict_signed, flag.verdict) == ("unusual", "very unlikely")
     form = {"decision": "confirmed_odd", "reason": "The analyser was held by hand."}
     answer = service.client.post(
         f"/v1/flags/{raised[0]}/reviews", json=form, headers=service.headers("inspector")
@@ -134,7 +142,7 @@ def site(service: Service, tmp_path: Path) -> Iterator[Site]:
     made = Site(service, rig, url, tmp_path / "monitor", raised, policy, wall_ms())
     turn = made.look()
     assert (turn.exit_code, turn.raised) == (0, []), turn
-    assert (turn.readings >= 3 * ENVELOPES, turn.flags) == (True, 3)
+    assert (turn.readings >= 3 * ENVELOPES, turn.flags) == (True, 4)
     yield made
     server.should_exit = True
     thread.join()

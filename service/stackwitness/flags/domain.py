@@ -26,7 +26,10 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Flag:
-    """Hold a flag as it stands now: with its latest extension and its latest decision (None = open)."""
+    """Hold a flag as it stands now: with its latest extension and its latest decision (None = open).
+
+    `verdict` is what its evidence has come to; `verdict_signed` what was signed when it was raised.
+    """
 
     flag_id: str
     stn: str
@@ -34,6 +37,7 @@ class Flag:
     detector_version: str
     kind: str
     verdict: str
+    verdict_signed: str
     from_at: datetime
     to_at: datetime
     channels: tuple[str, ...]

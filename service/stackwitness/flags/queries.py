@@ -134,5 +134,6 @@ def _flag(row: Row[Any]) -> Flag:
     given = dict(row._mapping)
     given["channels"], given["event_id"] = tuple(given["channels"]), bytes(given["event_id"])
     # The row keeps the words of the day it was raised; an episode that grew is worded by what it has become.
+    given["verdict_signed"] = given["verdict"]
     given["verdict"] = verdict_at(given["verdict"], given["e_value"], DEFAULT)
     return Flag(**given)

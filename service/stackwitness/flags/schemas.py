@@ -13,7 +13,7 @@ from stackwitness.log.custody import Look
 
 
 class FlagView(BaseModel):
-    """A flag as it stands now."""
+    """A flag as it stands now; `verdict` as `flag.raised` signed it, `verdict_now` what its evidence has come to."""
 
     flag_id: str
     stn: str
@@ -21,6 +21,7 @@ class FlagView(BaseModel):
     detector_version: str
     kind: str
     verdict: str
+    verdict_now: str
     from_at: datetime
     to_at: datetime
     channels: list[str]
@@ -42,7 +43,8 @@ class FlagView(BaseModel):
             detector=flag.detector,
             detector_version=flag.detector_version,
             kind=flag.kind,
-            verdict=flag.verdict,
+            verdict=flag.verdict_signed,
+            verdict_now=flag.verdict,
             from_at=flag.from_at,
             to_at=flag.to_at,
             channels=list(flag.channels),
