@@ -79,8 +79,10 @@ class Copies:
         x = values[i]
         present = np.flatnonzero(np.isfinite(x)).tolist()
         off = bool((x[self.loads] <= 0).any()) or not x[present].any()
-        if len(odds.history) < 2 or off:
-            return  # zeros of a unit that is off repeat by nature
+        if off:
+            present = [k for k in present if x[k] != 0]  # zeros of a unit that is off repeat by nature
+        if len(odds.history) < 2 or not present:
+            return
         for k in np.flatnonzero(np.isnan(x)).tolist():
             # Missing both times, as at a daily calibration: the match waits, without gain.
             waits = before[k].lags[before[k].lags <= i]

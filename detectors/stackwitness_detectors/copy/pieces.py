@@ -77,7 +77,7 @@ class Pieces:
         odds = StepOdds(known, self.config.piece_step_bits)
         for at_ms, row, is_off in zip(block.at_ms.tolist(), rows, off.tolist(), strict=True):
             for t in range(len(self.targets)):
-                self._follow(t, row[t], odds, at_ms, skip=bool(is_off or claimed[t]))
+                self._follow(t, row[t], odds, at_ms, skip=bool((is_off and row[t] == 0) or claimed[t]))
             self.far.append(at_ms // _MINUTE_MS, row)
         return []
 

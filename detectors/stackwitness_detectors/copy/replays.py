@@ -19,6 +19,7 @@ RECORD = "*"  # the whole record, as a channel name
 _SURE_STEPS = 24  # of two channels at once: no plant does that twice
 _SURE_RECORDS = 4
 _STANDS = "record_repeat"
+_SAME_HOUR_MS = 30 * 60_000
 
 
 @dataclass
@@ -108,9 +109,7 @@ def describe_copy(memory: Memory, config: Config, replay: Replay, *, extends: bo
         version=VERSION,
         family="copy",
         kind=kind,
-        kinds=("freeze", "record_freeze", "backfill")
-        if kind == _STANDS
-        else ("replay_exact", "backfill", "borrowed_stack"),
+        kinds=_ranked(memory, replay, channels),
         verdict=verdict_of(episode.rate, impossible=sure),
         from_ms=episode.from_ms,
         to_ms=episode.seen_ms,
@@ -135,6 +134,20 @@ def describe_copy(memory: Memory, config: Config, replay: Replay, *, extends: bo
         episode=episode.key,
         extends=extends,
     )
+
+
+def _ranked(memory: Memory, replay: Replay, channels: tuple[str, ...]) -> tuple[str, ...]:
+    """Tell whole records from single channels, and equal hours of the day from other ones."""
+    if replay.key == _STANDS:
+        return ("record_freeze", "freeze", "joint_replay", "backfill")
+    if RECORD in replay.steps or (len(channels) > 1 and 2 * len(channels) >= len(memory.names)):
+        return ("joint_replay", "replay_exact", "replay_shifted", "backfill")
+    if (
+        abs(replay.lag_ms - round(replay.lag_ms / DAY_MS) * DAY_MS) <= _SAME_HOUR_MS
+        and replay.lag_ms > DAY_MS // 2
+    ):
+        return ("replay_exact", "bootstrap", "backfill", "replay_shifted")
+    return ("replay_shifted", "bootstrap", "resampled", "replay_exact")
 
 
 def _sentences(memory: Memory, replay: Replay, channels: tuple[str, ...], steps: int) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from stackwitness_detectors.fleet.table import FleetMemory
 from stackwitness_detectors.memory import HOUR_MS
 from stackwitness_detectors.plots import short
 
-_WIDTHS_NOW = (6, 12, 18, 24, 48, 168)
+_WIDTHS_NOW = (6, 12, 18, 24)  # hours: over longer ones relatives go together for days by nature
 _LOOKS = (0, 6, 12, 18)
 _WIDTHS_THEN = (18,)  # hours: with four looks a day one window lies wholly inside any forgery of a day
 _BACK_HOURS = 24 * 35
@@ -123,8 +123,8 @@ class SameTime(Foreign):
     kinds = ("neighbour_copied", "borrowed_stack", "replay_disguised")
 
     def windows(self) -> list[tuple[int, int]]:
-        """Take hours to a week, ending at four times of the day; long ones once a day."""
-        return [(w, back) for w in _WIDTHS_NOW for back in (_LOOKS if w <= 24 else _LOOKS[:1])]
+        """Take hours to a day, ending at four times of the day."""
+        return [(w, back) for w in _WIDTHS_NOW for back in _LOOKS]
 
     def match(self, k: int, j: int, stop_h: int, width: int, own: Own) -> tuple[Match, int] | None:
         """Compare equal hours."""
