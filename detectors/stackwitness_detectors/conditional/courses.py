@@ -1,7 +1,8 @@
 """What course a shortfall takes: the same share, the same amount, a ramp, only high hours, a few hours of each day.
 
-Each course is fitted by least squares to the log ratio of reported and expected value; the one that leaves the least
-ranks first. The comparison is by -2 log likelihood with residuals that wander (one in six hours counts).
+Each course is fitted by least squares to the log ratio of reported and expected value, from the hour on at which a
+constant share fits best; the one that leaves the least ranks first. The comparison is by -2 log likelihood with
+residuals that wander (one in six hours counts).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from stackwitness_detectors.contract import Values
 
 _INDEPENDENT = 6.0  # hours that count as one
 _SHARES = np.array([0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5])
+_LEAST_AFTER = 12  # hours
 _HIGH = (0.5, 0.65, 0.8, 0.9)
 # A richer course must earn its further parameter (BIC), and the plain share is the commonest forgery.
 _PRICE = {"share": 0.0, "amount": 1.0, "ramp": 2.0, "high": 3.0, "hours": 4.0}
@@ -22,6 +24,8 @@ _PRICE = {"share": 0.0, "amount": 1.0, "ramp": 2.0, "high": 3.0, "hours": 4.0}
 
 def course_costs(ratio: Values, expected: Values, hour: Values, high_at: float | None) -> dict[str, float]:
     """Give the cost of each course for residuals [n], expectations [n] and hours since 1970 [n]; least is likeliest."""
+    start = onset(ratio)
+    ratio, expected, hour = ratio[start:], expected[start:], hour[start:]
     n = max(len(ratio) / _INDEPENDENT, 2.0)
 
     def cost(name: str, left: Values) -> float:
@@ -46,6 +50,17 @@ def course_costs(ratio: Values, expected: Values, hour: Values, high_at: float |
         for length in (1, 3, 6, 12)
     )
     return costs
+
+
+def onset(ratio: Values) -> int:
+    """Find the hour from which on a step fits best; 0 when there are too few to tell."""
+    n = len(ratio)
+    if n < 3 * _LEAST_AFTER:
+        return 0
+    # What a step from hour i on explains: the squared sum after it, over the number of hours.
+    after = np.cumsum(ratio[::-1])[::-1]
+    explained = np.where(after < 0, after**2, 0.0) / np.arange(n, 0, -1)
+    return int(np.argmax(explained[: n - _LEAST_AFTER]))
 
 
 def _part(ratio: Values, chosen: NDArray[np.bool_]) -> Values:

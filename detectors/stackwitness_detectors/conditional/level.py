@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stackwitness_detectors.conditional.courses import course_costs
+from stackwitness_detectors.conditional.courses import course_costs, onset
 from stackwitness_detectors.conditional.ledger import Ledger
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
@@ -20,12 +20,14 @@ _LEAST_HOURS = 6
 _BESIDE = 4.0  # oxygen and load get a quarter of a pollutant's share of the budget
 _SAME = 0.5  # of the shift: what moves so far along with the channel moves with it
 _COURSES = {
-    "share": ("scale", "scale_after_rounding", "inspection_honest", "span_change", "offset", "drift"),
-    "amount": ("offset", "offset_audited", "scale", "scale_after_rounding", "span_change"),
-    "ramp": ("drift", "scale", "span_change", "offset"),
-    "high": ("limit_aware_scale", "altered_records", "clip", "bunch", "averaging_game", "scale"),
-    "hours": ("calibration_gas", "zero_air", "averaging_game", "generated"),
+    "share": ("scale", "scale_after_rounding", "offset", "span_change", "inspection_honest", "drift"),
+    "amount": ("offset", "scale", "offset_audited", "scale_after_rounding", "span_change"),
+    "ramp": ("drift", "scale", "offset", "scale_after_rounding", "span_change"),
+    "high": ("limit_aware_scale", "altered_records", "scale", "clip", "averaging_game"),
+    "hours": ("calibration_gas", "zero_air", "averaging_game", "scale"),
+    "mixed": ("altered_records", "scale", "invented_records", "generated"),
 }
+_MIXED = 1.8  # the residuals spread so much wider than usual: records are altered one by one
 
 
 class Level(DailyTest):
@@ -116,8 +118,11 @@ class Level(DailyTest):
         hours = self.memory.hours
         expected = hours.view("expected")[rows, k][known] * math.exp(base)
         hour = hours.view("hour")[rows][known].astype(np.float64)
-        costs = course_costs(residual[known] - base, expected, hour, self.memory.channels[k].limit)
-        return min(costs, key=lambda name: costs[name])
+        off = residual[known] - base
+        costs = course_costs(off, expected, hour, self.memory.channels[k].limit)
+        best = min(costs, key=lambda name: costs[name])
+        wide = float(np.std(off[onset(off) :])) > _MIXED * model.residual_spread
+        return "mixed" if wide and best not in ("hours", "high") else best
 
     def _together(self, k: int, size: float, upwards: bool) -> str:
         """Name the roles of what has shifted along on the newest days: load, oxygen, other pollutants."""
