@@ -14,10 +14,9 @@ class Config:
     """Set the budget (expected false findings per station-month, all tests together), its shares, the windows."""
 
     budget: float = 0.25
-    # Shares of that budget: only their proportions count (`spread`); 0 turns a test off. Measured on real plants: sure
-    # tests (freeze, copy, digits) find what they find at a tenth of the share and lose only natural oddities; the level
-    # gains most by a larger one and spends the least of it.
-    freeze_budget: float = 0.01
+    # Shares of that budget: only their proportions count (`spread`); 0 turns a test off. The level gains most by a large
+    # one and spends the least of it on real plants. A small one for holds is no gain: what is not told is learned.
+    freeze_budget: float = 0.05
     near_freeze_budget: float = 0.02
     copy_budget: float = 0.001
     pieces_budget: float = 0.01
@@ -67,7 +66,7 @@ class Config:
     contrast_share: float = 0.02  # load counts as moving when its range exceeds 2 % of its highest value
     still_penalty: float = 10.0  # a hold while the load stands still must be this much rarer
     # Copies.
-    step_bits: float = 8.0  # most evidence one equal step of one channel may give (dependence)
+    step_bits: float = 6.0  # most evidence one equal step of one channel may give (dependence)
     side_channel_weight: float = 0.25  # of the further channels of a record: channels move together
     copy_min_steps: int = 6
     far_rows: int = 20_000  # of the channels one would forge: two years of hours, two weeks of minutes
