@@ -119,15 +119,17 @@ def test_everybody_follows_into_the_next_year(folder: Path) -> None:
         before.pusher.push(give_up_s=30)  # whose receipt it collects after the freeze
         assert watch(folder, old.url).returncode == 0
 
-        done = run(
-            "freeze",
-            "--successor-home",
-            str(folder / "new/state"),
-            home=folder / "old/state",
-            STACKWITNESS_LOG_ORIGIN=OLD,
+        command = ("freeze", "--successor-home", str(folder / "new/state"))
+        done, again = (
+            run(*command, home=folder / "old/state", STACKWITNESS_LOG_ORIGIN=OLD) for _ in range(2)
         )
         assert done.returncode == 0, done.stderr
         assert NEW in done.stdout
+        assert (again.returncode, again.stdout) == (0, done.stdout), again.stderr
+        other = run(
+            *command, "--successor-origin", OLD + "x", home=folder / "old/state", STACKWITNESS_LOG_ORIGIN=OLD
+        )
+        assert (other.returncode, NEW in other.stderr) == (3, True), other
         record(before, 2)
         with pytest.raises(ServerRefused, match=r"docs/runbooks/shards\.md") as refused:
             before.pusher.push(give_up_s=30)
