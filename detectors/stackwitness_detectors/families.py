@@ -43,7 +43,7 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
         level,
         Exceedances(memory, config, residuals),
         OxygenLine(memory, config, residuals),
-        Visits(memory, config, residuals),
+        Visits(memory, config, residuals, level),
         dependence,
         *moving,
         *digits,

@@ -33,7 +33,9 @@ def led(context: Context, frame: Frame) -> tuple[tuple[Finding, ...], tuple[Note
     config = DEFAULT.spread()
     memory = Memory(context, config)
     residuals = Residuals(memory, config)
-    tests = [test(memory, config, residuals) for test in (Level, Exceedances, OxygenLine, Visits)]
+    level = Level(memory, config, residuals)
+    others = [test(memory, config, residuals) for test in (Exceedances, OxygenLine)]
+    tests = [level, *others, Visits(memory, config, residuals, level)]
     engine = Engine(context, config, [residuals, *tests], memory)
     with np.errstate(all="ignore"):
         engine.feed(frame)

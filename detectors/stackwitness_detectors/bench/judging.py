@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,13 +25,14 @@ def replay_trial(
 ) -> tuple[list[Alarm], Frame]:
     """Replay from the day of the forgery's start (state before it) to its end and the grace.
 
-    Returns the alarms that overlap, and the forged readings.
+    Returns the alarms that overlap, and the forged readings. The dates of visits that a forger respects are known.
     """
     forged = make(place, trial)
+    context = replace(place.context, visits=trial.made.honest_ms)
     from_ms = trial.from_ms // DAY_MS * DAY_MS
     # One more day: a day is judged when the next one begins.
     to_ms = min(trial.to_ms + GRACE_MS + DAY_MS, place.split.end_ms)
-    days = days_of(place.context, forged, state, from_ms, to_ms, config)
+    days = days_of(context, forged, state, from_ms, to_ms, config)
     alarms = [a for day in days for a in day.alarms if a.to_ms >= trial.from_ms and overlaps(a, trial)]
     return alarms, forged
 

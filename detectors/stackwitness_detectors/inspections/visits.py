@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stackwitness_detectors.conditional.ledger import Ledger, tail_exponent
+from stackwitness_detectors.conditional.ledger import tail_exponent
+from stackwitness_detectors.conditional.level import Level
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
@@ -38,34 +39,32 @@ class Visits(DailyTest):
     kinds = ("inspection_honest", "offset_audited", "scale", "offset")
     innocent = ("recalibration", "treatment_change", "steady_operation")
 
-    def __init__(self, memory: Memory, config: Config, residuals: Residuals) -> None:
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals, level: Level) -> None:
         known = residuals.targets if memory.context.visits else []
         super().__init__(memory, config, known, config.visits_budget)
-        self.residuals = residuals
-        self.ledgers = {k: Ledger(config) for k in self.tested}
+        self.residuals, self.level = residuals, level
         self.visits = tuple(sorted(memory.context.visits))
 
     def measure(self, k: int, day: int) -> Judged | None:
-        """Enter the day (its visited hours, when somebody came); judge a day and a week after a visit."""
-        rows = day_hours(self.memory, day)
-        residual = self.residuals.residual(k, rows)
-        visited = self._visited(self.memory.hours.view("hour")[rows] * HOUR_MS)
-        if int(visited.sum()) >= _LEAST_HOURS:
-            residual = np.where(visited, residual, np.nan)
-        ledger = self.ledgers[k]
-        if k not in self.residuals.models or not ledger.add(day, residual, _LEAST_HOURS):
+        """Judge a day and a week after a visit, from the lines a day that the level test keeps."""
+        rows = self.level.ledgers[k].rows
+        if k not in self.residuals.models or not len(rows) or int(rows[-1, 0]) != day:
             return None
         ended = [to_ms for _, to_ms in self.visits if to_ms < (day + 1) * DAY_MS]
         if not ended or day - ended[-1] // DAY_MS not in (1, _AROUND):
             return None
-        rise = risen_days(ledger.rows[:, 2])
-        at = self._visited(ledger.rows[:, 0].astype(np.int64) * DAY_MS, DAY_MS) & np.isfinite(rise)
+        at = self._visited(rows[:, 0].astype(np.int64) * DAY_MS, DAY_MS)
+        mean = rows[:, 2].copy()
+        for i in np.flatnonzero(at).tolist():
+            mean[i] = self._while_visited(k, int(rows[i, 0]), float(mean[i]))
+        rise = risen_days(mean)
+        at &= np.isfinite(rise)
         shifts = shifted_means(rise, at)
         if at.sum() == 0 or len(shifts) < _LEAST_SHIFTS:
             return None
         score = float(rise[at].mean())
         p = share_beyond(score, shifts, self.config)
-        a_month = len(ended) / (len(ledger.rows) / 30.0)
+        a_month = len(ended) / (len(rows) / 30.0)
         numbers: dict[str, float | int | str] = {
             "visits": len(ended),
             "visited_days": int(at.sum()),
@@ -79,6 +78,14 @@ class Visits(DailyTest):
     def rate(self, k: int, judged: Judged) -> float | None:
         """Take the p-value times the visits a month."""
         return judged.least_rate if judged.score >= _LEAST_RISE else None
+
+    def _while_visited(self, k: int, day: int, whole: float) -> float:
+        """Give the mean residual of a day's visited hours; of the whole day when its hours are forgotten."""
+        rows = day_hours(self.memory, day)
+        visited = self._visited(self.memory.hours.view("hour")[rows] * HOUR_MS)
+        residual = self.residuals.residual(k, rows)[visited]
+        residual = residual[np.isfinite(residual)]
+        return float(residual.mean()) if len(residual) >= _LEAST_HOURS else whole
 
     def _visited(self, at_ms: NDArray[np.int64], length_ms: int = HOUR_MS) -> NDArray[np.bool_]:
         """Tell which hours or days a visit covers for at least half, or for four hours of a day."""
@@ -116,17 +123,6 @@ class Visits(DailyTest):
         if self.residuals.targets and not self.visits:
             return [Note(self.detector, "", "no dates of inspections or audits are known")]
         return []
-
-    def dump(self) -> dict[str, Any]:
-        """Give a tree for the state."""
-        names = self.memory.names
-        return {**super().dump(), "ledgers": {names[k]: ledger.rows for k, ledger in self.ledgers.items()}}
-
-    def load(self, tree: dict[str, Any]) -> None:
-        """Read it back."""
-        super().load(tree)
-        for k, ledger in self.ledgers.items():
-            ledger.rows = tree["ledgers"].get(self.memory.names[k], ledger.rows)
 
 
 def risen_days(mean: Values) -> Values:
