@@ -37,7 +37,8 @@ class Heads:
         wanted = {stn: (*head, at_of(self.last_ms[stn])) for stn, head in self.stations.items()}
         before = read_previous(conn)
         for stn, head in chains_of(*before).items() if before else ():
-            if stn not in wanted:  # silent since the shard began: the epoch says that its last reading is not known here
+            # Silent since the shard began: the epoch says that its last reading is not known here.
+            if stn not in wanted:
                 wanted[stn] = (*head, stored[stn][3] if stn in stored else at_of(0))
         changed = sorted(stn for stn in stored.keys() | wanted.keys() if stored.get(stn) != wanted.get(stn))
         for stn in changed:

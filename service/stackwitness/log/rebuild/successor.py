@@ -41,7 +41,7 @@ def seed_successor(
     """Fill the empty database of the successor: the shard before it, the governance in force, the stations' heads.
 
     Both engines log in as owner. Returns how many events of each type were stated again, none where it was done
-    before; raises Conflict("log.successor") when the new database already holds another log.
+    before and nobody has started the successor; raises Conflict("log.successor") when its database holds a log.
     """
     disk = Disk(log_dir)
     stated: dict[str, int] = {}
@@ -49,11 +49,11 @@ def seed_successor(
         for each in (before, conn):
             each.execute(sa.text("SELECT set_config('stackwitness.agency', '*', true)"))
         lock_log(conn)
-        known = read_previous(conn)
-        if known is not None and known[0] == final.previous:
+        known, started = read_previous(conn), read_head(conn).size > 0
+        if known is not None and known[0] == final.previous and not started:
             return stated  # what follows is one transaction: all of it is there
         held = conn.execute(sa.text("SELECT EXISTS (SELECT FROM station)")).scalar_one()
-        if held or known is not None or read_head(conn).size:
+        if held or known is not None or started:
             raise Conflict("log.successor", "The successor's database is not empty")
         disk.write("previous/checkpoint", final.note)
         disk.write("previous/head", final.head)
