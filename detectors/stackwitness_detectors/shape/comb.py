@@ -29,6 +29,7 @@ _CYCLES = 12.0  # a density as wide as that many pitches is smooth
 _FACTORS = np.round(np.arange(0.5, 0.995, 0.01), 2)
 _HOLE = 0.02  # likelihood of a value that the factor cannot give: not every reading of the window was forged
 _WIDEST = 60.0  # steps: wider combs are those of the load, set in whole megawatts
+_STRETCH = 168
 _MOST_VALUES = 1000  # for the factors
 _LIKELY = 2.0  # -log10 p of a factor that explains a pitch as well
 _LENGTH = 1 << 15  # of the transform: pitches are told apart to one part in this many steps
@@ -71,7 +72,8 @@ class Comb(DailyTest):
                 continue
             least = max(_CYCLES / min(_quartiles(now), _quartiles(past)), 1.0 / _WIDEST)
             factor = factor_of(now[-_MOST_VALUES:], usual)
-            for how, (score, size) in (("pitch", pitch_of(now, waves, len(past), least)), ("factor", factor)):
+            pitch = (0.0, 1.0) if own_comb(past, least) else pitch_of(now, waves, len(past), least)
+            for how, (score, size) in (("pitch", pitch), ("factor", factor)):
                 if best is None or score > best.score:
                     numbers: dict[str, float | int | str] = {
                         "comb": how, how: size, "factor_score": factor[0], "values": len(now), "days": days, "resolution": digits.units.text,
@@ -136,6 +138,15 @@ def pitch_of(now: Values, waves: NDArray[np.complex128], past: int, least: float
     at = first + int(np.argmax(apart[first:]))
     score = (float(apart[at]) - math.log(len(apart) - first)) / math.log(10.0)
     return max(score, 0.0), _LENGTH / at
+
+
+def own_comb(past: Values, least: float) -> bool:
+    """Tell whether stretches of the past lie on a comb of their own: its pitch may wander (heat content of the fuel)."""
+    nothing = np.zeros(_LENGTH // 2 + 1, np.complex128)
+    parts = [past[at : at + _STRETCH] for at in range(max(0, len(past) - 6 * _STRETCH), len(past), _STRETCH)]
+    return any(
+        pitch_of(part, nothing, 10**9, least)[0] > _LIKELY for part in parts if len(part) >= _LEAST_VALUES
+    )
 
 
 def _transform(whole: Values) -> NDArray[np.complex128]:
