@@ -24,7 +24,7 @@ _PRICE = {"share": 0.0, "amount": 1.0, "ramp": 2.0, "high": 3.0, "hours": 4.0}
 
 def course_costs(ratio: Values, expected: Values, hour: Values, high_at: float | None) -> dict[str, float]:
     """Give the cost of each course for residuals [n], expectations [n] and hours since 1970 [n]; least is likeliest."""
-    start = onset(ratio)
+    start, whole, whole_hour = onset(ratio), ratio, hour
     ratio, expected, hour = ratio[start:], expected[start:], hour[start:]
     n = max(len(ratio) / _INDEPENDENT, 2.0)
 
@@ -37,8 +37,11 @@ def course_costs(ratio: Values, expected: Values, hour: Values, high_at: float |
     if typical > 0 and expected.min() > 0:
         amounts = [ratio - np.log(np.maximum(1.0 - d * typical / expected, 0.05)) for d in _SHARES.tolist()]
         costs["amount"] = min(cost("amount", left) for left in amounts)
-    time = (hour - hour[0]) / max(float(hour[-1] - hour[0]), 1.0)
-    costs["ramp"] = cost("ramp", ratio - time * float(time @ ratio) / max(float(time @ time), 1e-12))
+    # A ramp has no onset: it is compared with the step over the whole window.
+    time = (whole_hour - whole_hour[0]) / max(float(whole_hour[-1] - whole_hour[0]), 1.0)
+    ramp = whole - time * float(time @ whole) / max(float(time @ time), 1e-12)
+    step = whole - np.where(np.arange(len(whole)) >= start, ratio.mean(), 0.0)
+    costs["ramp"] = costs["share"] + cost("ramp", ramp) - cost("share", step)
     borders = [float(np.quantile(expected, q)) for q in _HIGH]
     if high_at is not None and expected.min() < high_at < expected.max():
         borders.append(high_at)
