@@ -50,6 +50,22 @@ EXPORTS: list[dict[str, Any]] = [
     {"to": "9999-12-31T23:59:59.999999-14:00"},
     {"from": -1e300},
     {"station": ".."},
+    {"redacted": True},  # a misspelt `redact` would disclose what it means to withhold
+]
+WHYS = [
+    "",
+    " ",
+    "\u3000",
+    "a\0b",
+    "two\nlines",
+    "\u2028",
+    "audit\u202egpj.exe",
+    "\u200b",
+    "x" * 501,
+    None,
+    5,
+    ["a"],
+    {},
 ]
 
 
@@ -74,6 +90,11 @@ def test_nothing_sent_makes_a_server_error(service: Service) -> None:
     headers = {**regulator, "content-type": "application/json"}
     assert service.client.post("/v1/exports", content=surrogate, headers=headers).status_code == 422
     assert service.rows("SELECT 1 FROM export_request") == []
+    operator, key = service.headers("operator"), "/v1/stations/4711/keys/4711-1"
+    for path, more in ((f"{key}/compromise", {"suspect_from_idx": 0}), (f"{key}/revoke", {})):
+        for why in WHYS:
+            answer = service.client.post(path, json={"why": why, **more}, headers=operator)
+            assert answer.status_code == 422, (path, why, answer.text)
 
 
 def test_a_key_speaks_for_its_own_station_only(service: Service) -> None:

@@ -11,17 +11,30 @@ from sqlalchemy.engine import make_url
 
 CONNECT_TIMEOUT_S = 5
 POOL_WAIT_S = 10
+# How values are spelt between server and client: a default put on the database or a role must not change what is read.
+SESSION = (
+    "timezone=UTC",
+    "client_encoding=UTF8",
+    "datestyle=ISO",
+    "standard_conforming_strings=on",
+    "extra_float_digits=1",
+    "row_security=on",
+    "quote_all_identifiers=off",
+)
 FIRST_TIME, LAST_TIME = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 
 
 def make_engine(url: str, *, pool_size: int = 10) -> Engine:
-    """Return an engine over psycopg whose sessions speak UTC.
+    """Return an engine over psycopg whose sessions speak UTC and UTF-8, whatever the database's own defaults are.
 
     `postgresql://...` and `postgresql+psycopg://...` both work. `?prepare_threshold=none` turns server-side
     prepared statements off for servers whose connections share a backend (poolers, the TimescaleDB in tests).
     """
     address = make_url(url).set(drivername="postgresql+psycopg")
-    connect: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC"}
+    connect: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "options": " ".join(f"-c {setting}" for setting in SESSION),
+    }
     threshold = address.query.get("prepare_threshold")
     if threshold is not None:
         address = address.difference_update_query(["prepare_threshold"])

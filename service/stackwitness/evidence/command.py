@@ -72,9 +72,9 @@ def read_time(text: str) -> datetime:
     """Read an ISO 8601 time or date; without an offset it is UTC. Raises Unprocessable export.period."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Unprocessable("export.period", f"{text!r} is not a time like 2026-01-02T03:04:05Z") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def read_entries(text: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, Field, NonNegativeInt, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 from emdi.scope import MAX_STATIONS
 from stackwitness.evidence.domain import EPOCH, FOR_EVER, Export, ExportState
@@ -14,8 +14,11 @@ StationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 class ExportWanted(BaseModel):
     """Ask for the evidence of a period (half-open): of one `station`, of several, or of all of an `agency`.
 
-    `entries` bounds it to log indexes [first, end) instead of, or beside, the period. `redact` withholds texts.
+    `entries` bounds it to log indexes [first, end) instead of, or beside, the period. `redact` withholds texts: a
+    member we do not know is refused, since a misspelt `redact` would disclose them.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     station: StationId | None = None
     stations: list[StationId] | None = Field(None, min_length=1, max_length=MAX_STATIONS)

@@ -1,6 +1,7 @@
 """Governance events: signed JWS, chained per subject, each a leaf of the log."""
 
 import secrets
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,12 @@ from emdi.keys import Signer
 from emdi.tables import salted_sha256
 from stackwitness import clock
 from stackwitness.db.locks import SERVICE_KEY_LOCK
+from stackwitness.errors import Unprocessable
 from stackwitness.log.service_keys import live_key
 
 ZERO_ID = bytes(32)
+MAX_WHY = 500
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,10 @@ def append_explained(
 ) -> Event:
     """Append an event whose reason stays out of the log: `why_sha256` names it, a row of its own holds salt and words.
 
-    So the words can be withheld from a bundle, and what is shown later is held against the event.
+    So the words can be withheld from a bundle, and what is shown later is held against the event. Raises
+    Unprocessable event.why for words that say nothing, or are not seen as they are written.
     """
+    check_why(why)
     salt = secrets.token_bytes(32)
     data = {**data, "why_sha256": salted_sha256(salt, why).hex()}
     event = append_event(conn, signer, typ=typ, subj=subj, act=act, data=data)
@@ -80,6 +86,13 @@ def append_explained(
         {"event_id": event.event_id, "salt": salt, "why": why},
     )
     return event
+
+
+def check_why(why: str) -> None:
+    """Raise Unprocessable event.why unless these are words, without letters that hide, turn or break a line."""
+    unseen = any(unicodedata.category(letter) in _UNSEEN for letter in why)
+    if unseen or not 0 < len(why.strip()) <= MAX_WHY:
+        raise Unprocessable("event.why", f"Say why, in 1 to {MAX_WHY} visible characters on one line")
 
 
 def lock_subject(conn: sa.Connection, subj: str) -> SubjectHead | None:

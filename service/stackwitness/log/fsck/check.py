@@ -1,6 +1,8 @@
 """Re-derive everything from disk and database, and name what does not fit."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -28,11 +30,17 @@ from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.rows import TABLES, StoredRow
 from stackwitness.log.fsck.runs import check_runs
 from stackwitness.log.fsck.signatures import Signatures
+from stackwitness.log.fsck.spans import Hints, Summary
 from stackwitness.log.fsck.tree import DiskTiles, Tree, check_roots, read_plain, settle_leaf, stored_entry
 from stackwitness.log.genesis import Genesis
 from stackwitness.log.previous import read_previous
 
 Progress = Callable[[int, int], None]
+# Defaults somebody put on the database must neither cut the check off nor lead it to other tables.
+_OWN_SETTINGS = """
+SELECT set_config(name, CASE name WHEN 'search_path' THEN 'public' ELSE '0' END, true) FROM pg_catalog.pg_settings
+WHERE name IN ('search_path', 'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout')
+"""
 
 
 def fsck(
@@ -54,6 +62,7 @@ def fsck(
         disk, "checkpoint"
     )  # before the database's snapshot, so that the snapshot holds all it covers
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
+        conn.execute(sa.text(_OWN_SETTINGS))
         act_as(conn, "sw_export", EVERY_AGENCY)
         check = _Check(conn, disk, note, report)
         try:
@@ -122,18 +131,24 @@ class _Check:
         if self.tiles.size < WORTH_ENTRIES:
             return 0
         self._check_bundle(0, total)  # leaf 0 names the key that signs events
-        hints = read_hints(self.conn, self.tiles.folder, self.history)
-        for summary in check_spans(hints, TILE_WIDTH, end):
-            progress(summary.first, total)
-            if fits(summary, self.history, hints):
-                for at in range(0, len(summary.leaves), HASH_BYTES * TILE_WIDTH):
-                    self.tree.add_tile(summary.leaves[at : at + HASH_BYTES * TILE_WIDTH])
-                take_summary(summary, self.history)
-                self.projection.pass_over(summary.readings)
-            else:
-                for n in range(summary.first // TILE_WIDTH, summary.end // TILE_WIDTH):
-                    self._check_bundle(n, total)
-        return end
+        hints, done = read_hints(self.conn, self.tiles.folder, self.history), TILE_WIDTH
+        # Processes that are killed, or that the database lets in no more, leave the rest to this one.
+        with suppress(BrokenProcessPool):
+            for summary in check_spans(hints, TILE_WIDTH, end):
+                progress(summary.first, total)
+                self._take(summary, hints, total)
+                done = summary.end
+        return done
+
+    def _take(self, summary: Summary, hints: Hints, total: int) -> None:
+        if fits(summary, self.history, hints):
+            for at in range(0, len(summary.leaves), HASH_BYTES * TILE_WIDTH):
+                self.tree.add_tile(summary.leaves[at : at + HASH_BYTES * TILE_WIDTH])
+            take_summary(summary, self.history)
+            self.projection.pass_over(summary.readings)
+        else:
+            for n in range(summary.first // TILE_WIDTH, summary.end // TILE_WIDTH):
+                self._check_bundle(n, total)
 
     def _check_bundle(self, n: int, total: int) -> None:
         start, stop = n * TILE_WIDTH, min((n + 1) * TILE_WIDTH, total)

@@ -25,8 +25,10 @@ from emdi.keyring import KEY_EVENTS
 from emdi.keys import PublicKey
 from emdi.merkle import leaf_hash
 from emdi.tiles import TILE_WIDTH, decode_bundle, entries_path, tile_path
+from stackwitness.log.disk import Disk
 from stackwitness.log.fsck.signatures import verify_fast
 from stackwitness.log.fsck.spelling import PG_EPOCH_US, Read, Spellings
+from stackwitness.log.fsck.tree import read_plain
 
 SPAN = 16 * TILE_WIDTH
 GAP = 4 * SPAN  # envelope numbers further apart than this are asked for separately
@@ -34,6 +36,8 @@ RUN_READINGS = 65_536  # compared at once: some megabytes
 SIGNATURE_CHARS = 87  # of a JWS: 64 bytes, and the dot before them
 # A span's rows lie together, which the planner cannot know of tables that grew since their statistics.
 _SETTINGS = (
+    "search_path = public",
+    "statement_timeout = 0",
     "enable_seqscan = off",
     "enable_hashjoin = off",
     "enable_mergejoin = off",
@@ -125,7 +129,7 @@ class SpanChecker:
 
     def __init__(self, hints: Hints) -> None:
         self._hints = hints
-        self._log_dir = Path(hints.log_dir)
+        self._disk = Disk(Path(hints.log_dir))
         self._spellings = Spellings(hints.channels)
         self._conn = psycopg.connect(hints.url, autocommit=True)
         self._conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -153,12 +157,9 @@ class SpanChecker:
         entries: list[bytes] = []
         leaves: list[bytes] = []
         for n in range(first // TILE_WIDTH, end // TILE_WIDTH):
-            bundle = decode_bundle((self._log_dir / entries_path(n)).read_bytes())
+            bundle = decode_bundle(read_plain(self._disk, entries_path(n)))
             hashes = [leaf_hash(entry) for entry in bundle]
-            if (
-                len(bundle) != TILE_WIDTH
-                or b"".join(hashes) != (self._log_dir / tile_path(0, n)).read_bytes()
-            ):
+            if len(bundle) != TILE_WIDTH or b"".join(hashes) != read_plain(self._disk, tile_path(0, n)):
                 raise Doubt(f"tile {n}")
             entries += bundle
             leaves += hashes
