@@ -189,7 +189,14 @@ def test_a_freeze_while_an_export_runs(settings: Settings, engine: sa.Engine, wh
     with unit_of_work(engine) as conn:
         span = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
         export = evidence.request_export(
-            conn, REGULATOR, stn="S1", from_at=span[0], to_at=span[1], purpose="audit", defer=False
+            conn,
+            shop.service_key,
+            REGULATOR,
+            stn="S1",
+            from_at=span[0],
+            to_at=span[1],
+            purpose="audit",
+            defer=False,
         )
     asked = threading.Event()
     if when == 0:
