@@ -14,14 +14,14 @@ class Config:
     """Set the budget (expected false findings per station-month, all tests together), its shares, the windows."""
 
     budget: float = 0.25
-    # Shares of that budget: only their proportions count (`spread`); 0 turns a test off. The level gains most by a large
-    # one and spends the least of it on real plants. A small one for holds is no gain: what is not told is learned.
+    # Shares of that budget: only their proportions count (`spread`); 0 turns a test off. A small one for holds
+    # is no gain: what is not told is learned.
     freeze_budget: float = 0.05
     near_freeze_budget: float = 0.02
     copy_budget: float = 0.001
     pieces_budget: float = 0.01
     likeness_budget: float = 0.01
-    level_budget: float = 0.05
+    level_budget: float = 0.03
     exceedances_budget: float = 0.01
     oxygen_line_budget: float = 0.01
     visits_budget: float = 0.01
@@ -44,7 +44,7 @@ class Config:
     # Memory. 4,320 rows = 180 days of hours, 15 days of 5 minutes; more makes the state heavy for a database.
     history_rows: int = 4320
     history_hours: int = 24 * 70  # reference (56 days) + the windows being judged (14 days)
-    ledger_days: int = 540  # one line a day of each channel's residuals: a year and a half calibrates the level
+    ledger_days: int = 540  # one line a day of each channel: a year and a half calibrates the level
     history_days: int = 240  # daily statistics that calibrate the daily tests: two seasons
     # Reference of the conditional model: days 14..56 before: a fortnight of forgery does not teach it.
     reference_from_days: int = 56
@@ -70,7 +70,7 @@ class Config:
     side_channel_weight: float = 0.25  # of the further channels of a record: channels move together
     copy_min_steps: int = 6
     far_rows: int = 20_000  # of the channels one would forge: two years of hours, two weeks of minutes
-    piece_step_bits: float = 12.0  # many short pieces are weighed against the own days, so no cap for dependence
+    piece_step_bits: float = 12.0  # many short pieces are weighed against the own days
     record_min_steps: int = 2
     likeness_tail_nats: float = 2.0  # the same for likenesses, in nats
     piece_tail_bits: float = 3.0  # scale of the tail of a day's bits: twice that of independent steps
@@ -82,7 +82,7 @@ class Config:
     level_least_shortfall: float = 0.025  # analysers may be out by 2.5 % of span: less tells nothing
     level_least_r2: float = 0.3  # a model that explains less knows no level to compare with
     digits_least_shift: float = 0.15  # share of values that must end otherwise: a hand moves far more
-    told_days: int = 42  # what has been told for six weeks becomes the reference: else an honest change is never quiet
+    told_days: int = 42  # what has been told for six weeks becomes the reference
     quiet_days: int = 2  # an episode ends after this many quiet days
     # Shape of the distribution.
     digit_window_hours: int = 168
