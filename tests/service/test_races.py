@@ -166,7 +166,10 @@ def test_two_freezes_and_those_who_still_write(settings: Settings, engine: sa.En
 def test_two_seed_one_successor(
     settings: Settings, engine: sa.Engine, cluster: Cluster, template: str, tmp_path: Path
 ) -> None:
-    """Also where there is no station yet by which the second could see that the first was there."""
+    """Also where there is no station yet by which the second could see that the first was there.
+
+    The second finds the same commitment and has nothing to do, or is refused; it never seeds again.
+    """
     log = make_log(settings, engine)
     log.start()
     final = end(log)
@@ -174,8 +177,8 @@ def test_two_seed_one_successor(
         made = at_once(
             *[lambda: seed_successor(engine, new.engine, new.service_key, final, new.settings.log_dir)] * 2
         )
-        assert sorted(type(result).__name__ for result in made) == ["Conflict", "dict"], made
-        assert isinstance(next(result for result in made if not isinstance(result, dict)), Conflict)
+        assert any(isinstance(result, dict) for result in made), made
+        assert all(isinstance(result, dict | Conflict) for result in made), made
         loop = new.start()
         loop.sequence()
         loop.publish()
