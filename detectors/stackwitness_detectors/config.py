@@ -21,7 +21,7 @@ class Config:
     copy_budget: float = 0.001
     pieces_budget: float = 0.01
     likeness_budget: float = 0.01
-    level_budget: float = 0.03
+    level_budget: float = 0.07
     exceedances_budget: float = 0.01
     oxygen_line_budget: float = 0.01
     visits_budget: float = 0.01

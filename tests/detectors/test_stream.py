@@ -44,7 +44,7 @@ def test_the_odd_frame_is_a_fair_trial() -> None:
     assert {f.family for f in WHOLE.findings} >= {"freeze", "copy", "conditional"}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(0, len(ODD.at_ms)), max_size=5).map(sorted))
 def test_any_chunking_gives_the_same(cuts: list[int]) -> None:
     findings, state = streamed(ODD, cuts)
@@ -64,7 +64,7 @@ def test_hour_by_hour_gives_the_same() -> None:
     assert [*head.findings, *(f for r in rest for f in r.findings)] == list(batch.findings)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.lists(st.integers(0, 288 * 6), max_size=5).map(sorted))
 def test_five_minute_data_in_any_chunking(cuts: list[int]) -> None:
     frame = plant(6, HOUR_MS // 12, seed=4)

@@ -19,7 +19,7 @@ BANK: tuple[tuple[float, int], ...] = (
     (0.25, 3), (1, 3), (1, 14), (3, 7), (3, 42), (7, 21), (7, 56), (14, 42), (30, 60),
 )  # fmt: skip
 _TRIED = 4.0  # so many independent tests the windows are together: they overlap
-_BLOCKS = 4  # windows that stand apart in the reference, at the least
+_BLOCKS = 8  # windows that stand apart in the reference, at the least: the largest of fewer says little
 _WINSOR = 6.0  # spreads: a day further off counts as this far in what other days are compared with
 _FORGIVEN_DAYS = 28  # what was flagged joins the baseline after so long: a plant may stay changed
 _SOLID_HOURS = (

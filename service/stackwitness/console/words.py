@@ -173,6 +173,14 @@ _INNOCENT = {
         _("Fault and maintenance record with times"),
     ),
     "instrument_fault": (_("An instrument fault or a leak"), _("Fault record; leak test")),
+    "common_source": (
+        _("Both stations really measure the same gas, or share an analyser or logger"),
+        _("Drawing of ducts and sample lines; list of shared instruments"),
+    ),
+    "local_cause": (
+        _("Something near this station only (wind, traffic, works, an outage)"),
+        _("Site log; weather record; outage record"),
+    ),
     "logger_replaced": (
         _("The data logger was replaced or lost its memory"),
         _("Maintenance record; serial number of the logger"),
