@@ -19,6 +19,9 @@ _BLOCK_H = 6.5  # hours: a match at another hour of the day that is still going 
 _SHORT_BLOCK_H = 4.0  # hours: shorter pieces speak of hours drawn singly, longer ones of blocks
 _SAME_HOUR = 0.02  # days
 _LEAST_REPEATED = 4  # values: what is shorter is no piece to speak of
+# Of the window's values: whoever strings a day together takes a quarter of it or more, while short equal
+# stretches far apart grow with the memory on every instrument with coarse steps.
+_LEAST_SHARE = 0.1
 
 
 class Repeats(DailyTest):
@@ -95,7 +98,8 @@ class Repeats(DailyTest):
         if len(past) < self.config.week_reference_days:
             return None
         months = len(past) / DAYS_PER_MONTH
-        if int(judged.numbers["rows_repeated"]) < _LEAST_REPEATED:
+        least = max(_LEAST_REPEATED, _LEAST_SHARE * int(judged.numbers["rows"]))
+        if int(judged.numbers["rows_repeated"]) < least:
             return math.inf
         # Sums of independent days spread as the root of their number.
         return rate_beyond(judged.score, past, months, self.config.piece_tail_bits / math.sqrt(self.days))
