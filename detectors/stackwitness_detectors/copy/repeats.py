@@ -52,10 +52,11 @@ class Repeats(DailyTest):
         going, length, lag = self.pieces.running(k)
         first = min((one.first_ms for one in ledgers if one.first_ms), default=day * DAY_MS)
         ended = sum(one.pieces for one in ledgers)
+        repeated = sum(one.matched for one in ledgers) + length
         numbers: dict[str, float | int | str] = {
             "pieces": ended + (length > 0),
-            "rows_repeated": sum(one.matched for one in ledgers) + length,
-            "rows": rows,
+            "rows_repeated": repeated,
+            "rows": max(rows, repeated),  # a piece that goes on began before the day that is judged so far
             "longest_rows": max(longest.longest, length),
             "longest_hours": max(longest.longest, length) * self.pieces.step_ms / HOUR_MS,
             "longest_from_ms": longest.from_ms,
