@@ -14,7 +14,7 @@ from rich.table import Table
 
 from stackwitness.db.embedded import Cluster
 from stackwitness.db.migrate import migrate
-from tests.insider.checks import CHECKS, Found
+from tests.insider.checks import CHECKS, EXPORTING, Found
 from tests.insider.deeds import Deed
 from tests.insider.scene import Scene, build_scene, copied
 from tests.insider.table import DEEDS
@@ -28,7 +28,7 @@ def find(scene: Scene, deed: Deed, folder: Path) -> dict[str, list[Found]]:
     with copied(scene, folder) as copy:
         deed.do(copy)
         for name, check in CHECKS.items():
-            if name != "new bundle" or not found["log process"]:  # no log, no export
+            if name not in EXPORTING or not found["log process"]:
                 found[name] = check(copy)
     return found
 

@@ -131,6 +131,7 @@ def submit(scene: Scene, old: int, note: bytes) -> Reply:
 
 
 Check = Callable[[Scene], list[Found]]
+EXPORTING = {"new bundle", "bundle's notes"}  # without a log that goes on there is no export
 # In this order on one copy: the last three write.
 CHECKS: dict[str, Check] = {
     "fsck": by_fsck,
