@@ -14,7 +14,7 @@ from rich.table import Table
 
 from stackwitness.db.embedded import Cluster
 from stackwitness.db.migrate import migrate
-from tests.insider.checks import CHECKS, EXPORTING, Found
+from tests.insider.checks import Found, check_all
 from tests.insider.deeds import Deed
 from tests.insider.scene import Scene, build_scene, copied
 from tests.insider.table import DEEDS
@@ -24,13 +24,9 @@ SHOWN_CHARS = 130
 
 def find(scene: Scene, deed: Deed, folder: Path) -> dict[str, list[Found]]:
     """Do one deed on a copy and return what each check says; those that write come last."""
-    found = {}
     with copied(scene, folder) as copy:
         deed.do(copy)
-        for name, check in CHECKS.items():
-            if name not in EXPORTING or not found["log process"]:
-                found[name] = check(copy)
-    return found
+        return check_all(copy)
 
 
 def best(deed: Deed, check: str, found: list[Found]) -> Found:

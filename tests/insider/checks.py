@@ -144,3 +144,12 @@ CHECKS: dict[str, Check] = {
     "new bundle": by_export,
     "bundle's notes": by_notes,
 }
+
+
+def check_all(scene: Scene) -> dict[str, list[Found]]:
+    """Return what each check says of a scene; where the log does not go on, nothing is asked for an export."""
+    found: dict[str, list[Found]] = {}
+    for name, check in CHECKS.items():
+        if name not in EXPORTING or not found["log process"]:
+            found[name] = check(scene)
+    return found

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stackwitness.db.embedded import Cluster
-from tests.insider.checks import CHECKS, by_kept_receipts
+from tests.insider.checks import CHECKS, EXPORTING, by_kept_receipts, check_all
 from tests.insider.deeds import Deed
 from tests.insider.scene import Scene, build_scene, copied
 from tests.insider.table import DEEDS
@@ -36,3 +36,12 @@ def test_deed_is_found(scene: Scene, deed: Deed) -> None:
         hits = [item for item in found if item.code == sign.code and sign.says in item.says]
         assert hits, (sign, found)
     assert by_kept_receipts(scene) == []
+
+
+def test_a_log_that_stands_still_is_asked_for_no_export(scene: Scene) -> None:
+    """As the whole table is made, every check after every deed."""
+    deed = next(deed for deed in DEEDS if any(sign.check == "log process" for sign in deed.signs))
+    deed.do(scene)
+    found = check_all(scene)
+    assert found["log process"]
+    assert not EXPORTING & found.keys()
