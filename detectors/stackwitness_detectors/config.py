@@ -80,13 +80,9 @@ class Config:
     week_min_hours: int = 72
     week_reference_days: int = 28  # sliding weeks overlap: four of them must stand apart
     level_least_shortfall: float = 0.025  # analysers may be out by 2.5 % of span: less tells nothing
-    level_least_r2: float = 0.3  # a model that explains less knows no level to compare with
-    digits_least_shift: float = 0.15  # share of values that must end otherwise: a hand moves far more
     told_days: int = 42  # what has been told for six weeks becomes the reference
     quiet_days: int = 2  # an episode ends after this many quiet days
     # Shape of the distribution.
-    digit_window_hours: int = 168
-    digit_min_values: int = 100
     density_window_days: int = 14
     density_band: float = 0.03  # bins of 3 % of the limit: a forger stays within 3 % below it
     density_min_values: int = 20

@@ -9,11 +9,12 @@ import numpy as np
 from scipy import stats
 
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Note, Values
-from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
+from stackwitness_detectors.contract import Values
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
-from stackwitness_detectors.shape.units import DigitReader
+from stackwitness_detectors.shape.daily_digits import DigitTest
+from stackwitness_detectors.shape.units import DigitReader, Digits
 
 _WINDOWS = (1, 7, 30)
 _NEAR = 1.5  # steps of the last place off the line: rounding alone puts half of filled values there
@@ -24,7 +25,7 @@ _LEAST_HITS = 2
 _QUIET = 1.0  # the score of a day without lines, and the least one
 
 
-class Lines(DailyTest):
+class Lines(DigitTest):
     """Score = -log10 p of the count of readings midway between their neighbours (1, 7, 30 days) or the longest line."""
 
     name = "lines"
@@ -33,20 +34,12 @@ class Lines(DailyTest):
     kind = "filled_line"
     kinds = ("backfill", "smoothed", "averaging_game")
     innocent = ("acquisition_hold", "substitute_data", "steady_operation")
-    needs_reference = False
 
     def __init__(self, memory: Memory, config: Config, reader: DigitReader) -> None:
-        super().__init__(memory, config, reader.tested, config.lines_budget)
-        self.reader = reader
-        self.why: dict[int, str] = {}
+        super().__init__(memory, config, reader, config.lines_budget)
 
-    def measure(self, k: int, day: int) -> Judged | None:
+    def weigh(self, k: int, day: int, digits: Digits) -> Judged | None:
         """Count lines in the windows, against how often three readings lie on one by chance."""
-        digits = self.reader.read(k, day)
-        self.why.pop(k, None)
-        if isinstance(digits, str):
-            self.why[k] = digits
-            return None
         at_ms = self.memory.rows.view("at_ms")
         on = straight(at_ms, digits.units.whole(self.memory.rows.view("values")[:, k]))
         cut = int(np.searchsorted(at_ms, (day - _past_gap(at_ms, day)) * DAY_MS))
@@ -100,10 +93,6 @@ class Lines(DailyTest):
             "series": series_of(self.memory, [k], first, last),
         }
         return en, zh, plot
-
-    def notes(self) -> list[Note]:
-        """Say where lines tell nothing."""
-        return self.reader.notes(self.detector, self.why)
 
 
 def straight(at_ms: Any, whole: Values) -> Values:

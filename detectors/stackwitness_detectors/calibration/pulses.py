@@ -18,7 +18,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, operating
 from stackwitness_detectors.memory import HOUR_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import short
 
 LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
 _LEAST_HOURS = 240
@@ -182,14 +182,11 @@ class Pulses(DailyTest):
             f"{channel.name} {times_zh}在 {n['from_hour_utc']}:00 UTC 一小时内下降 {fall} %,持续 {n['hours']} 小时后一小时内恢复,"
             f"为通常深度的 {depth} 倍(此前最大 {before})。"
         )
-        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
-        plot: dict[str, Any] = {
-            "kind": "residual",
-            "title_en": f"{channel.name} falls for some hours and comes back",
-            "title_zh": f"{channel.name} 数小时下降后恢复",
-            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
-            "band": self.residuals.band(k, first, last),
-        }
+        title_en, title_zh = (
+            f"{channel.name} falls for some hours and comes back",
+            f"{channel.name} 数小时下降后恢复",
+        )
+        plot = self.residuals.picture(k, judged.from_ms, judged.to_ms, title_en, title_zh)
         return en, zh, plot
 
     def notes(self) -> list[Note]:

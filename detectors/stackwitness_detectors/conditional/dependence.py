@@ -12,7 +12,7 @@ from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import short
 from stackwitness_detectors.tail import LEAST_RATE
 
 _DAYS = 7
@@ -98,12 +98,9 @@ class Dependence(DailyTest):
             f"在 {n['hours']} 小时内,{channel.name} 与{drivers_zh}的相关系数为 {r:.2f},平时为 {usual:.2f}"
             f"(Fisher z 下降 {short(judged.score)},此前最大 {short(longest)})。"
         )
-        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
-        plot: dict[str, Any] = {
-            "kind": "residual",
-            "title_en": f"{channel.name} no longer follows its drivers",
-            "title_zh": f"{channel.name} 不再随驱动变量变化",
-            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
-            "band": self.residuals.band(k, first, last),
-        }
+        title_en, title_zh = (
+            f"{channel.name} no longer follows its drivers",
+            f"{channel.name} 不再随驱动变量变化",
+        )
+        plot = self.residuals.picture(k, judged.from_ms, judged.to_ms, title_en, title_zh)
         return en, zh, plot

@@ -18,7 +18,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import short
 
 _HIGH_SHARE = 0.2
 _HIGH_HOURS = 2  # of a day, at the least
@@ -100,16 +100,11 @@ class Exceedances(DailyTest):
             f"{channel.name} 预期高于 {level} {channel.unit} 的时段,相对同周其他时段,比以往低报 {by} %"
             f"(窗口 {n['window_days']} 天;此前最大偏移 {before},现为 {short(judged.score)})。"
         )
-        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
-        plot: dict[str, Any] = {
-            "kind": "residual",
-            "title_en": f"{channel.name}: high hours lower than expected",
-            "title_zh": f"{channel.name}:高值时段低于预期",
-            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
-            "band": self.residuals.band(k, first, last),
-        }
-        if channel.limit is not None:
-            plot["limit"] = channel.limit
+        title_en, title_zh = (
+            f"{channel.name}: high hours lower than expected",
+            f"{channel.name}:高值时段低于预期",
+        )
+        plot = self.residuals.picture(k, judged.from_ms, judged.to_ms, title_en, title_zh)
         return en, zh, plot
 
     def notes(self) -> list[Note]:

@@ -14,7 +14,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import short
 
 _LEAST_HOURS = 6
 _BESIDE = 4.0  # oxygen and load get a quarter of a pollutant's share of the budget
@@ -175,17 +175,12 @@ class Level(DailyTest):
             f"{expected}{by};此前最大的同类偏移为 {largest},现为 {short(judged.score)}"
             f"(模型 R2 {float(n['model_r2']):.2f})。"
         )
-        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
         below = n["direction"] == "below"
-        plot: dict[str, Any] = {
-            "kind": "residual",
-            "title_en": f"{channel.name} {'below' if below else 'above'} expectation",
-            "title_zh": f"{channel.name} {'低' if below else '高'}于预期",
-            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
-            "band": self.residuals.band(k, first, last),
-        }
-        if channel.limit is not None:
-            plot["limit"] = channel.limit
+        title_en, title_zh = (
+            f"{channel.name} {'below' if below else 'above'} expectation",
+            f"{channel.name} {'低' if below else '高'}于预期",
+        )
+        plot = self.residuals.picture(k, judged.from_ms, judged.to_ms, title_en, title_zh)
         return en, zh, plot
 
     def notes(self) -> list[Note]:

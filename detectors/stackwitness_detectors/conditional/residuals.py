@@ -18,6 +18,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import day_hours, operating
 from stackwitness_detectors.memory import Block, Memory, Table, place_of
+from stackwitness_detectors.plots import series_of, span_ms
 
 _THINNED = 5  # every fifth hour is archived: 5 and 24 have no common divisor, so every hour of the day is met
 _COVERAGE = 0.8  # a covariate missing in more than a fifth of the reference is left out
@@ -186,6 +187,19 @@ class Residuals:
         lo, hi = (mid * np.exp(-wide), mid * np.exp(wide)) if model.logarithmic else (mid - wide, mid + wide)
         digits = [[float(f"{v:.6g}") for v in line.tolist()] for line in (lo, mid, hi)]
         return {"t": at_ms[rows].tolist(), "lo": digits[0], "mid": digits[1], "hi": digits[2]}
+
+    def picture(self, k: int, from_ms: int, to_ms: int, title_en: str, title_zh: str) -> dict[str, Any]:
+        """Draw the channel, its load, what the model expects and the limit, with some time around the interval."""
+        first, last = span_ms(self.memory, from_ms, to_ms)
+        plot: dict[str, Any] = {
+            "kind": "residual",
+            "title_en": title_en,
+            "title_zh": title_zh,
+            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
+            "band": self.band(k, first, last),
+        }
+        limit = self.memory.channels[k].limit
+        return plot if limit is None else {**plot, "limit": limit}
 
     def notes(self) -> list[Note]:
         """Say which channels have no model."""

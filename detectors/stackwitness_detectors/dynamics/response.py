@@ -13,7 +13,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, operating
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import short
 
 _RIDGE = 1e-3
 _BOUND = 5.0  # spreads beyond which a step counts no more: start-ups and faults
@@ -158,14 +158,11 @@ class Response(DailyTest):
             f"{n['hours']} 小时内 {channel.name} 的小时变化与{drivers_zh}变化的相关系数为 {r:.2f},平时为 {usual:.2f}"
             f"(低 {t} 个标准误,此前最大 {before})。"
         )
-        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
-        plot: dict[str, Any] = {
-            "kind": "residual",
-            "title_en": f"{channel.name} no longer moves with its drivers",
-            "title_zh": f"{channel.name} 不再随驱动变量变动",
-            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
-            "band": self.residuals.band(k, first, last),
-        }
+        title_en, title_zh = (
+            f"{channel.name} no longer moves with its drivers",
+            f"{channel.name} 不再随驱动变量变动",
+        )
+        plot = self.residuals.picture(k, judged.from_ms, judged.to_ms, title_en, title_zh)
         return en, zh, plot
 
     def notes(self) -> list[Note]:

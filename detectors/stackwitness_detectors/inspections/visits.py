@@ -20,7 +20,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import short
 
 _LEAST_HOURS = 4
 _AROUND = 7  # days to each side
@@ -108,14 +108,8 @@ class Visits(DailyTest):
             f"在 {n['visits']} 次检查的 {n['visited_days']} 天,{channel.name} 比前后一周高 {rise} %(已扣除驱动变量影响);"
             f"在 {n['shifts']} 种其他日期选择中,仅有 {short(float(n['p']))} 的比例达到同样程度。"
         )
-        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
-        plot = {
-            "kind": "residual",
-            "title_en": f"{channel.name} at visits",
-            "title_zh": f"{channel.name}:检查期间",
-            "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
-            "band": self.residuals.band(k, first, last),
-        }
+        title_en, title_zh = f"{channel.name} at visits", f"{channel.name}:检查期间"
+        plot = self.residuals.picture(k, judged.from_ms, judged.to_ms, title_en, title_zh)
         return en, zh, plot
 
     def notes(self) -> list[Note]:

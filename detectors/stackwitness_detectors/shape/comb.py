@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Note, Values
-from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
+from stackwitness_detectors.contract import Values
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import short
+from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.grid import digit_plot
-from stackwitness_detectors.shape.units import DigitReader, on_grid
+from stackwitness_detectors.shape.units import DigitReader, Digits, on_grid
 
 _WINDOWS = (3, 7, 30)
 _LEAST_VALUES = 60
@@ -35,7 +36,7 @@ _LIKELY = 2.0  # -log10 p of a factor that explains a pitch as well
 _LENGTH = 1 << 15  # of the transform: pitches are told apart to one part in this many steps
 
 
-class Comb(DailyTest):
+class Comb(DigitTest):
     """Score = -log10 p of the sharpest comb (pitch or factor) in the last 3, 7 or 30 days."""
 
     name = "comb"
@@ -44,20 +45,12 @@ class Comb(DailyTest):
     kind = "comb"
     kinds = ("scale_after_rounding", "span_change", "rounded", "altered_records")
     innocent = ("resolution_change", "recalibration", "substitute_data")
-    needs_reference = False
 
     def __init__(self, memory: Memory, config: Config, reader: DigitReader) -> None:
-        super().__init__(memory, config, reader.tested, config.comb_budget)
-        self.reader = reader
-        self.why: dict[int, str] = {}
+        super().__init__(memory, config, reader, config.comb_budget)
 
-    def measure(self, k: int, day: int) -> Judged | None:
+    def weigh(self, k: int, day: int, digits: Digits) -> Judged | None:
         """Look for the sharpest pitch and the likeliest factor."""
-        digits = self.reader.read(k, day)
-        self.why.pop(k, None)
-        if isinstance(digits, str):
-            self.why[k] = digits
-            return None
         past = np.round(digits.before[on_grid(digits.before)])
         best: Judged | None = None
         if len(past) < _LEAST_VALUES or _quartiles(past) < _LEAST_SPREAD:
@@ -116,10 +109,6 @@ class Comb(DailyTest):
         en += f"; smooth readings do so with a probability of 1e-{judged.score:.1f}."
         zh = f"{name} {n['days']} 天内的 {n['values']} 个数值{what_zh};平滑读数出现的概率为 1e-{judged.score:.1f}。"
         return en, zh, digit_plot(self, k, judged)
-
-    def notes(self) -> list[Note]:
-        """Say where a comb would not show."""
-        return self.reader.notes(self.detector, self.why)
 
 
 def _quartiles(whole: Values) -> float:

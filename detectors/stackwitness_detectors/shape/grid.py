@@ -9,10 +9,11 @@ import numpy as np
 from scipy import stats
 
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Note, Values
-from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
+from stackwitness_detectors.contract import Values
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short
+from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.units import DigitReader, Digits, on_grid
 
 GRIDS = (2, 3, 4, 5, 10, 20, 25, 50, 100)
@@ -23,7 +24,7 @@ _LEAST_SHIFT = 0.15  # share of values that must have moved
 _LARGEST_P = 300.0
 
 
-class Grid(DailyTest):
+class Grid(DigitTest):
     """Score = -log10 p of the oddest grid and window (1, 3, 7 days): more values on it than the past had."""
 
     name = "grid"
@@ -32,20 +33,12 @@ class Grid(DailyTest):
     kind = "digits"
     kinds = ("rounded", "typed_digits", "invented_records", "span_change")
     innocent = ("resolution_change", "recalibration", "substitute_data")
-    needs_reference = False
 
     def __init__(self, memory: Memory, config: Config, reader: DigitReader) -> None:
-        super().__init__(memory, config, reader.tested, config.digits_budget)
-        self.reader = reader
-        self.why: dict[int, str] = {}
+        super().__init__(memory, config, reader, config.digits_budget)
 
-    def measure(self, k: int, day: int) -> Judged | None:
+    def weigh(self, k: int, day: int, digits: Digits) -> Judged | None:
         """Count on each grid."""
-        digits = self.reader.read(k, day)
-        self.why.pop(k, None)
-        if isinstance(digits, str):
-            self.why[k] = digits
-            return None
         best: tuple[tuple[float, int, int, float], int, int] | None = None
         for days in (1, 3, 7):
             for grid in (_OFF, *GRIDS):
@@ -108,10 +101,6 @@ class Grid(DailyTest):
         zh = f"{name} {n['days']} 天内的 {n['values']} 个数值中有 {share} % {place_zh};此前为 {usual} %。"
         return en, zh, digit_plot(self, k, judged)
 
-    def notes(self) -> list[Note]:
-        """Say where digits carry nothing."""
-        return self.reader.notes(self.detector, self.why)
-
 
 _MIXED = 90.0
 _HANDMADE = 19.0  # per cent of fives among the digits 1 to 9 of an even hand: 11
@@ -164,10 +153,9 @@ def last_digits(whole: Values) -> Values:
     return counts
 
 
-def digit_plot(test: DailyTest, k: int, judged: Judged) -> dict[str, Any]:
+def digit_plot(test: DigitTest, k: int, judged: Judged) -> dict[str, Any]:
     """Draw the last digits of the window beside those of the past."""
-    reader: DigitReader = test.reader  # type: ignore[attr-defined]
-    digits = reader.read(k, judged.to_ms // DAY_MS)
+    digits = test.reader.read(k, judged.to_ms // DAY_MS)
     days = int(judged.numbers.get("days", 7))
     counts, reference = np.zeros(11), np.zeros(11)
     if isinstance(digits, Digits):

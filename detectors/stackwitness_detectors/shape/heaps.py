@@ -9,12 +9,13 @@ import numpy as np
 from scipy import stats
 
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Note, Values
-from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
+from stackwitness_detectors.contract import Values
+from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import short
+from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.grid import digit_plot
-from stackwitness_detectors.shape.units import DigitReader, on_grid
+from stackwitness_detectors.shape.units import DigitReader, Digits, on_grid
 
 _WINDOWS = (3, 7, 30)
 _LEAST_VALUES = 40
@@ -23,7 +24,7 @@ _LEAST_SPREAD = 6.0  # steps: else neighbouring digits depend on the level
 _PRIOR = 200.0  # values whose digits are even: a short past is shrunk to a fifth
 
 
-class Heaps(DailyTest):
+class Heaps(DigitTest):
     """Score = the normal deviate of the share of last digits 0 and 5 against the past's, the oddest window's."""
 
     name = "heaps"
@@ -32,20 +33,12 @@ class Heaps(DailyTest):
     kind = "digits"
     kinds = ("typed_digits", "invented_records", "rounded")
     innocent = ("resolution_change", "substitute_data", "recalibration")
-    needs_reference = False
 
     def __init__(self, memory: Memory, config: Config, reader: DigitReader) -> None:
-        super().__init__(memory, config, reader.tested, config.heap_budget)
-        self.reader = reader
-        self.why: dict[int, str] = {}
+        super().__init__(memory, config, reader, config.heap_budget)
 
-    def measure(self, k: int, day: int) -> Judged | None:
+    def weigh(self, k: int, day: int, digits: Digits) -> Judged | None:
         """Count 0 and 5."""
-        digits = self.reader.read(k, day)
-        self.why.pop(k, None)
-        if isinstance(digits, str):
-            self.why[k] = digits
-            return None
         past = _free(digits.before)
         best: Judged | None = None
         for days in _WINDOWS:
@@ -95,10 +88,6 @@ class Heaps(DailyTest):
             f"(相差 {short(judged.score)} 个标准误)。"
         )
         return en, zh, digit_plot(self, k, judged)
-
-    def notes(self) -> list[Note]:
-        """Say where digits carry nothing."""
-        return self.reader.notes(self.detector, self.why)
 
 
 def _free(whole: Values) -> Values:
