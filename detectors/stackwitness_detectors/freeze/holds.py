@@ -22,6 +22,7 @@ class Holds:
     """Watch each channel for a value that stands still. Marked samples (C, M, H, F, D, B, R, S) do not count."""
 
     name = "freeze"
+    detector = "hold"
 
     def __init__(self, memory: Memory, config: Config) -> None:
         self.memory, self.config = memory, config
