@@ -93,3 +93,63 @@ def test_a_decision_needs_its_form(service: Service, flag_id: str, form: dict[st
 
 def test_an_unknown_flag_is_not_decided(service: Service) -> None:
     assert decide(service, "p-1-77").json()["code"] == "flag.unknown"
+
+
+@pytest.fixture
+def matter(service: Service, tmp_path: Path) -> list[str]:
+    """Give three flags of one forgery, the strongest last, and a fourth of another channel."""
+    with pushed_plant(service, tmp_path, "p-1", Plant(1, "glass")):
+        given = [
+            finding(f"t:{number}", 3 + number, kind=kind, verdict=verdict, channels=channels)
+            for number, (kind, verdict, channels) in enumerate(
+                (
+                    ("comb", "unusual", ("so2",)),
+                    ("too_smooth", "unusual", ("so2",)),
+                    ("hold", "cannot be", ("so2", "nox")),
+                    ("pulse", "unusual", ("pm",)),
+                )
+            )
+        ]
+        flags = [raise_flag(service, one) for one in given]
+    return [flag.flag_id for flag in flags if flag is not None]
+
+
+def decide_together(service: Service, flag_id: str, role: Any = "inspector", **form: Any) -> Any:
+    given = {"decision": "explained", "reason": REASON, **form}
+    path = f"/v1/flags/{flag_id}/matter/reviews"
+    return service.client.post(path, json=given, headers=service.headers(role))
+
+
+def test_flags_name_their_matter(service: Service, matter: list[str]) -> None:
+    auditor = service.headers("auditor")
+    listed = service.client.get("/v1/flags", headers=auditor).json()["flags"]
+    named = {flag["flag_id"]: flag["matter"] for flag in listed}
+    assert named == {**dict.fromkeys(matter[:3], matter[0]), matter[3]: matter[3]}
+    assert service.client.get(f"/v1/flags/{matter[2]}", headers=auditor).json()["matter"] == matter[0]
+    # A page that shows only one of them names it the same.
+    (newest,) = service.client.get("/v1/flags?limit=1&state=open", headers=auditor).json()["flags"]
+    assert newest["matter"] == named[newest["flag_id"]]
+
+
+def test_one_decision_on_a_matter_is_an_event_for_each_open_flag(service: Service, matter: list[str]) -> None:
+    assert decide(service, matter[1], decision="dismissed").status_code == 201
+    answer = decide_together(service, matter[2], also=matter[:3])
+    assert answer.status_code == 201
+    made = answer.json()["reviews"]
+    assert [review["flag_id"] for review in made] == [matter[2], matter[0]]
+    assert len({review["event_id"] for review in made}) == 2
+    decisions = {row.flag_id: row.decision for row in service.rows("SELECT flag_id, decision FROM review")}
+    assert decisions == {matter[0]: "explained", matter[1]: "dismissed", matter[2]: "explained"}
+    service.settle()
+
+
+def test_a_matter_is_decided_wholly_or_not_at_all(service: Service, matter: list[str]) -> None:
+    for form, code in (
+        ({"also": [matter[0], matter[3]]}, "review.matter"),
+        ({"also": [matter[0], "p-1-999"]}, "review.matter"),
+        ({"also": matter[:2], "reason": " " * 20}, "review.reason"),
+    ):
+        answer = decide_together(service, matter[2], **form)
+        assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert decide_together(service, matter[2], "auditor", also=matter[:2]).status_code == 403
+    assert service.rows("SELECT 1 FROM review") == []

@@ -66,3 +66,8 @@ class Cursor:
 
     raised_at: datetime
     flag_id: str
+
+
+def sseq_of(flag_id: str) -> int:
+    """Return the place of a flag's first event on its station's subject, which its id ends with."""
+    return int(flag_id.rpartition("-")[2])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -10,6 +11,16 @@ from sqlalchemy import Connection, Row, text
 from stackwitness.flags.domain import Cursor, Extension, Flag, FlagState
 from stackwitness_detectors.config import DEFAULT
 from stackwitness_detectors.verdicts import verdict_at
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The newest event of a flag, and its plot where that holds what a model expects."""
+
+    event_id: bytes
+    jws: bytes
+    plot: str | None
+
 
 # "Latest" is by the log's own order (sseq), not by a clock.
 _FLAG = """
@@ -65,6 +76,38 @@ def list_flags(
         "limit": limit,
     }
     return [_flag(row) for row in conn.execute(query, given)]
+
+
+def list_brief(conn: Connection, stns: Sequence[str]) -> list[Flag]:
+    """Return every flag of some stations, in the order they were raised, their texts left empty."""
+    brief = _FLAG.replace("coalesce(x.text_en, f.text_en)", "''").replace(
+        "coalesce(x.text_zh, f.text_zh)", "''"
+    )
+    query = text(brief + " WHERE f.stn = ANY(CAST(:stns AS text[])) ORDER BY f.raised_at, f.flag_id")
+    return [_flag(row) for row in conn.execute(query, {"stns": list(stns)})]
+
+
+def list_newest_events(conn: Connection, flag_ids: Sequence[str]) -> Mapping[str, bytes]:
+    """Return the id of the newest event (raised or extended) of each of these flags."""
+    query = text(
+        "SELECT f.flag_id, coalesce((SELECT e.event_id FROM flag_extension e JOIN event v USING (event_id)"
+        " WHERE e.flag_id = f.flag_id ORDER BY v.sseq DESC LIMIT 1), f.event_id) AS event_id"
+        " FROM flag f WHERE f.flag_id = ANY(CAST(:flag_ids AS text[]))"
+    )
+    rows = conn.execute(query, {"flag_ids": list(flag_ids)})
+    return {row.flag_id: bytes(row.event_id) for row in rows}
+
+
+def list_evidence(conn: Connection, event_ids: Sequence[bytes]) -> list[Evidence]:
+    """Return these events of flags; plots without a band stay in the database."""
+    query = text(
+        "SELECT v.event_id, v.jws, CASE WHEN n.plot LIKE '%\"band\"%' THEN n.plot END AS plot FROM event v JOIN ("
+        " SELECT event_id, plot FROM flag WHERE event_id = ANY(CAST(:event_ids AS bytea[]))"
+        " UNION ALL SELECT event_id, plot FROM flag_extension WHERE event_id = ANY(CAST(:event_ids AS bytea[]))"
+        ") n USING (event_id)"
+    )
+    rows = conn.execute(query, {"event_ids": list(event_ids)})
+    return [Evidence(bytes(row.event_id), bytes(row.jws), row.plot) for row in rows]
 
 
 def count_flags(conn: Connection, stn: str | None = None) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from emdi.event import parse_event
 from stackwitness.accounts.domain import Account
 from stackwitness.accounts.routes import current_account
 from stackwitness.db.unit import unit_of_work
-from stackwitness.flags import flow
+from stackwitness.flags import flow, matters
 from stackwitness.flags.domain import Flag, FlagState
 from stackwitness.flags.schemas import CustodyList, EventView, ExtensionView, FlagDetail, FlagPage, FlagView
 from stackwitness.log.custody import list_looks
@@ -35,7 +35,8 @@ def list_flags(
     """List flags, newest first; `state` open = no decision yet."""
     with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
         page, following = flow.list_flags(conn, stn=station, state=state, after=after, limit=limit)
-    return FlagPage(flags=[FlagView.of(flag) for flag in page], next=following)
+        names = matters.name_matters(conn, page)
+    return FlagPage(flags=[FlagView.of(flag, names[flag.flag_id]) for flag in page], next=following)
 
 
 @router.get("/v1/flags/{flag_id}")
@@ -47,9 +48,10 @@ def read_flag(flag_id: FlagId, account: Reader, wiring: Wired) -> FlagDetail:
         # The newest event says the most: it covers the longest interval.
         newest = extensions[-1].event_id if extensions else flag.event_id
         claims = parse_event(flow.find_event(conn, newest)).data
+        matter = matters.find_matter(conn, flag_id).matter_id
     note_view(wiring, account, flag)
     return FlagDetail(
-        **FlagView.of(flag).model_dump(),
+        **FlagView.of(flag, matter).model_dump(),
         claims=floats(claims),
         extensions=[ExtensionView.of(extension) for extension in extensions],
     )

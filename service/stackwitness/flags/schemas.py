@@ -13,9 +13,13 @@ from stackwitness.log.custody import Look
 
 
 class FlagView(BaseModel):
-    """A flag as it stands now; `verdict` as `flag.raised` signed it, `verdict_now` what its evidence has come to."""
+    """A flag as it stands now; `verdict` as `flag.raised` signed it, `verdict_now` what its evidence has come to.
+
+    `matter` is the id of the first flag of the matter it belongs to: flags of one matter have the same.
+    """
 
     flag_id: str
+    matter: str
     stn: str
     detector: str
     detector_version: str
@@ -35,10 +39,11 @@ class FlagView(BaseModel):
     decided_at: datetime | None
 
     @classmethod
-    def of(cls, flag: Flag) -> FlagView:
+    def of(cls, flag: Flag, matter: str) -> FlagView:
         """Show a flag."""
         return cls(
             flag_id=flag.flag_id,
+            matter=matter,
             stn=flag.stn,
             detector=flag.detector,
             detector_version=flag.detector_version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import get_args
 
@@ -12,6 +13,7 @@ from emdi.keys import Signer
 from stackwitness.accounts.domain import Account
 from stackwitness.errors import Forbidden, Unprocessable
 from stackwitness.flags import flow as flags
+from stackwitness.flags import matters
 from stackwitness.log.events import append_event, lock_subject
 from stackwitness.reviews import queries
 from stackwitness.reviews.domain import MAX_REASON, MIN_REASON, SALT_BYTES, Decision, Review, reason_sha256
@@ -64,6 +66,36 @@ def decide(
     )
     queries.insert_review(conn, asdict(review))
     return review
+
+
+def decide_together(
+    conn: Connection,
+    signer: Signer,
+    account: Account,
+    flag_id: str,
+    also: Collection[str],
+    decision: Decision,
+    reason: str,
+) -> list[Review]:
+    """Decide a flag and, of `also`, those of its matter that are open: one signed event each, all or none.
+
+    The caller names what the inspector has seen: a flag that joined the matter since stays open. Raises as decide
+    does, and Unprocessable review.matter for a flag of another matter.
+    """
+    matter = matters.find_matter(conn, flag_id)
+    strangers = set(also) - {member.key for member in matter.members}
+    if strangers:
+        raise Unprocessable(
+            "review.matter", "These flags are no one matter", detail=", ".join(sorted(strangers))
+        )
+    # Under the lock nobody else decides these flags in between.
+    lock_subject(conn, subject_of(matter.lead.stn))
+    others = [
+        member.key
+        for member in matter.members
+        if member.key in also and member.key != flag_id and flags.find_flag(conn, member.key).decision is None
+    ]
+    return [decide(conn, signer, account, one, decision, reason) for one in (flag_id, *others)]
 
 
 def check_reason(reason: str) -> str:

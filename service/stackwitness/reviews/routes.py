@@ -11,7 +11,7 @@ from stackwitness.accounts.routes import current_account, require
 from stackwitness.db.unit import unit_of_work
 from stackwitness.flags.routes import FlagId
 from stackwitness.reviews import flow
-from stackwitness.reviews.schemas import ReviewForm, ReviewList, ReviewView
+from stackwitness.reviews.schemas import MatterForm, ReviewForm, ReviewList, ReviewView
 from stackwitness.wiring import Wiring, get_wiring
 
 router = APIRouter(prefix="/v1/flags", tags=["reviews"])
@@ -29,6 +29,21 @@ def decide(
     with unit_of_work(wiring.engine, "sw_review", account.sees) as conn:
         review = flow.decide(conn, wiring.service_key, account, flag_id, form.decision, form.reason)
     return ReviewView.of(review)
+
+
+@router.post("/{flag_id}/matter/reviews", status_code=201)
+def decide_together(
+    flag_id: FlagId,
+    form: MatterForm,
+    account: Annotated[Account, Depends(require("inspector"))],
+    wiring: Wired,
+) -> ReviewList:
+    """Decide about a flag and others of its matter at once: a signed event for each, all or none."""
+    with unit_of_work(wiring.engine, "sw_review", account.sees) as conn:
+        made = flow.decide_together(
+            conn, wiring.service_key, account, flag_id, form.also, form.decision, form.reason
+        )
+    return ReviewList(reviews=[ReviewView.of(review) for review in made])
 
 
 @router.get("/{flag_id}/reviews")

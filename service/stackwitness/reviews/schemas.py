@@ -16,6 +16,12 @@ class ReviewForm(BaseModel):
     reason: str = Field(min_length=MIN_REASON, max_length=MAX_REASON)
 
 
+class MatterForm(ReviewForm):
+    """A decision about several flags of one matter: `also` names the others; those decided already are left as they are."""
+
+    also: list[str] = Field(default=[], max_length=1000)
+
+
 class ReviewView(BaseModel):
     """A decision as stored."""
 

@@ -1,0 +1,88 @@
+"""Matters: flags of one station that tell of one forgery, made from the flags alone, so that nothing new is signed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Lock
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine
+
+from emdi.errors import EmdiError
+from emdi.event import parse_event
+from stackwitness.flags import queries
+from stackwitness.flags.domain import Flag, sseq_of
+from stackwitness.flags.flow import find_flag, plain
+from stackwitness_detectors.matters import Matter, Member, group
+from stackwitness_detectors.severity import Hidden, hidden_of, largest_of
+
+# Estimates by the event they were made from, which never changes.
+_MOST_KEPT = 20_000
+_KEPT: WeakKeyDictionary[Engine, dict[bytes, Hidden | None]] = WeakKeyDictionary()
+_LOCK = Lock()
+
+
+def member_of(flag: Flag) -> Member:
+    """Return what grouping needs of a flag."""
+    return Member(
+        flag.flag_id,
+        flag.stn,
+        flag.kind,
+        flag.verdict,
+        round(flag.from_at.timestamp() * 1000),
+        round(flag.to_at.timestamp() * 1000),
+        flag.channels,
+        flag.e_value,
+        sseq_of(flag.flag_id),
+    )
+
+
+def list_matters(conn: Connection, stns: Sequence[str]) -> tuple[Matter, ...]:
+    """Return the matters of some stations, in the order in which their first flags were raised."""
+    return group(member_of(flag) for flag in queries.list_brief(conn, stns))
+
+
+def name_matters(conn: Connection, flags: Iterable[Flag]) -> Mapping[str, str]:
+    """Return for each of these flags (and others of their stations) the name of its matter: its first flag's id."""
+    stns = sorted({flag.stn for flag in flags})
+    return {member.key: matter.matter_id for matter in list_matters(conn, stns) for member in matter.members}
+
+
+def find_matter(conn: Connection, flag_id: str) -> Matter:
+    """Return the matter that a flag belongs to. Raises NotFound."""
+    stn = find_flag(conn, flag_id).stn
+    return next(
+        matter
+        for matter in list_matters(conn, [stn])
+        if any(member.key == flag_id for member in matter.members)
+    )
+
+
+def estimate(conn: Connection, flag_ids: Sequence[str]) -> Mapping[str, Hidden | None]:
+    """Estimate what each flag's channel hides, from its newest signed numbers and its picture; kept by event."""
+    newest = queries.list_newest_events(conn, flag_ids)
+    with _LOCK:
+        kept = _KEPT.setdefault(conn.engine, {})
+        missing = [event_id for event_id in newest.values() if event_id not in kept]
+    made = {row.event_id: _estimate(row) for row in queries.list_evidence(conn, missing)} if missing else {}
+    with _LOCK:
+        if len(kept) > _MOST_KEPT:
+            kept.clear()
+        kept.update(made)
+        return {flag_id: kept.get(event_id, made.get(event_id)) for flag_id, event_id in newest.items()}
+
+
+def hidden_by(matter: Matter, estimates: Mapping[str, Hidden | None]) -> Hidden | None:
+    """Return the greatest estimate among a matter's flags that is sure to hide anything; None without one."""
+    return largest_of(estimates.get(member.key) for member in matter.members)
+
+
+def _estimate(row: queries.Evidence) -> Hidden | None:
+    try:
+        claims = plain(parse_event(row.jws).data)
+        plot = json.loads(row.plot) if row.plot else {}
+    except (EmdiError, ValueError):
+        return None
+    channels = claims.get("channels") or [""]
+    return hidden_of(channels[0], claims["from_ms"], claims["to_ms"], claims.get("numbers") or {}, plot or {})
