@@ -69,7 +69,6 @@ DEEDS = [
     )),
     Deed("shadow the readings by a search path", DATABASE, do.shadow_a_view, (
         Sign("fsck", "1", "search_path=before, public"),
-        Sign("monitor", "1", "value: station S1, "),
     )),
     Deed("rewrite inserts by a rule", DATABASE, do.rewrite_inserts, (
         Sign("fsck", "1", "the rule flag.vanish was added"),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stackwitness.cli.opening import Home, load_settings, opened
+from stackwitness.cli.opening import Home, load_settings, naming_causes, opened
 
 app = typer.Typer()
 
@@ -71,7 +71,7 @@ def rebuild(
     settings = load_settings(home)
     place = from_tiles or str(settings.log_dir)
     migrate_database(settings)  # a database that is gone altogether starts as an empty one
-    with open_database(settings, owner=True) as url:
+    with open_database(settings, owner=True) as url, naming_causes(url):
         wiring = wire(settings.model_copy(update={"database_url": url}))
         code = run_rebuild(
             wiring.engine,

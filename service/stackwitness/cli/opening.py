@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from stackwitness.db.embedded import open_database
+from stackwitness.db.session import name_defaults
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import Conflict, NotFound
+from stackwitness.errors import Conflict, DatabaseUnavailable, NotFound
 from stackwitness.settings import Settings
 from stackwitness.telemetry import configure_logging
 
@@ -46,7 +49,7 @@ def opened(home: Path | None, port: int | None = None) -> "Iterator[Wiring]":
             "home.empty",
             f"Nothing is kept in {settings.home}: name a home (--home, STACKWITNESS_HOME) or run up",
         )
-    with open_database(settings) as url:
+    with open_database(settings) as url, naming_causes(url):
         wiring = wire(settings.model_copy(update={"database_url": url}))
         try:
             with unit_of_work(wiring.engine, "sw_read") as conn:
@@ -57,3 +60,18 @@ def opened(home: Path | None, port: int | None = None) -> "Iterator[Wiring]":
             yield wiring
         finally:
             wiring.engine.dispose()
+
+
+@contextmanager
+def naming_causes(url: str) -> Iterator[None]:
+    """Say with every refusal of the database what it said itself, and which settings somebody put on it."""
+    try:
+        yield
+    except (DBAPIError, DatabaseUnavailable) as error:
+        refused = error if isinstance(error, DBAPIError) else error.__cause__
+        cause = getattr(refused, "orig", refused)
+        defaults = name_defaults(
+            make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        )
+        said = "; set on it: ".join(filter(None, (str(cause or "").strip(), ", ".join(defaults))))
+        raise DatabaseUnavailable(title="The database refuses", detail=said) from error

@@ -9,44 +9,33 @@ from psycopg.types.datetime import TimestamptzLoader
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
-CONNECT_TIMEOUT_S = 5
+from stackwitness.db.session import connect
+
 POOL_WAIT_S = 10
-# How values are spelt between server and client: a default put on the database or a role must not change what is read.
-SESSION = (
-    "timezone=UTC",
-    "client_encoding=UTF8",
-    "datestyle=ISO",
-    "standard_conforming_strings=on",
-    "extra_float_digits=1",
-    "row_security=on",
-    "quote_all_identifiers=off",
-)
 FIRST_TIME, LAST_TIME = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 
 
 def make_engine(url: str, *, pool_size: int = 10) -> Engine:
-    """Return an engine over psycopg whose sessions speak UTC and UTF-8, whatever the database's own defaults are.
+    """Return an engine over psycopg whose sessions speak UTC and UTF-8 and wait as long as we say (stackwitness.db.session).
 
     `postgresql://...` and `postgresql+psycopg://...` both work. `?prepare_threshold=none` turns server-side
     prepared statements off for servers whose connections share a backend (poolers, the TimescaleDB in tests).
     """
     address = make_url(url).set(drivername="postgresql+psycopg")
-    connect: dict[str, Any] = {
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "options": " ".join(f"-c {setting}" for setting in SESSION),
-    }
+    given: dict[str, Any] = {}
     threshold = address.query.get("prepare_threshold")
     if threshold is not None:
         address = address.difference_update_query(["prepare_threshold"])
-        connect["prepare_threshold"] = None if threshold == "none" else int(str(threshold))
+        given["prepare_threshold"] = None if threshold == "none" else int(str(threshold))
     engine = create_engine(
         address,
-        connect_args=connect,
+        connect_args=given,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
         pool_pre_ping=True,
     )
+    event.listen(engine, "do_connect", lambda dialect, record, args, params: connect(*args, **params))
     event.listen(engine, "connect", _load_any_time)
     return engine
 

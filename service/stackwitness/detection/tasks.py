@@ -18,6 +18,7 @@ from procrastinate.jobs import DeleteJobCondition, Status
 from sqlalchemy.engine import make_url
 
 from stackwitness import clock
+from stackwitness.db.session import OPTIONS, lift_newer
 from stackwitness.db.timescale import maintain
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import flow, queries
@@ -42,7 +43,8 @@ def make_app(database_url: str) -> App:
     )
     connector = PsycopgConnector(
         conninfo=address.render_as_string(hide_password=False),
-        kwargs={"options": f"-c role={WORKER_ROLE}"},
+        kwargs={"options": f"{OPTIONS} -c role={WORKER_ROLE}"},
+        configure=lift_newer,
         min_size=1,
         max_size=CONCURRENCY + 3,
     )

@@ -36,11 +36,6 @@ from stackwitness.log.genesis import Genesis
 from stackwitness.log.previous import read_previous
 
 Progress = Callable[[int, int], None]
-# Defaults somebody put on the database must neither cut the check off nor lead it to other tables.
-_OWN_SETTINGS = """
-SELECT set_config(name, CASE name WHEN 'search_path' THEN 'public' ELSE '0' END, true) FROM pg_catalog.pg_settings
-WHERE name IN ('search_path', 'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout')
-"""
 
 
 def fsck(
@@ -62,7 +57,6 @@ def fsck(
         disk, "checkpoint"
     )  # before the database's snapshot, so that the snapshot holds all it covers
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
-        conn.execute(sa.text(_OWN_SETTINGS))
         act_as(conn, "sw_export", EVERY_AGENCY)
         check = _Check(conn, disk, note, report)
         try:

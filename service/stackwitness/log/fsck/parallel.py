@@ -18,6 +18,7 @@ from emdi.errors import EmdiError, EnvelopeError
 from emdi.event import parse_event
 from emdi.keyring import KEY_EVENTS
 from emdi.keys import PublicKey
+from stackwitness.db.session import connect
 from stackwitness.log.fsck.history import History
 from stackwitness.log.fsck.spans import SPAN, Hints, Summary, check_span, open_checker
 
@@ -48,7 +49,7 @@ def read_hints(conn: sa.Connection, log_dir: Path, history: History) -> Hints:
 
 def summarize_index(url: str) -> None:
     """Bring the block ranges of the readings' index up to date; where that fails, reading is only slower."""
-    with suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as conn:
+    with suppress(psycopg.Error), connect(url, autocommit=True) as conn:
         conn.execute("SET ROLE sw_export")
         conn.execute("SELECT summarize_readings()")
 

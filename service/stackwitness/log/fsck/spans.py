@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import psycopg
 from psycopg import sql
 from psycopg.pq import ExecStatus
 
@@ -25,6 +24,7 @@ from emdi.keyring import KEY_EVENTS
 from emdi.keys import PublicKey
 from emdi.merkle import leaf_hash
 from emdi.tiles import TILE_WIDTH, decode_bundle, entries_path, tile_path
+from stackwitness.db.session import connect
 from stackwitness.log.disk import Disk
 from stackwitness.log.fsck.signatures import verify_fast
 from stackwitness.log.fsck.spelling import PG_EPOCH_US, Read, Spellings
@@ -36,8 +36,6 @@ RUN_READINGS = 65_536  # compared at once: some megabytes
 SIGNATURE_CHARS = 87  # of a JWS: 64 bytes, and the dot before them
 # A span's rows lie together, which the planner cannot know of tables that grew since their statistics.
 _SETTINGS = (
-    "search_path = public",
-    "statement_timeout = 0",
     "enable_seqscan = off",
     "enable_hashjoin = off",
     "enable_mergejoin = off",
@@ -131,7 +129,7 @@ class SpanChecker:
         self._hints = hints
         self._disk = Disk(Path(hints.log_dir))
         self._spellings = Spellings(hints.channels)
-        self._conn = psycopg.connect(hints.url, autocommit=True)
+        self._conn = connect(hints.url, autocommit=True)
         self._conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         self._conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(hints.snapshot))
         for setting in _SETTINGS:
