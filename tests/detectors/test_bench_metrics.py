@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stackwitness_detectors import ChannelInfo, Context, DetectorError, Frame
 from stackwitness_detectors.bench.budgets import count_events, threshold_for
-from stackwitness_detectors.bench.judging import first_detection
+from stackwitness_detectors.bench.judging import heard_alarms
 from stackwitness_detectors.bench.metrics import (
     Outcome,
     Quiet,
@@ -155,9 +155,9 @@ def test_a_detector_that_speaks_there_anyway_has_found_nothing() -> None:
     trial = Trial("t", "s", Injection("scale", "nox", "gross", 0.3, "short", 10 * DAY_MS, 12 * DAY_MS, 1))
     chance = Alarm("level", "conditional", (), 10 * DAY_MS, 11 * DAY_MS, 11 * DAY_MS, 5.0)
     other = Alarm("hold", "freeze", (), 11 * DAY_MS, 12 * DAY_MS, 12 * DAY_MS, 3.0)
-    assert first_detection(trial, [chance, other], [chance]) == other
-    assert first_detection(trial, [chance], [chance]) is None
-    assert first_detection(trial, [chance, other], []) == chance
+    assert heard_alarms(trial, [chance, other], [chance]) == [other]
+    assert heard_alarms(trial, [chance], [chance]) == []
+    assert heard_alarms(trial, [chance, other], []) == [chance, other]
 
 
 def test_the_parts_of_the_tests_add_up_to_the_budget() -> None:

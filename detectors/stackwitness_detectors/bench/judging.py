@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from stackwitness_detectors.attribution import rank_kinds
 from stackwitness_detectors.bench.budgets import count_events
 from stackwitness_detectors.bench.metrics import Outcome, Quiet
 from stackwitness_detectors.bench.replay import Alarm, days_of
@@ -42,20 +43,23 @@ def overlaps(alarm: Alarm, trial: Trial) -> bool:
     return alarm.from_ms < trial.to_ms + GRACE_MS and alarm.to_ms >= trial.from_ms
 
 
-def first_detection(trial: Trial, forged: Sequence[Alarm], clean: Sequence[Alarm]) -> Alarm | None:
-    """Return the earliest alarm by a detector that was silent there on the clean data."""
+def heard_alarms(trial: Trial, forged: Sequence[Alarm], clean: Sequence[Alarm]) -> list[Alarm]:
+    """Return the alarms of a forged replay by detectors that were silent there on the clean data, earliest first."""
     loud = {a.detector for a in clean if overlaps(a, trial)}
-    heard = [a for a in forged if a.detector not in loud]
-    return min(heard, key=lambda a: (a.at_ms, -a.e_value), default=None)
+    heard = [a for a in forged if a.detector not in loud and overlaps(a, trial)]
+    return sorted(heard, key=lambda a: (a.at_ms, -a.e_value))
 
 
-def outcome_of(place: Place, trial: Trial, forged: Frame, alarm: Alarm | None) -> Outcome:
-    """Return delay, hidden mass and attribution of a detection (None: the whole forgery stays hidden)."""
-    if alarm is None:
+def outcome_of(place: Place, trial: Trial, forged: Frame, heard: Sequence[Alarm]) -> Outcome:
+    """Return delay and hidden mass of the earliest alarm heard, the kinds as all heard alarms together rank them.
+
+    Without one the whole forgery stays hidden.
+    """
+    if not heard:
         return Outcome(trial.stn, trial.kind, None, hidden_share(place, trial, forged, trial.to_ms))
-    delay_h = max(alarm.at_ms - trial.from_ms, 0) / HOUR_MS
-    hidden = hidden_share(place, trial, forged, alarm.at_ms)
-    return Outcome(trial.stn, trial.kind, delay_h, hidden, alarm.kinds)
+    delay_h = max(heard[0].at_ms - trial.from_ms, 0) / HOUR_MS
+    hidden = hidden_share(place, trial, forged, heard[0].at_ms)
+    return Outcome(trial.stn, trial.kind, delay_h, hidden, rank_kinds(heard))
 
 
 def quiet_of(place: Place, clean: Sequence[Alarm]) -> Quiet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stackwitness_detectors.bench.judging import first_detection, quiet_of
+from stackwitness_detectors.bench.judging import heard_alarms, quiet_of
 from stackwitness_detectors.bench.metrics import rates
 from stackwitness_detectors.bench.replay import Alarm
 from stackwitness_detectors.bench.trials import Place, Trial
@@ -52,8 +52,8 @@ def _but(alarms: Sequence[Alarm], name: str) -> list[Alarm]:
 def _recall(clean: Mapping[str, list[Alarm]], told: Told, name: str) -> dict[str, float]:
     hits: dict[str, list[bool]] = {}
     for trial, alarms in told:
-        alarm = first_detection(trial, _but(alarms, name), clean[trial.stn])
-        hits.setdefault(trial.kind, []).append(alarm is not None)
+        heard = heard_alarms(trial, _but(alarms, name), clean[trial.stn])
+        hits.setdefault(trial.kind, []).append(bool(heard))
     return {kind: sum(group) / len(group) for kind, group in sorted(hits.items())}
 
 

@@ -219,7 +219,7 @@ def _figures(
         vus.append(station.vus(trial, _labels(place, frame.at_ms[changed_rows(place.frame, frame)])))
         for budget in budgets:
             alarm = station.detection(trial, limits[budget][trial.stn])
-            outcomes[budget].append(outcome_of(place, trial, frame, alarm))
+            outcomes[budget].append(outcome_of(place, trial, frame, [alarm] if alarm else []))
     spent = sum(float(table[f"seconds.{name}"]) for table in tables.values())
     hours = sum(len(np.unique(s.at_ms // HOUR_MS)) for s in stations.values())
     hours += sum((t.to_ms - t.from_ms + DAY_MS) // HOUR_MS for t in opened.trials)

@@ -14,7 +14,7 @@ from stackwitness.bench.detect_ablation import leave_out
 from stackwitness.bench.detect_chart import draw
 from stackwitness.bench.detect_work import clean_key, trial_key
 from stackwitness_detectors import CODE_VERSION, config_hash
-from stackwitness_detectors.bench.judging import GRACE_MS, first_detection, outcome_of, quiet_of
+from stackwitness_detectors.bench.judging import GRACE_MS, heard_alarms, outcome_of, quiet_of
 from stackwitness_detectors.bench.metrics import rate_uniformity, rates, recalls
 from stackwitness_detectors.bench.replay import Alarm, alarm_of, listening
 from stackwitness_detectors.bench.trials import make
@@ -65,16 +65,16 @@ def _ours(opened: Run, budget: float) -> dict[str, Any]:
     journal, places, seed = opened.journal, opened.places, opened.settings.seed
     pieces = {stn: journal[clean_key(budget, stn)] for stn in sorted(places)}
     clean = {stn: [alarm_of(a) for a in piece["alarms"]] for stn, piece in pieces.items()}
-    outcomes, vus, heard = [], [], []
+    outcomes, vus, replayed = [], [], []
     by_level: Counter[tuple[str, bool]] = Counter()
     for trial in opened.trials:
         piece, place = journal[trial_key(budget, trial.id)], places[trial.stn]
         told, frame = [alarm_of(a) for a in piece["alarms"]], make(place, trial)
         vus.append(piece["vus_pr"])
-        heard.append((trial, told))
-        alarm = first_detection(trial, told, clean[trial.stn])
-        outcomes.append(outcome_of(place, trial, frame, alarm))
-        by_level[(trial.made.level, alarm is not None)] += 1
+        replayed.append((trial, told))
+        heard = heard_alarms(trial, told, clean[trial.stn])
+        outcomes.append(outcome_of(place, trial, frame, heard))
+        by_level[(trial.made.level, bool(heard))] += 1
     spent = sum(t["seconds_per_station_hour"] * t["hours"] for t in pieces.values())
     return {
         **rates([quiet_of(places[stn], alarms) for stn, alarms in clean.items()], budget),
@@ -83,7 +83,7 @@ def _ours(opened: Run, budget: float) -> dict[str, Any]:
         "mean_vus_pr": float(f"{np.mean(vus):.6g}") if vus else None,
         "e_value_calibration": _uniformity(opened, clean),
         "false_alarms_by_detector": _by_detector(opened, clean),
-        "left_out": leave_out(places, clean, heard, budget),
+        "left_out": leave_out(places, clean, replayed, budget),
         "seconds_per_station_hour": float(f"{spent / sum(t['hours'] for t in pieces.values()):.3g}"),
     }
 

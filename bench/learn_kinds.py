@@ -1,0 +1,99 @@
+"""Count which tests speak of which forgeries at the design stations, for `attribution.rank_kinds`.
+
+python bench/learn_kinds.py REPORT.jsonl ...     journals of `stackwitness bench detect` over design stations only
+
+Writes detectors/stackwitness_detectors/attribution_table.py. Prints how often the true kind is first, and among the first three,
+when each forgery is ranked by what the others taught, and which kinds are taken for which.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stackwitness_detectors import attribution_table as table
+from stackwitness_detectors.attribution import rank_kinds, sign_of
+from stackwitness_detectors.bench.judging import heard_alarms
+from stackwitness_detectors.bench.replay import Alarm, alarm_of
+from stackwitness_detectors.bench.trials import trial_of
+
+TABLE = Path(table.__file__)
+Heard = tuple[str, list[Alarm]]
+
+
+def heard_of(journal: Path) -> Iterator[Heard]:
+    """Give the kind of each trial of a journal, and the alarms that count as found."""
+    pieces = {e["what"]: e["found"] for e in map(json.loads, journal.read_text().splitlines())}
+    clean = {
+        name.split(":", 2)[2]: [alarm_of(a) for a in found["alarms"]]
+        for name, found in pieces.items()
+        if name.startswith("clean:0.25:")
+    }
+    for trial in map(trial_of, pieces["plan"]["trials"]):
+        if (found := pieces.get(f"trial:0.25:{trial.id}")) is not None:
+            yield trial.kind, heard_alarms(trial, [alarm_of(a) for a in found["alarms"]], clean[trial.stn])
+
+
+def learn(trials: Sequence[Heard]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Count the trials of each kind, and of them those in which a sign was given."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for kind, alarms in trials:
+        for sign in {sign_of(alarm) for alarm in alarms}:
+            counts[sign][kind] += 1
+    tried = Counter(kind for kind, _ in trials)
+    return dict(sorted(tried.items())), {
+        sign: dict(sorted(by.items())) for sign, by in sorted(counts.items())
+    }
+
+
+def crossed(trials: Sequence[Heard]) -> None:
+    """Rank each found forgery by what the others taught; print shares and confusions."""
+    tried, counts = learn(trials)
+    table.TRIALS, table.COUNTS = tried, counts
+    first: Counter[tuple[str, str]] = Counter()
+    own, top1, top3, found = [0, 0], 0, 0, 0
+    for kind, alarms in trials:
+        if not alarms:
+            continue
+        signs = {sign_of(alarm) for alarm in alarms}
+        tried[kind] -= 1
+        for sign in signs:
+            counts[sign][kind] -= 1
+        ranked = rank_kinds(alarms)
+        tried[kind] += 1
+        for sign in signs:
+            counts[sign][kind] += 1
+        found, top1, top3 = found + 1, top1 + (ranked[0] == kind), top3 + (kind in ranked[:3])
+        earliest = min(alarms, key=lambda a: (a.at_ms, -a.e_value)).kinds
+        own[0] += kind == earliest[0]
+        own[1] += kind in earliest[:3]
+        if ranked[0] != kind:
+            first[kind, ranked[0]] += 1
+    print(f"{found} of {len(trials)} found; first {top1 / found:.3f}, among three {top3 / found:.3f}")
+    print(f"by the earliest finding alone: {own[0] / found:.3f}, {own[1] / found:.3f}")
+    for (kind, taken), count in sorted(first.items(), key=lambda pair: (pair[0][0], -pair[1])):
+        print(f"  {kind} taken for {taken}: {count}")
+
+
+def write(trials: Sequence[Heard]) -> None:
+    """Write the table as a module."""
+    tried, counts = learn(trials)
+    lines = ["TRIALS: Mapping[str, int] = {", *(f'    "{k}": {n},' for k, n in tried.items()), "}", ""]
+    lines += ["COUNTS: Mapping[str, Mapping[str, int]] = {"]
+    lines += [f'    "{sign}": {json.dumps(by)},' for sign, by in counts.items()]
+    head = TABLE.read_text().split("TRIALS:")[0]
+    TABLE.write_text(head + "\n".join(["# fmt: off", *lines, "}", "# fmt: on"]) + "\n")
+
+
+def main(arguments: list[str]) -> None:
+    """Learn from journals."""
+    trials = [heard for path in arguments for heard in heard_of(Path(path))]
+    crossed(trials)
+    write(trials)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
