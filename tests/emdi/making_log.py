@@ -70,6 +70,7 @@ class Log:
     explained: dict[bytes, str] = field(default_factory=dict)
     heads: dict[int, list[str]] = field(default_factory=dict)
     envelopes: list[Envelope] = field(default_factory=list)
+    period_ms: tuple[int, int] = (START_MS, START_MS + 3_600_000)
     rows: dict[str, list[str]] = field(default_factory=lambda: {"readings": [], "flags": [], "reviews": []})
 
     @property
@@ -251,9 +252,9 @@ class Log:
         return sign_note(Checkpoint(ORIGIN, len(leaves), merkle.root_of(leaves)).text(), self.log_key)
 
 
-def honest_log() -> Log:
+def honest_log(log: Log | None = None) -> Log:
     """Return a log with one station: officers, key, envelopes, a rotated key, a flag and a decision."""
-    log = Log()
+    log = log or Log()
     log.genesis()
     log.let_officers_in()
     log.event("station.register", {"stn": STN, "name": "Mill"})

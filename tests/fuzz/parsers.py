@@ -32,6 +32,7 @@ from stackwitness_detectors import DetectorError
 from stackwitness_detectors.codec import decode_state, encode_state, state_hash
 from tests.conformance.make_history import KIND_6_LINE, LEAVES, runs
 from tests.emdi.making import START_MS, Log, honest_log, members_of, seed, zip_of
+from tests.fuzz.sealed_log import read_sealed_log, script_of
 
 # The error that a parser may raise beside EmdiError, where it belongs to another package.
 OWN_ERRORS: dict[str, type[Exception]] = {"detector state": DetectorError}
@@ -211,6 +212,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "tables": (read_tables, MEMBERS["disclosures.jsonl"]),
     "zip": (read_zip, zip_of(MEMBERS).getvalue()),
     "verifier": (lambda data: verify_bundle(io.BytesIO(data), LOG.policy), zip_of(MEMBERS).getvalue()),  # type: ignore[arg-type]
+    "sealed log": (read_sealed_log, script_of(LOG)),
     **MORE,
 }
 

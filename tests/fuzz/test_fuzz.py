@@ -2,6 +2,7 @@
 
 import base64
 import importlib.util
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.parsers import KEY, PARSERS, run
+from tests.fuzz.structure import change_structure
 
 ATHERIS_TARGETS = ["note", "policy", "receipt", "envelope", "entry bundle", "zip"]
 ATHERIS_RUNS = 1500
@@ -40,6 +42,15 @@ def mutations(seed: bytes) -> st.SearchStrategy[bytes]:
 @given(data=st.data())
 def test_only_emdi_errors_escape(name: str, data: st.DataObject) -> None:
     run(name, data.draw(mutations(PARSERS[name][1])))
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", PARSERS)
+def test_what_keeps_its_form_escapes_no_better(name: str) -> None:
+    chance = random.Random(name)
+    for _ in range(60):
+        data = change_structure(PARSERS[name][1], chance)
+        run(name, data)
 
 
 JSON = st.recursive(
