@@ -23,7 +23,7 @@ from stackwitness.console.locale import Tongue, tongue
 from stackwitness.console.views import FlagDetail, FlagView
 from stackwitness.flags.flow import plot_text
 from stackwitness_detectors import ChannelInfo, Context, Finding, Frame, run
-from stackwitness_detectors.forge import KINDS, Surroundings, forge
+from stackwitness_detectors.forge import KINDS, ForgeError, Surroundings, forge
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 START_MS = 1_704_067_200_000  # 2024-01-01
@@ -100,7 +100,11 @@ def find(kinds: list[str]) -> Iterator[tuple[str, Finding]]:
     )
     for kind in kinds:
         for channel in ("nox", "so2"):
-            forged = forge(kind, frame, context, channel, *FORGED, "gross", 5, around)
+            try:
+                forged = forge(kind, frame, context, channel, *FORGED, "gross", 5, around)
+            except ForgeError as error:
+                print(error, flush=True)
+                continue
             found = run(context, state, part(forged, slice(split, None))).findings
             for finding in {f.episode: f for f in found}.values():
                 yield kind, finding

@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+# Of the stations chosen for a visit, at most so many are expected to be innocent.
+FDR = 0.1
+# An e-value is that of one test, one channel and one month, so only the last month's count.
+MONTH_MS = 30 * 86_400_000
+# At least as many as there are tests of a channel (`families.families_of`): those that are silent count as 0.
+TESTS = 48
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Hold what ranking needs of an open flag: which test spoke of which channels, up to when, how strongly."""
+
+    detector: str
+    channels: tuple[str, ...]
+    to_ms: int
+    e_value: float
+
+
+def evidence_of(spoken: Iterable[Spoken], channels: int, now_ms: int) -> float:
+    """Average a station's e-values of the last month over all tests and the `channels` they judge.
+
+    Of one test's flags of the same channels the strongest counts; what ended earlier says nothing of now.
+    """
+    best: dict[tuple[str, tuple[str, ...]], float] = {}
+    for one in spoken:
+        if one.to_ms > now_ms - MONTH_MS:
+            place = (one.detector, one.channels)
+            best[place] = max(best.get(place, 0.0), one.e_value)
+    return station_e_value(list(best.values()), TESTS * max(channels, 1))
 
 
 def station_e_value(family_e_values: Sequence[float], families: int) -> float:
@@ -14,7 +45,7 @@ def station_e_value(family_e_values: Sequence[float], families: int) -> float:
     return float(sum(family_e_values)) / max(families, len(family_e_values), 1)
 
 
-def choose_stations(e_values: Mapping[str, float], fdr: float = 0.1) -> tuple[str, ...]:
+def choose_stations(e_values: Mapping[str, float], fdr: float = FDR) -> tuple[str, ...]:
     """Name the stations to inspect, strongest evidence first, so that at most `fdr` of them are expected innocent.
 
     e-BH (Wang and Ramdas 2022): of K stations the k with the largest e-values are chosen, k the largest number with

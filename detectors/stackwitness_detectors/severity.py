@@ -14,8 +14,8 @@ from typing import Any
 
 HOUR_MS = 3_600_000
 DAY_H, MONTH_H = 24.0, 720.0
-# One class of words is worth a factor of ten: "cannot be" before all that is only unlikely.
-_WEIGHT = {"cannot be": 100.0, "very unlikely": 10.0, "unusual": 1.0}
+# A class of words is worth a factor of thirty: what cannot be comes before what is unusual for a whole month.
+_WEIGHT = {"cannot be": 900.0, "very unlikely": 30.0, "unusual": 1.0}
 # A hidden share nobody measured counts as a tenth in the order of matters: what naive forgers take away.
 _UNMEASURED = 0.1
 

@@ -111,7 +111,7 @@ def test_severity_is_words_times_hidden_mass_with_its_interval() -> None:
     assert hidden is not None
     assert (hidden.share, hidden.missing, hidden.hours) == pytest.approx((0.3, 30.0, 360.0))
     assert (hidden.low, hidden.high) == pytest.approx((1 - 0.7 * math.exp(0.05), 1 - 0.7 * math.exp(-0.05)))
-    assert severity("very unlikely", hidden, 0, 15 * DAY_MS) == pytest.approx(10 * 0.15)
+    assert severity("very unlikely", hidden, 0, 15 * DAY_MS) == pytest.approx(30 * 0.15)
     assert severity("cannot be", hidden, 0, 1) > severity("very unlikely", hidden, 0, 1)
     # More time, unknown mass: as a tenth of it.
     assert severity("unusual", None, 0, 15 * DAY_MS) == pytest.approx(0.05)

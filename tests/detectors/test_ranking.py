@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from stackwitness_detectors.ranking import choose_stations, station_e_value
+from stackwitness_detectors.config import DEFAULT
+from stackwitness_detectors.families import families_of
+from stackwitness_detectors.memory import Memory
+from stackwitness_detectors.ranking import (
+    MONTH_MS,
+    TESTS,
+    Spoken,
+    choose_stations,
+    evidence_of,
+    station_e_value,
+)
+from tests.detectors.gasworks import CONTEXT
 
 FLEET = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=3), st.floats(0, 1e6), max_size=12)
 
@@ -44,6 +55,22 @@ def test_realised_share_of_innocents_stays_below_the_promise_under_a_common_shoc
         found.append((len(chosen) - innocents) / 5)
     assert np.mean(shares) <= 0.1
     assert np.mean(found) >= 0.9
+
+
+def test_a_station_s_evidence_is_a_mean_over_all_tests_of_the_last_month() -> None:
+    now_ms = 100 * 86_400_000
+    told = [
+        Spoken("hold", ("nox",), now_ms, TESTS * 30.0),
+        Spoken("hold", ("nox",), now_ms - 5, TESTS * 10.0),
+        Spoken("copy", ("nox", "so2"), now_ms, TESTS * 12.0),
+        Spoken("comb", ("so2",), now_ms - MONTH_MS, TESTS * 1e6),
+    ]
+    assert evidence_of(told, 3, now_ms) == pytest.approx(14.0)
+    assert evidence_of([], 3, now_ms) == 0.0
+
+
+def test_every_test_of_a_station_is_counted() -> None:
+    assert len(families_of(Memory(CONTEXT, DEFAULT), DEFAULT)) <= TESTS
 
 
 def test_a_station_counts_its_silent_families() -> None:

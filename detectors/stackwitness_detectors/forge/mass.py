@@ -8,11 +8,9 @@ import numpy as np
 
 from stackwitness_detectors.contract import ChannelInfo, Context, Frame, Letters, Values
 from stackwitness_detectors.forge.window import AIR_O2, HOUR_MS, forgeable_channels, is_oxygen, likest
+from stackwitness_detectors.mass_units import KG_H, KG_M3, M3_H
 
 _COUNTED = np.frombuffer(b"NSRHT\0", np.uint8)  # readings with any other letter are no part of a report
-_KG_M3 = {"g/m3": 1e-3, "mg/m3": 1e-6, "ug/m3": 1e-9}
-_M3_H = {"m3/h": 1.0, "Nm3/h": 1.0, "m3/s": 3600.0, "Nm3/s": 3600.0, "m3/min": 60.0, "Nm3/min": 60.0}
-_KG_H = {"kg/h": 1.0, "g/h": 1e-3, "t/h": 1e3, "g/s": 3.6}
 _O2_MOST = 19.0  # beyond it the value at reference oxygen is undefined in practice
 
 
@@ -66,14 +64,12 @@ def _weigh(
     finite = whole[np.isfinite(whole)]
     often_negative = finite.size > 0 and float(np.mean(finite < 0.0)) > 0.05
     zero = float(finite.min()) if often_negative else 0.0
-    flow = likest(
-        info.name, [c.name for c in context.channels if c.unit in _M3_H and c.name in before.values]
-    )
+    flow = likest(info.name, [c.name for c in context.channels if c.unit in M3_H and c.name in before.values])
     units = {c.name: c.unit for c in context.channels}
-    weighed = info.unit in _KG_M3 and flow is not None
-    factor = _KG_H.get(info.unit, 1.0) * step_h
+    weighed = info.unit in KG_M3 and flow is not None
+    factor = KG_H.get(info.unit, 1.0) * step_h
     if weighed and flow is not None:
-        factor = _KG_M3[info.unit] * _M3_H[units[flow]] * step_h
+        factor = KG_M3[info.unit] * M3_H[units[flow]] * step_h
     sums = []
     for frame in (before, after):
         series = counted(frame, info.name)[rows] - zero
@@ -87,7 +83,7 @@ def _weigh(
     return HiddenMass(
         info.name,
         _percent(sums[0], sums[1]),
-        hidden if weighed or info.unit in _KG_H else None,
+        hidden if weighed or info.unit in KG_H else None,
         sums[0],
         sums[1],
         _corrected(before, after, context, info, rows),

@@ -18,6 +18,7 @@ from stackwitness.console.charts.scale import DAY_MS, HOUR_MS
 from stackwitness.console.charts.small import Place, Trace, draw_map, draw_sparkline, draw_trace
 from stackwitness.console.charts.spec import PlotSpec, parse_plot
 from stackwitness.console.locale import Tongue
+from stackwitness.console.matters import MatterView
 from stackwitness.console.views import VERDICTS, ChannelView, FlagDetail, FlagView, StationView, TraceView
 
 STEP_MS = {"none": 60_000, "hour": HOUR_MS, "day": DAY_MS}
@@ -36,11 +37,11 @@ class Card:
 
     @property
     def open_total(self) -> int:
-        """Return how many flags of the station are open."""
+        """Return how many matters of the station are open."""
         return sum(count for _, count in self.open_counts)
 
 
-def main_channel(station: StationView, flags: Iterable[FlagView]) -> ChannelView | None:
+def main_channel(station: StationView, flags: Iterable[FlagView | MatterView]) -> ChannelView | None:
     """Choose the pollutant to show: the one flagged most, else the first with a limit, else the first."""
     accused = Counter(name for flag in flags for name in flag.channels)
     pollutants = [c for c in station.channels if c.role == "pollutant"] or list(station.channels)
@@ -49,14 +50,14 @@ def main_channel(station: StationView, flags: Iterable[FlagView]) -> ChannelView
     return max(pollutants, key=lambda c: (accused[c.name], c.limit is not None))
 
 
-def count_verdicts(flags: Iterable[FlagView]) -> tuple[tuple[str, int], ...]:
-    """Count flags per verdict, worst first."""
+def count_verdicts(flags: Iterable[FlagView | MatterView]) -> tuple[tuple[str, int], ...]:
+    """Count flags or matters per verdict, worst first."""
     counts = Counter(flag.verdict for flag in flags)
     return tuple((verdict, counts[verdict]) for verdict in VERDICTS)
 
 
-def make_card(t: Tongue, station: StationView, trace: TraceView | None, flags: Sequence[FlagView]) -> Card:
-    """Build the overview line of a station from its open flags and a week of its main pollutant."""
+def make_card(t: Tongue, station: StationView, trace: TraceView | None, flags: Sequence[MatterView]) -> Card:
+    """Build the overview line of a station from its open matters and a week of its main pollutant."""
     channel = trace.channel if trace else None
     spark = None
     if trace is not None and any(v is not None for v in trace.values):
@@ -70,6 +71,20 @@ def make_card(t: Tongue, station: StationView, trace: TraceView | None, flags: S
         spark,
         count_verdicts(flags),
     )
+
+
+def word_hidden(t: Tongue, matter: MatterView) -> str:
+    """Say how much less was reported than expected, with its interval, in kg too where the flow is known; "" unknown."""
+    hidden, mass = matter.hidden, matter.mass
+    if hidden is None:
+        return ""
+    share, low, high = (t.number(100 * part, 2) for part in (hidden.share, max(hidden.low, 0.0), hidden.high))
+    given = {"channel": hidden.channel, "share": share, "low": low, "high": high}
+    said = t.say("%(channel)s about %(share)s %% less than expected (%(low)s to %(high)s %%)") % given
+    if mass is None:
+        return said
+    kg, low, high = (t.number(part, 2) for part in (mass.kg, max(mass.low, 0.0), mass.high))
+    return said + t.say(", some %(kg)s kg (%(low)s to %(high)s kg)") % {"kg": kg, "low": low, "high": high}
 
 
 def make_map(t: Tongue, cards: Sequence[Card]) -> Markup | None:

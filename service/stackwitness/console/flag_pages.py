@@ -1,4 +1,4 @@
-"""The list of flags, one flag with its evidence, and the decision."""
+"""The list of matters with their flags, one flag with its evidence, and the decision."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter, Form, Query, Response
 
-from stackwitness.console import facts, figures
+from stackwitness.console import facts, figures, matters
 from stackwitness.console.charts.scale import DAY_MS
 from stackwitness.console.doors import Signed, SignedForm
-from stackwitness.console.views import FlagView, severity
+from stackwitness.console.matters import MatterView
 from stackwitness.console.visit import Visit, redirect
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Unprocessable
@@ -29,37 +29,40 @@ def list_flags(
     station: Annotated[str, Query(max_length=64)] = "",
     kind: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """List flags, gravest first."""
+    """List matters, gravest first, each with its flags inside; a filter keeps a matter when one of its flags fits."""
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
-        of_state = facts.list_flags(conn, state=None if state == "all" else state)
+        of_state = matters.list_matters(conn, state=None if state == "all" else state)
         names = [(s.stn, s.name) for s in facts.list_stations(conn)]
     chosen = [
-        flag
-        for flag in of_state
-        if verdict in ("", flag.verdict) and station in ("", flag.stn) and kind in ("", flag.kind)
+        matter
+        for matter in of_state
+        if verdict in ("", matter.verdict)
+        and station in ("", matter.stn)
+        and (not kind or any(flag.kind == kind for flag in matter.flags))
     ]
     return visit.render(
         "flags.html",
-        flags=chosen[:MOST_SHOWN],
+        matters=chosen[:MOST_SHOWN],
         total=len(chosen),
+        flag_count=sum(len(matter.flags) for matter in chosen),
         truncated=len(chosen) > MOST_SHOWN,
-        open_count=sum(flag.decision is None for flag in chosen),
+        open_count=sum(matter.decision is None for matter in chosen),
         state=state,
         verdict=verdict,
         station=station,
         kind=kind,
         filtered=bool(verdict or station or kind or state != "open"),
         station_names=names,
-        kinds=sorted({flag.kind for flag in of_state}),
+        kinds=sorted({flag.kind for matter in of_state for flag in matter.flags}),
     )
 
 
 @router.get("/flags/next")
 def show_next(visit: Signed) -> Response:
-    """Go to the gravest open flag."""
+    """Go to the gravest open matter."""
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
-        waiting = facts.list_flags(conn, state="open")
-    return redirect(f"/flags/{waiting[0].flag_id}" if waiting else "/flags")
+        waiting = matters.list_matters(conn, state="open")
+    return redirect(f"/flags/{waiting[0].opens.flag_id}" if waiting else "/flags")
 
 
 @router.get("/flags/{flag_id}")
@@ -70,14 +73,22 @@ def show_flag(flag_id: str, visit: Signed, decided: bool = False) -> Response:
 
 @router.post("/flags/{flag_id}")
 def decide(
-    flag_id: str, visit: SignedForm, decision: Annotated[str, Form()], reason: Annotated[str, Form()] = ""
+    flag_id: str,
+    visit: SignedForm,
+    decision: Annotated[str, Form()],
+    reason: Annotated[str, Form()] = "",
+    whole: Annotated[bool, Form()] = False,
+    also: Annotated[list[str] | None, Form(max_length=1000)] = None,
 ) -> Response:
-    """Store the decision, then show it with the way to the next flag."""
+    """Store the decision, with `whole` on the flags named in `also` too, then show it with the way to the next matter."""
     assert visit.account is not None
     try:
         with unit_of_work(visit.wiring.engine, "sw_review", visit.sees) as conn:
             key = visit.wiring.service_key
-            reviews.decide(conn, key, visit.account, flag_id, cast(Decision, decision), reason)
+            others = also or [] if whole else []
+            reviews.decide_together(
+                conn, key, visit.account, flag_id, others, cast(Decision, decision), reason
+            )
     except Unprocessable as error:
         if error.code != "review.reason":
             raise
@@ -94,12 +105,13 @@ def _show(
     t = visit.tongue
     with unit_of_work(visit.wiring.engine, "sw_review", visit.sees) as conn:
         detail = facts.find_flag(conn, flag_id)
-        waiting = facts.list_flags(conn, state="open")
+        matter = matters.find_matter(conn, detail.flag)
+        waiting = matters.list_matters(conn, state="open")
     flag = detail.flag
     visit.note_view([flag.stn], "flag", flag_id)
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         looks = facts.list_looks(conn, "flag", flag_id)
-    before, after = neighbours(flag, waiting)
+    before, after = neighbours(matter, waiting)
     around_ms = AROUND_DAYS * DAY_MS
     around = (flag.from_ms - around_ms, flag.to_ms + around_ms)
     return visit.render(
@@ -107,9 +119,12 @@ def _show(
         422 if problem else 200,
         flag=flag,
         detail=detail,
+        matter=matter,
+        also=[other.flag_id for other in matter.open_flags if other.flag_id != flag_id],
+        hidden=figures.word_hidden(t, matter),
         looks=looks,
         open_count=len(waiting),
-        position=next((i for i, other in enumerate(waiting, 1) if other.flag_id == flag_id), 0),
+        position=next((i for i, other in enumerate(waiting, 1) if other.matter_id == matter.matter_id), 0),
         previous_id=before,
         next_id=after,
         just_decided=just_decided and flag.decision is not None,
@@ -121,14 +136,13 @@ def _show(
     )
 
 
-def neighbours(flag: FlagView, waiting: list[FlagView]) -> tuple[str | None, str | None]:
-    """Return the open flags before and behind this one in severity.
+def neighbours(matter: MatterView, waiting: list[MatterView]) -> tuple[str | None, str | None]:
+    """Return the flags to open for the open matters before and behind this one in gravity.
 
     Behind the last one, once it is decided, comes the first that still waits.
     """
-    others = [other for other in waiting if other.flag_id != flag.flag_id]
-    place = severity(flag)
-    before = [other.flag_id for other in others if severity(other) < place]
-    behind = [other.flag_id for other in others if severity(other) > place]
-    following = behind[0] if behind else (before[0] if before and flag.decision is not None else None)
+    others = [other for other in waiting if other.matter_id != matter.matter_id]
+    before = [other.opens.flag_id for other in others if other.order < matter.order]
+    behind = [other.opens.flag_id for other in others if other.order > matter.order]
+    following = behind[0] if behind else (before[0] if before and matter.decision is not None else None)
     return (before[-1] if before else None), following

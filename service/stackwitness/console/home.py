@@ -7,30 +7,33 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from stackwitness.accounts import flow as accounts
-from stackwitness.console import facts, figures, series
+from stackwitness.console import facts, figures, matters, series
 from stackwitness.console.assets import answer_asset
 from stackwitness.console.doors import AnyVisit, Signed, SignedForm
 from stackwitness.console.visit import SESSION_COOKIE, Visit, redirect, safe_path, set_language
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Unauthorized
+from stackwitness_detectors.ranking import FDR
 
 router = APIRouter()
 WEEK_DAYS = 7
+GRAVEST = 5
 
 
 @router.get("/")
 def show_overview(visit: Signed) -> Response:
-    """Show every station with a week of its main pollutant, and how many flags wait."""
+    """Show every station with a week of its main pollutant, which matters wait, and whom to visit first."""
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         stations = facts.list_stations(conn)
-        open_flags = facts.list_flags(conn, state="open")
+        waiting = matters.list_matters(conn, state="open")
         requests, epochs = facts.list_key_requests(conn), facts.list_pending_epochs(conn)
-        flags_of = {s.stn: [f for f in open_flags if f.stn == s.stn] for s in stations}
+        matters_of = {s.stn: [m for m in waiting if m.stn == s.stn] for s in stations}
         traces = {
-            s.stn: series.load_recent(conn, s, figures.main_channel(s, flags_of[s.stn]), WEEK_DAYS)
+            s.stn: series.load_recent(conn, s, figures.main_channel(s, matters_of[s.stn]), WEEK_DAYS)
             for s in stations
         }
-    cards = [figures.make_card(visit.tongue, s, traces[s.stn], flags_of[s.stn]) for s in stations]
+    open_flags = [flag for matter in waiting for flag in matter.open_flags]
+    cards = [figures.make_card(visit.tongue, s, traces[s.stn], matters_of[s.stn]) for s in stations]
     return visit.render(
         "overview.html",
         stations=stations,
@@ -38,8 +41,12 @@ def show_overview(visit: Signed) -> Response:
         map=figures.make_map(visit.tongue, cards),
         requests=requests,
         epochs=epochs,
-        open_count=len(open_flags),
-        open_by_verdict=figures.count_verdicts(open_flags),
+        gravest=waiting[:GRAVEST],
+        visits=matters.choose_visits(stations, open_flags),
+        fdr_percent=round(100 * FDR),
+        open_count=len(waiting),
+        flag_count=len(open_flags),
+        open_by_verdict=figures.count_verdicts(waiting),
         log=facts.read_log(visit.wiring),
     )
 

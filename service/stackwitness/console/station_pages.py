@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Response
 
 from stackwitness import clock
-from stackwitness.console import exports, facts, figures, series
+from stackwitness.console import exports, facts, figures, matters, series
 from stackwitness.console.charts.panels import Span
 from stackwitness.console.charts.scale import DAY_MS
 from stackwitness.console.doors import Signed, SignedForm
@@ -20,7 +20,7 @@ from stackwitness.errors import Forbidden, Unprocessable
 router = APIRouter()
 DEFAULT_DAYS = 14
 RANGES = (1, 7, 14, 30, 90, 365)
-RECENT_FLAGS = 12
+RECENT_MATTERS = 12
 MAX_SPAN_DAYS = 3700
 
 
@@ -47,14 +47,15 @@ def show_station(
         span = _choose_span(station, days, from_day, to_day)
         aggregate = series.choose_aggregate(span)
         traces = series.load(conn, station, span, aggregate)
-        flags = facts.list_flags(conn, stn=stn)
+        found = matters.list_matters(conn, stn=stn)
         keys = facts.list_keys(conn, stn)
         requests, epochs = facts.list_key_requests(conn, stn), facts.list_pending_epochs(conn, stn)
         suspects, limits = facts.list_suspects(conn, stn), facts.list_limit_changes(conn, stn)
         made = exports.list_exports(conn, stn)
     step_ms = figures.step_of(traces, aggregate)
+    flags = [flag for matter in found for flag in matter.flags]
     within = [f for f in flags if f.from_ms < span.to_ms and f.to_ms > span.from_ms]
-    recent = sorted(flags, key=lambda f: f.raised_ms, reverse=True)[:RECENT_FLAGS]
+    recent = sorted(found, key=lambda matter: matter.to_ms, reverse=True)[:RECENT_MATTERS]
     chosen = days or (None if from_day else DEFAULT_DAYS)
     return visit.render(
         "station.html",
@@ -67,8 +68,8 @@ def show_station(
         chosen_days=chosen,
         from_day=t.moment(span.from_ms, station.utc_offset_min)[:10],
         to_day=t.moment(span.to_ms - 1, station.utc_offset_min)[:10],
-        flags=recent,
-        more_flags=len(flags) > len(recent),
+        matters=recent,
+        more_matters=len(found) > len(recent),
         keys=keys,
         requests=requests,
         epochs=epochs,

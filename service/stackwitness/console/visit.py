@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stackwitness import clock
-from stackwitness.console import words
+from stackwitness.console import figures, words
 from stackwitness.console.assets import load_assets
 from stackwitness.console.locale import COOKIE, LOCALES, Tongue, choose_locale, offset_label, tongue
 from stackwitness.console.views import DECISIONS, VERDICTS
@@ -148,6 +148,7 @@ def environment(code: str) -> Environment:
     env.globals.update(
         asset=load_assets().href,
         words=words,
+        word_hidden=figures.word_hidden,
         offset_label=offset_label,
         VERDICTS=VERDICTS,
         DECISIONS=DECISIONS,

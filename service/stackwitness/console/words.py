@@ -64,6 +64,13 @@ _KIND = {
     "marked_high": _("Marked when high"),
     "filled_line": _("Filled straight lines"),
     "pulse": _("Falls at set hours"),
+    "parameter_moved": _("Parameter moved"),
+    "range_changed": _("Range changed"),
+    "flow_to_load": _("Flow off its load"),
+    "above_saturation": _("Wetter than saturated"),
+    "common_fall": _("All gases fall alike"),
+    "odd_challenge": _("Odd calibration"),
+    "calibrated_high": _("Calibrated when high"),
     "odd_features": _("Odd day"),
     "skipped_data": _("Admitted loss of data"),
     "freeze": _("freezing a value"),
@@ -163,6 +170,22 @@ _INNOCENT = {
     "resolution_change": (
         _("The instrument's range or output resolution was changed"),
         _("Parameter change record of analyser and logger"),
+    ),
+    "parameter_filed": (
+        _("A parameter (area, factor, reference oxygen) was changed and filed"),
+        _("Parameter change record with date and approval"),
+    ),
+    "droplets": (
+        _("Droplets in the gas are evaporated and measured as vapour"),
+        _("Demister inspection; gravimetric moisture test"),
+    ),
+    "gas_changed": (
+        _("Another gas bottle, or a changed calibration procedure"),
+        _("Gas certificate; calibration procedure and log"),
+    ),
+    "working_hours": (
+        _("Calibrations are done in working hours, when load is high"),
+        _("Duty roster; calibration plan"),
     ),
     "limit_control": (
         _("Abatement is really controlled to a set-point just below the limit"),
