@@ -81,3 +81,35 @@ def test_without_a_chinese_font_it_is_english_only(
     with_font = print_report(numbers)
     monkeypatch.setattr("stackwitness.evidence.report.has_chinese_font", lambda: False)
     assert (print_report(numbers) != with_font) is has_chinese_font()
+
+
+def test_flags_of_one_matter_stand_together(
+    bundle: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(bundle[0]) as archive:
+        numbers = json.loads(archive.read("report.json"))
+    (flag, *_) = numbers["flags"]
+    stn = flag["flag_id"].rpartition("-")[0]
+    rows = [("hold", "unusual", "so2"), ("comb", "unusual", "nox"), ("copy", "cannot be", "so2")]
+    numbers["flags"] = [
+        {
+            **flag,
+            "flag_id": f"{stn}-{900 + n}",
+            "idx": n,
+            "kind": kind,
+            "verdict": verdict,
+            "channels": [channel],
+        }
+        for n, (kind, verdict, channel) in enumerate(rows)
+    ]
+    seen: list[dict[str, str]] = []
+
+    def compile_to_pdf(*_: object, sys_inputs: dict[str, str], **__: object) -> bytes:
+        seen.append(sys_inputs)
+        return b""
+
+    together = print_report(json.dumps(numbers).encode())
+    assert together.startswith(b"%PDF-1.")
+    monkeypatch.setattr("typst.compile", compile_to_pdf)
+    print_report(json.dumps(numbers).encode())
+    assert json.loads(seen[0]["matters"]) == [[2, 0], [1]]
