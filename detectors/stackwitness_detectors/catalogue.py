@@ -88,6 +88,34 @@ _CAUSES = (
         "分析仪与数采仪参数修改记录",
     ),
     Cause(
+        "parameter_filed",
+        "a parameter (area, factor, reference oxygen) was changed and filed",
+        "参数(截面积、系数、基准氧含量)变更且已备案",
+        "parameter change record with date and approval",
+        "参数变更备案记录(含日期与审批)",
+    ),
+    Cause(
+        "droplets",
+        "droplets in the gas are evaporated and measured as vapour",
+        "烟气中的液滴蒸发后被计为水汽",
+        "demister inspection, gravimetric moisture test",
+        "除雾器检查记录、重量法含湿量测定",
+    ),
+    Cause(
+        "gas_changed",
+        "another gas bottle, or a changed calibration procedure",
+        "更换标气或改变校准程序",
+        "gas certificate, calibration procedure and log",
+        "标气证书、校准规程与记录",
+    ),
+    Cause(
+        "working_hours",
+        "calibrations are done in working hours, when load is high",
+        "校准在工作时间进行,而此时负荷较高",
+        "duty roster, calibration plan",
+        "值班表、校准计划",
+    ),
+    Cause(
         "limit_control",
         "the abatement is really controlled to a set-point just below the limit",
         "治理设施确按略低于限值的设定值控制",
@@ -146,6 +174,34 @@ LOOK_AT: dict[str, tuple[str, str]] = {
     "response_lost": (
         "Change the load or the dosing a little and watch whether the signal answers; pass calibration gas from the probe.",
         "小幅改变负荷或投药量,观察信号是否响应;从探头端通标气。",
+    ),
+    "parameter_moved": (
+        "Read area, factors, slope, intercept and reference oxygen in analyser and logger; recompute one hour by hand.",
+        "核查分析仪与数采仪中的截面积、系数、斜率、截距与基准氧含量;手工复算一小时数据。",
+    ),
+    "range_changed": (
+        "Read the range of analyser and converter and when it was last changed; feed a known current into the logger.",
+        "核查分析仪与转换器的量程及最近修改时间;向数采仪输入已知电流验证。",
+    ),
+    "flow_to_load": (
+        "Compare with fuel or steam; check pitot factor, duct area and zero of the flow monitor by a hand-held traverse.",
+        "与燃料或蒸汽量比对;用手持仪器横断面测量核查皮托管系数、截面积与流量计零点。",
+    ),
+    "above_saturation": (
+        "Check where moisture comes from (measured or set by hand) and the stack temperature beside it.",
+        "核查含湿量来源(实测或人工设定)以及同一位置的烟温。",
+    ),
+    "common_fall": (
+        "Look for air let into probe or sample line; pass calibration gas from the probe and watch oxygen.",
+        "检查采样探头与管路是否引入空气;从探头端通标气并观察氧量。",
+    ),
+    "odd_challenge": (
+        "Watch a calibration on site from the probe: rise, plateau and fall; compare bottle, certificate and value.",
+        "现场全程观察一次探头端校准:上升、平台与下降;核对气瓶、证书与示值。",
+    ),
+    "calibrated_high": (
+        "Compare these calibrations with the plan, gas use and staff on site; read the analyser's memory for these hours.",
+        "将这些校准与计划、标气用量及在岗人员核对;读取分析仪在这些时段的存储数据。",
     ),
     "comb": (
         "Read the factors, ranges and converter settings between analyser and logger, and when they were last changed.",

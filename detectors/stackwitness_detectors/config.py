@@ -39,6 +39,13 @@ class Config:
     marked_high_budget: float = 0.01
     lines_budget: float = 0.005
     pulse_budget: float = 0.02
+    implied_budget: float = 0.01
+    range_budget: float = 0.01
+    flow_to_load_budget: float = 0.01
+    saturation_budget: float = 0.002
+    common_mode_budget: float = 0.01
+    challenge_budget: float = 0.01
+    convenient_budget: float = 0.01
     # What comparisons between stations may give, as a share of the same budget on top of what each station's own give.
     fleet_share: float = 0.1
     # Memory. 4,320 rows = 180 days of hours, 15 days of 5 minutes; more makes the state heavy for a database.

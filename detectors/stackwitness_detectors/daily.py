@@ -74,6 +74,10 @@ class DailyTest:
         """Rank the forgeries that a finding may be, likeliest first, by the names of `forge.KINDS`."""
         return self.kinds
 
+    def impossible(self, k: int, judged: Judged) -> bool:
+        """Tell whether no real instrument does this, however rare it is."""
+        return False
+
     def muted(self, k: int, day: int) -> bool:
         """Tell whether another test has already said the same."""
         return False
@@ -172,7 +176,7 @@ class DailyTest:
             family=self.family,
             kind=self.kind,
             kinds=self.ranked(judged),
-            verdict=verdict_of(episode.rate),
+            verdict=verdict_of(episode.rate, self.impossible(k, judged)),
             from_ms=episode.from_ms,
             to_ms=episode.seen_ms,
             channels=(name,),

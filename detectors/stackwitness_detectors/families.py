@@ -8,6 +8,7 @@ from stackwitness_detectors.availability import Lines, MarkedHigh, MissingWhenHi
 from stackwitness_detectors.calibration import pulses
 from stackwitness_detectors.conditional import Dependence, Exceedances, Level, Residuals
 from stackwitness_detectors.config import Config
+from stackwitness_detectors.config_change import Implied
 from stackwitness_detectors.copy import Copies, Likeness, Pieces, Repeats
 from stackwitness_detectors.daily import DailyTest
 from stackwitness_detectors.dynamics import Course, movements, responses
@@ -49,6 +50,7 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
         *digits,
         *limits,
         *pulses(memory, config, residuals),
+        Implied(memory, config),
     ]
     marked = MarkedHigh(memory, config)
     missing = MissingWhenHigh(memory, config, residuals, marked)

@@ -23,12 +23,12 @@ FUELS: tuple[tuple[str, str, float, float], ...] = (
 
 def oxygen_of(memory: Memory) -> list[int]:
     """Give the positions of oxygen channels."""
-    return [k for k, channel in enumerate(memory.channels) if _is_oxygen(channel)]
+    return [k for k, channel in enumerate(memory.channels) if is_oxygen(channel)]
 
 
 def carbon_dioxide_of(memory: Memory) -> list[int]:
     """Give the positions of carbon dioxide channels in per cent."""
-    return [k for k, channel in enumerate(memory.channels) if _is_carbon_dioxide(channel)]
+    return [k for k, channel in enumerate(memory.channels) if is_carbon_dioxide(channel)]
 
 
 def stoichiometric_factor(o2: Values, co2: Values) -> Values:
@@ -44,11 +44,13 @@ def fuels_of(factor: float) -> tuple[str, str]:
     return ", ".join(en for en, _ in fitting), "、".join(zh for _, zh in fitting)
 
 
-def _is_oxygen(info: ChannelInfo) -> bool:
+def is_oxygen(info: ChannelInfo) -> bool:
+    """Tell oxygen by its quantity ("O2", "oxygen", "O2 at the outlet")."""
     words = info.quantity.lower().replace("-", " ").split()
     return info.role == "diluent" and bool({"o2", "oxygen"} & set(words))
 
 
-def _is_carbon_dioxide(info: ChannelInfo) -> bool:
+def is_carbon_dioxide(info: ChannelInfo) -> bool:
+    """Tell carbon dioxide in per cent by its quantity."""
     words = info.quantity.lower().replace("-", " ").replace("carbon dioxide", "co2").split()
     return info.unit.startswith("%") and "co2" in words

@@ -1,0 +1,5 @@
+"""Configuration seen in the data: parameters that reported pairs imply, and the converter's range."""
+
+from stackwitness_detectors.config_change.implied import Implied
+
+__all__ = ["Implied"]
