@@ -95,9 +95,15 @@ class LogFrozen(Conflict):
     """This log takes no entry any more; `successor_origin` names the one that does."""
 
     def __init__(
-        self, successor_origin: str, code: str = "log.frozen", title: str = "This log is frozen", **extra: Any
+        self,
+        successor_origin: str,
+        code: str = "log.frozen",
+        title: str = "This log is frozen",
+        why: str = "",
+        **extra: Any,
     ) -> None:
         detail = f"it goes on in {successor_origin}: see docs/runbooks/shards.md"
+        detail = f"{why}; {detail}" if why else detail
         super().__init__(code, title, detail=detail, successor_origin=successor_origin, **extra)
         self.successor_origin = successor_origin
 

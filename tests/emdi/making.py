@@ -71,8 +71,8 @@ def scope_of(log: Log, without: frozenset[int] = frozenset()) -> Scope:
     return Scope(
         export_id="export-1",
         stations=(StationScope(STN, runs, head),),
-        from_ms=START_MS,
-        to_ms=START_MS + 3_600_000,
+        from_ms=log.period_ms[0],
+        to_ms=log.period_ms[1],
         entries=None,
         requester="regulator-1",
         purpose="inspection",

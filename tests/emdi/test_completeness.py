@@ -21,6 +21,7 @@ from tests.emdi import making
 from tests.emdi.making import ORIGIN, STN, Log, honest_log, members_of, remanifest, zip_of
 
 HOUR_MS = 3_600_000
+PART_OF_THE_TIME = (making.START_MS + 1, making.START_MS + HOUR_MS)
 
 
 def check(members: dict[str, bytes], log: Log, **given: object) -> Report:
@@ -46,10 +47,15 @@ def test_the_last_envelope_left_out_and_sealed_is_incomplete() -> None:
     assert report.findings[0].envelope == (STN, 1, 0)
 
 
-def test_all_envelopes_left_out_is_said_to_rest_on_the_exporter() -> None:
+def test_all_envelopes_left_out_is_said_to_rest_on_the_exporter_where_they_may_be_of_another_time() -> None:
     log = honest_log()
-    envelopes = [idx for idx, entry in enumerate(log.entries) if entry[4] == 1]
-    report = check(members_of(log, without=frozenset(envelopes)), log)
+    envelopes = frozenset(idx for idx, entry in enumerate(log.entries) if entry[4] == 1)
+    report = check(members_of(log, without=envelopes), log)
+    assert (report.exit_code, codes(report)) == (2, {"complete.absent"}), report.text()
+    assert f"every envelope of {STN} is missing, up to epoch 1, seq 1" in report.text()
+    log = honest_log()
+    log.period_ms = PART_OF_THE_TIME
+    report = check(members_of(log, without=envelopes), log)
     assert report.exit_code == 0, report.text()
     assert "that none of its envelopes belongs to the period is the exporter's statement" in report.text()
 
@@ -190,6 +196,7 @@ def test_any_older_checkpoint_is_proven_from_the_paths_of_a_whole_log(size: int)
 
 def test_a_checkpoint_between_the_exported_entries_needs_a_proof_from_elsewhere() -> None:
     log = honest_log()
+    log.period_ms = PART_OF_THE_TIME
     whole = members_of(log)
     hidden = frozenset(idx for idx, entry in enumerate(log.entries) if entry[4] == 1)
     members = members_of(log, without=hidden)

@@ -43,6 +43,7 @@ review                         s       .    s       is      s       s
 custody                        .       .    .       is      s       s
 export_request                 .       .    .       s       isu     s
 export_station                 .       .    .       s       is      s
+frozen_export                  .       .    .       s       isu     s
 export                         .       .    .       s       is      s
 log_genesis                    s       is   s       s       s       s
 log_pending                    s       sd   s       s       s       s
@@ -66,7 +67,7 @@ VERBS = {"i": "INSERT", "s": "SELECT", "u": "UPDATE", "d": "DELETE", "t": "TRUNC
 # Tables that are not evidence: caches that fsck compares with the log, queues, and the tools' own.
 MUTABLE = {
     *("subject_head", "station_head", "detection_state", "reading", "access_token", "export_request"),
-    *("log_pending", "head_request", "alembic_version"),
+    *("log_pending", "head_request", "alembic_version", "frozen_export"),
     *("procrastinate_jobs", "procrastinate_events", "procrastinate_workers", "procrastinate_periodic_defers"),
 }
 # Rows that no event names: what a leaf is made of, and the log itself.

@@ -53,6 +53,10 @@ class SmallLog:
         return LogLoop(self.engine, disk, signer, heads)
 
     @property
+    def disk(self) -> Disk:
+        return Disk(self.settings.log_dir)
+
+    @property
     def reader(self) -> LogReader:
         return LogReader(self.settings.log_dir, self.engine)
 

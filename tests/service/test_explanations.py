@@ -149,7 +149,7 @@ def found(shop: Shop) -> set[str]:
 
 
 def test_the_end_of_a_log_is_explained_as_every_act(shop: Shop) -> None:
-    freeze(shop.engine, shop.service_key, successor_origin="next", why="Mr Zhang said so")
+    freeze(shop.engine, shop.log.disk, shop.service_key, successor_origin="next", why="Mr Zhang said so")
     with shop.engine.connect() as conn:
         row = conn.execute(
             sa.text(

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from stackwitness.log.disk import Disk
 from stackwitness.log.freezing import next_origin
 from stackwitness.log.heads import Heads
 from stackwitness.log.shards import freeze
@@ -12,13 +13,17 @@ from tests.support.service import Service
 SUCCESSOR = "stackwitness.local/log/2027"
 
 
+def end(service: Service, successor: str) -> None:
+    """Freeze the log, as the command does."""
+    engine, disk, key = service.wiring.engine, Disk(service.settings.log_dir), service.wiring.service_key
+    freeze(engine, disk, key, successor_origin=successor, why="end of the year")
+
+
 def test_what_is_known_is_acknowledged_and_the_rest_is_sent_to_the_successor(service: Service) -> None:
     rig = Rig(service)
     known, new, other = rig.next(), rig.next(), Rig(service, "4712")
     assert rig.post(known).status_code == 202
-    freeze(
-        service.wiring.engine, service.wiring.service_key, successor_origin=SUCCESSOR, why="end of the year"
-    )
+    end(service, SUCCESSOR)
     service.settle()
     # Twice: the first request is what tells the committer.
     for envelopes in ((known, new), (known, new), (new,)):
@@ -43,7 +48,7 @@ def test_nothing_is_due_in_a_frozen_log(service: Service) -> None:
     rig.at_ms += 3 * 3_600_000
     rig.post(rig.next())  # hours nobody judged yet
     engine, key = service.wiring.engine, service.wiring.service_key
-    freeze(engine, key, successor_origin=next_origin("a/2026"), why="end of the year")
+    end(service, next_origin("a/2026"))
     size = service.settle()
     with engine.begin() as conn:
         conn.execute(sa.text("CREATE TABLE later (n integer)"))

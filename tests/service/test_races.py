@@ -139,7 +139,7 @@ def test_two_freezes_and_those_who_still_write(settings: Settings, engine: sa.En
     loop.sequence()
 
     def stop(origin: str) -> bytes:
-        return freeze(engine, log.service_key, successor_origin=origin, why="end of the year")
+        return freeze(engine, log.disk, log.service_key, successor_origin=origin, why="end of the year")
 
     results = at_once(
         lambda: stop("a/2027"),
@@ -208,7 +208,7 @@ def test_a_freeze_while_an_export_runs(settings: Settings, engine: sa.Engine, wh
 
     def stop() -> bytes:
         asked.wait(20)
-        return freeze(engine, shop.service_key, successor_origin=NEXT, why="end of the year")
+        return freeze(engine, shop.log.disk, shop.service_key, successor_origin=NEXT, why="end of the year")
 
     def build() -> Any:
         try:
@@ -245,7 +245,9 @@ def test_a_freeze_while_a_witness_is_asked(crowd: Crowd) -> None:
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if not frozen:
-            frozen.append(freeze(log.engine, log.service_key, successor_origin=NEXT, why="end of the year"))
+            frozen.append(
+                freeze(log.engine, log.disk, log.service_key, successor_origin=NEXT, why="end of the year")
+            )
         handler.send_response(500)
         handler.end_headers()
 

@@ -66,7 +66,7 @@ def third(cluster: Cluster, template: str, tmp_path: Path) -> Iterator[SmallLog]
 
 def end(log: SmallLog) -> Final:
     loop = log.start()
-    event_id = freeze(log.engine, log.service_key, successor_origin="next", why="end of the year")
+    event_id = freeze(log.engine, log.disk, log.service_key, successor_origin="next", why="end of the year")
     loop.sequence()
     loop.publish()
     assert find_freeze(log.engine) == event_id
@@ -97,7 +97,7 @@ def test_nothing_is_queued_behind_the_freeze(old: SmallLog) -> None:
     with pytest.raises(sa.exc.DBAPIError, match="frozen"):
         old.note()
     with pytest.raises(Conflict):
-        freeze(old.engine, old.service_key, successor_origin="next", why="twice")
+        freeze(old.engine, old.disk, old.service_key, successor_origin="next", why="twice")
     tiles = old.reader.tiles()
     last = tiles.entry(tiles.size - 1)
     assert b"log.freeze" in __import__("base64").urlsafe_b64decode(last[13:].split(b".")[1] + b"==")

@@ -35,6 +35,8 @@ OPTIONAL = frozenset(
 )
 # What seals the manifest, or proves the sealing, cannot stand in it.
 UNLISTED = frozenset({"MANIFEST", "bundle.note", "consistency.txt", "export.jws", "export.tlog-proof"})
+# Absent together from a bundle of a frozen log, which takes no event that could seal it.
+LOGGED = frozenset({"consistency.txt", "export.jws", "export.tlog-proof"})
 _SIZE = "(0|[1-9][0-9]{0,18})"
 _HEAD = re.compile(rf"heads/{_SIZE}(\.proof)?")
 _STATE = re.compile(r"detector-state/[A-Za-z0-9._-]{1,64}\.bin")

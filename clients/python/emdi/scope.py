@@ -1,7 +1,9 @@
 """scope.json of an export bundle: what was asked for, and what the exporter says is inside."""
 
+import hashlib
 import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -69,6 +71,25 @@ class Scope:
     def stns(self) -> tuple[str, ...]:
         """Return the stations' ids in their order."""
         return tuple(station.stn for station in self.stations)
+
+
+def frozen_export_id(
+    origin: str,
+    size: int,
+    stns: Iterable[str],
+    period_ms: tuple[int, int],
+    entries: tuple[int, int] | None,
+    requester: str,
+    purpose: str,
+    *,
+    redacted: bool,
+) -> str:
+    """Return the id of an export of the frozen log `origin`, which ended with `size` entries: made of what was asked.
+
+    No event of the log gives an id to one export alone, so equal questions share theirs and others never do.
+    """
+    asked = [origin, size, list(stns), *period_ms, entries, requester, purpose, redacted]
+    return "x" + hashlib.sha256(b"emdi/export/frozen/v1\n" + dump_json(asked)).hexdigest()[:32]
 
 
 def bounds_of(station: StationScope) -> dict[str, int | None]:

@@ -8,9 +8,11 @@ from emdi.chain import StationHead
 from emdi.checkpoint import parse_checkpoint
 from emdi.encoding import b64u_decode, b64u_encode
 from emdi.errors import EncodingError, HeadError
+from emdi.event import Event
 from emdi.head import STATION, head_root, parse_head, parse_line
 from emdi.note import parse_note
 
+FREEZE = "log.freeze"
 _MEMBERS = {"origin", "size", "root_b64u", "head_root_b64u"}
 
 
@@ -31,6 +33,32 @@ class Previous:
             "root_b64u": b64u_encode(self.root),
             "head_root_b64u": b64u_encode(self.head_root),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """The end of a log: where its `log.freeze` stands, and which log goes on."""
+
+    idx: int
+    successor_origin: str
+
+    @property
+    def size(self) -> int:
+        """Return the number of entries this log ends with."""
+        return self.idx + 1
+
+    @property
+    def head_as_of(self) -> int:
+        """Return how many entries the last head covers: all but its own event and the freeze."""
+        return self.idx - 1
+
+
+def read_freeze(idx: int, event: Event) -> Freeze:
+    """Read the event `log.freeze`, proven at `idx`; raise HeadError("head.freeze") for one that says another place."""
+    place, origin = event.data.get("final_size_before"), event.data.get("successor_origin")
+    if type(place) is not int or place != idx or type(origin) is not str or not origin:
+        raise HeadError("head.freeze", f"log.freeze at idx {idx} speaks of another place, or of no successor")
+    return Freeze(idx, origin)
 
 
 def parse_previous(members: object) -> Previous:

@@ -1,5 +1,6 @@
 """Write the members of a bundle, over a head of the log that covers all that is newest about its stations."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
@@ -30,12 +31,14 @@ from stackwitness.evidence.bundle.plan import (
 from stackwitness.evidence.bundle.published import speaks_of
 from stackwitness.evidence.bundle.queries import count_entries, find_newest_ids
 from stackwitness.evidence.domain import Export
+from stackwitness.evidence.frozen import find_covered_end, keep_bundled
 from stackwitness.evidence.members import Bench, write_members
 from stackwitness.evidence.sealing import KeyChanged, find_late_key, seal, sync_folder
 from stackwitness.log.heads import DailyHead, find_newest, request_head
 from stackwitness.log.notekeys import load_export_key
 from stackwitness.log.policies import read_policy
 from stackwitness.log.queries import find_places
+from stackwitness.log.shards import find_freeze
 from stackwitness.wiring import Wiring
 
 LOG_WITHIN_S = 60.0
@@ -94,7 +97,8 @@ def _write_and_seal(wiring: Wiring, export: Export, folder: Path, watch: Watch) 
     if plan is None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    head = _ensure_head(wiring, export) if plan is None else None
+    ensure = _ensure_end if export.frozen else _ensure_head
+    head = ensure(wiring, export) if plan is None else None
     with (
         wiring.engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn,
         conn.begin(),
@@ -117,7 +121,12 @@ def _write_and_seal(wiring: Wiring, export: Export, folder: Path, watch: Watch) 
     note = bundle_note_text(export.export_id, manifest, checkpoint.origin, plan.size)
     (folder / "bundle.note").write_bytes(sign_note(note, load_export_key(wiring.settings)))
     sync_folder(folder)
-    seal(wiring, export, plan, manifest)
+    if not export.frozen:
+        seal(wiring, export, plan, manifest)
+        return
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
+        digest = hashlib.sha256(manifest).digest()
+        keep_bundled(conn, export, digest, (folder / "checkpoint").read_bytes())
 
 
 def _readable(folder: Path) -> bool:
@@ -156,13 +165,30 @@ def _ensure_head(wiring: Wiring, export: Export) -> DailyHead:
     return head
 
 
+def _ensure_end(wiring: Wiring, export: Export) -> DailyHead:
+    """Return the head that covers a frozen log, once the final checkpoint is published."""
+    with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
+        head, freeze = find_covered_end(conn)
+    event_id = find_freeze(wiring.engine)
+    if event_id is None or wiring.log_reader.await_receipt(event_id, LOG_WITHIN_S) is None:
+        raise LogUnavailable(detail="the final checkpoint is not published")
+    if wiring.log_reader.snapshot().size != freeze.size:
+        raise LogUnavailable(detail="the published log does not end with log.freeze; run fsck")
+    return head
+
+
 def _plan(wiring: Wiring, conn: Connection, export: Export, head: DailyHead, folder: Path) -> Plan:
     snapshot = wiring.log_reader.await_quorum(parse_policy(read_policy(conn) or ""))
+    note = snapshot.note
     place = find_places(conn, [head.event_id], (2,))[0]
     if place.idx >= snapshot.size:
         raise LogUnavailable(detail="the published log went back")
+    last_idx = place.idx
+    if export.frozen:
+        note = queries.find_checkpoint(conn, export.export_id) or note
+        last_idx = snapshot.size - 1  # log.freeze belongs to it: it is what shows that nothing can follow
     tiles = TileReader(wiring.log_reader.file, snapshot.size)
-    plan = make_plan(conn, export, tiles, head, place.idx)
-    (folder / "checkpoint").write_bytes(snapshot.note)
+    plan = make_plan(conn, export, tiles, head, last_idx)
+    (folder / "checkpoint").write_bytes(note)
     save_plan(plan, folder)
     return plan

@@ -14,7 +14,7 @@ class Export:
     """An export asked for: whose, what period (half-open), how far it got; the digest once it is sealed.
 
     `stns` are sorted; `first_idx` and `end_idx` bound it to a part of the log (half-open) when set. A redacted
-    one discloses no text.
+    one discloses no text. A `frozen` one is of a frozen log: no event names it.
     """
 
     export_id: str
@@ -32,6 +32,7 @@ class Export:
     entries_done: int = 0
     entries_of: int | None = None
     manifest_sha256: bytes | None = None
+    frozen: bool = False
 
     @property
     def stn(self) -> str:

@@ -24,7 +24,8 @@ from stackwitness.errors import Forbidden, NotFound, StackwitnessError, Unproces
 from stackwitness.evidence import queries
 from stackwitness.evidence.build import Watch, ignore, write_and_seal
 from stackwitness.evidence.domain import EPOCH, FOR_EVER, Export, at_of, ms_of
-from stackwitness.evidence.sealing import finish
+from stackwitness.evidence.frozen import alone, ask_frozen
+from stackwitness.evidence.sealing import finish, zip_members
 from stackwitness.log.events import append_explained
 from stackwitness.settings import Settings
 from stackwitness.wiring import Wiring
@@ -50,6 +51,8 @@ def request_export(
     defer: bool = True,
 ) -> Export:
     """Log and store a request for one station or several and queue its building, in the caller's transaction.
+
+    In a frozen log nothing is logged, and what was asked already is returned: `ask_frozen`.
 
     `entries` bounds it to log indexes, half-open. Only a regulator gets the texts behind salted hashes, and
     nobody when `redact`. Raises NotFound station.unknown, Unprocessable export.period | export.purpose |
@@ -77,6 +80,8 @@ def request_export(
         redacted=redact or account.role not in READS_TEXTS,
         requested_at=clock.now_utc(),
     )
+    if (frozen := ask_frozen(conn, draft, defer=defer)) is not None:
+        return frozen
     events = [_log_request(conn, signer, draft, stn) for stn in draft.stns]
     export = replace(draft, requested_at=at_of(events[0].ts_ms))
     queries.insert_request(conn, export, [event.event_id for event in events])
@@ -148,7 +153,7 @@ def list_exports(conn: Connection, stn: str | None = None) -> list[Export]:
 
 def bundle_path(settings: Settings, export_id: str) -> Path:
     """Return where a finished bundle lies."""
-    if re.fullmatch(r"x[0-9a-f]{16}", export_id) is None:
+    if re.fullmatch(r"x(?:[0-9a-f]{16}|[0-9a-f]{32})", export_id) is None:
         raise NotFound("export.unknown", "There is no such export")
     return settings.export_dir / f"{export_id}.zip"
 
@@ -164,20 +169,28 @@ def build_export(wiring: Wiring, export_id: str, watch: Watch = ignore) -> Path:
     target = bundle_path(wiring.settings, export_id)
     if export.state == "done" and target.exists():
         return target
+    folder = wiring.settings.export_dir / f"{export_id}.parts"
+    with alone(export, folder):
+        _build(wiring, export, folder, target, watch)
+    return target
+
+
+def _build(wiring: Wiring, export: Export, folder: Path, target: Path, watch: Watch) -> None:
     try:
         with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
-            queries.set_state(conn, export_id, "building")
-        folder = wiring.settings.export_dir / f"{export_id}.parts"
-        if export.manifest_sha256 is None:
+            queries.set_state(conn, export.export_id, "building")
+        if export.frozen or export.manifest_sha256 is None:
             write_and_seal(wiring, export, folder, watch)
-        finish(wiring, export_id, folder, target)
+        if export.frozen:
+            zip_members(folder, target)
+        else:
+            finish(wiring, export.export_id, folder, target)
     except Exception as error:
         why = str(error) if isinstance(error, StackwitnessError | EmdiError) else type(error).__name__
-        log.error("export.failed", export_id=export_id, error=str(error))
+        log.error("export.failed", export_id=export.export_id, error=str(error))
         with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
-            queries.set_state(conn, export_id, "failed", why)
+            queries.set_state(conn, export.export_id, "failed", why)
         raise
     with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
-        queries.set_state(conn, export_id, "done")
+        queries.set_state(conn, export.export_id, "done")
     shutil.rmtree(folder, ignore_errors=True)
-    return target

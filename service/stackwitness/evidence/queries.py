@@ -8,11 +8,19 @@ from sqlalchemy import Connection, Row, text
 
 from stackwitness.evidence.domain import Export, ExportState
 
-_EXPORT = """
-    SELECT q.export_id, q.stns, q.from_at, q.to_at, q.first_idx, q.end_idx, coalesce(w.why, '') AS purpose, q.account_id, q.redacted,
-           q.state, q.error, q.requested_at, q.entries_done, q.entries_of, x.manifest_sha256
-    FROM export_request q LEFT JOIN export x USING (export_id) LEFT JOIN explanation w ON w.event_id = q.event_id
+_EXPORTS = """
+    (SELECT q.export_id, q.stns, q.from_at, q.to_at, q.first_idx, q.end_idx, coalesce(w.why, '') AS purpose, q.account_id, q.redacted,
+            q.state, q.error, q.requested_at, q.entries_done, q.entries_of, x.manifest_sha256, false AS frozen
+     FROM export_request q LEFT JOIN export x USING (export_id) LEFT JOIN explanation w ON w.event_id = q.event_id
+     UNION ALL
+     SELECT export_id, stns, from_at, to_at, first_idx, end_idx, purpose, account_id, redacted,
+            state, error, requested_at, entries_done, entries_of, manifest_sha256, true FROM frozen_export) q
 """
+_ASKED = (
+    *("export_id", "stns", "from_at", "to_at", "first_idx", "end_idx"),
+    *("purpose", "account_id", "redacted", "requested_at"),
+)
+_PLACES = ("export_request", "frozen_export")
 
 
 def insert_request(conn: Connection, export: Export, event_ids: Sequence[bytes]) -> None:
@@ -72,31 +80,61 @@ def find_stations_of(conn: Connection, agency: str) -> list[str]:
 
 def find_export(conn: Connection, export_id: str) -> Export | None:
     """Return an export."""
-    row = conn.execute(
-        text(_EXPORT + " WHERE q.export_id = :export_id"), {"export_id": export_id}
-    ).one_or_none()
+    query = f"SELECT * FROM {_EXPORTS} WHERE export_id = :export_id"
+    row = conn.execute(text(query), {"export_id": export_id}).one_or_none()
     return None if row is None else _export(row)
 
 
 def list_exports(conn: Connection, stn: str | None, limit: int) -> list[Export]:
     """Return the exports of a station, or of all, newest first."""
     query = (
-        _EXPORT + " WHERE CAST(:stn AS text) IS NULL OR :stn = ANY(q.stns) "
-        "ORDER BY q.requested_at DESC, q.export_id LIMIT :limit"
+        f"SELECT * FROM {_EXPORTS} WHERE CAST(:stn AS text) IS NULL OR :stn = ANY(stns) "
+        "ORDER BY requested_at DESC, export_id LIMIT :limit"
     )
     return [_export(row) for row in conn.execute(text(query), {"stn": stn, "limit": limit})]
 
 
 def set_state(conn: Connection, export_id: str, state: ExportState, error: str | None = None) -> None:
     """Note how far an export got."""
-    query = "UPDATE export_request SET state = :state, error = :error WHERE export_id = :export_id"
-    conn.execute(text(query), {"state": state, "error": error, "export_id": export_id})
+    _update(conn, export_id, "state = :state, error = :error", state=state, error=error)
 
 
 def set_progress(conn: Connection, export_id: str, done: int, of: int) -> None:
     """Note how many entries are written, of how many."""
-    query = "UPDATE export_request SET entries_done = :done, entries_of = :of WHERE export_id = :export_id"
-    conn.execute(text(query), {"done": done, "of": of, "export_id": export_id})
+    _update(conn, export_id, "entries_done = :done, entries_of = :of", done=done, of=of)
+
+
+def insert_frozen(conn: Connection, export: Export) -> None:
+    """Store a request to a frozen log; the same again changes nothing."""
+    columns = {name: getattr(export, name) for name in _ASKED}
+    conn.execute(
+        text(
+            f"INSERT INTO frozen_export ({', '.join(_ASKED)}) VALUES ({', '.join(f':{name}' for name in _ASKED)}) "
+            "ON CONFLICT (export_id) DO NOTHING"
+        ),
+        {**columns, "stns": list(export.stns)},
+    )
+
+
+def queue_frozen(conn: Connection, export_id: str) -> None:
+    """Note that an export of a frozen log is to be built (again)."""
+    query = "UPDATE frozen_export SET state = 'queued', error = NULL WHERE export_id = :export_id"
+    conn.execute(text(query), {"export_id": export_id})
+
+
+def find_checkpoint(conn: Connection, export_id: str) -> bytes | None:
+    """Return the signed checkpoint that a bundle of a frozen log was made with; None before."""
+    query = "SELECT checkpoint FROM frozen_export WHERE export_id = :export_id"
+    note = conn.scalar(text(query), {"export_id": export_id})
+    return None if note is None else bytes(note)
+
+
+def set_bundled(conn: Connection, export_id: str, manifest_sha256: bytes, checkpoint: bytes | None) -> None:
+    """Note what a bundle of a frozen log holds, and the checkpoint it is to keep when it is made again."""
+    query = (
+        "UPDATE frozen_export SET manifest_sha256 = :digest, checkpoint = :note WHERE export_id = :export_id"
+    )
+    conn.execute(text(query), {"digest": manifest_sha256, "note": checkpoint, "export_id": export_id})
 
 
 def insert_export(
@@ -135,6 +173,12 @@ def find_sealed_event(conn: Connection, export_id: str) -> tuple[bytes, bytes] |
     )
     row = conn.execute(text(query), {"export_id": export_id}).one_or_none()
     return None if row is None else (bytes(row.event_id), bytes(row.jws))
+
+
+def _update(conn: Connection, export_id: str, assignments: str, **given: object) -> None:
+    for place in _PLACES:
+        query = f"UPDATE {place} SET {assignments} WHERE export_id = :export_id"
+        conn.execute(text(query), {**given, "export_id": export_id})
 
 
 def _export(row: Row[Any]) -> Export:

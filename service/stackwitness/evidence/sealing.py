@@ -72,6 +72,11 @@ def finish(wiring: Wiring, export_id: str, folder: Path, target: Path) -> None:
     (folder / "export.jws").write_bytes(jws + b"\n")
     (folder / "export.tlog-proof").write_bytes(snapshot.receipt(place))
     (folder / "consistency.txt").write_text("".join(b64_encode(item) + "\n" for item in path))
+    zip_members(folder, target)
+
+
+def zip_members(folder: Path, target: Path) -> None:
+    """Zip all members of the folder: the bundle is there whole, or not at all."""
     draft = target.with_suffix(".tmp")
     write_bundle(draft, members_in(folder))
     with open(draft, "rb") as file:

@@ -11,6 +11,7 @@ from emdi.keys import Signer
 from stackwitness.db.embedded import migrate_database, open_database
 from stackwitness.db.engine import make_engine
 from stackwitness.errors import Conflict
+from stackwitness.log.disk import Disk
 from stackwitness.log.reader import LogReader
 from stackwitness.log.rebuild.successor import seed_successor
 from stackwitness.log.shards import find_freeze, freeze, read_final
@@ -38,7 +39,10 @@ def run_freeze(
     with ExitStack() as stack:
         old = _engine(stack, settings)
         service_key = load_key(settings.key_dir)
-        event_id = find_freeze(old, origin) or freeze(old, service_key, successor_origin=origin, why=why)
+        disk = Disk(settings.log_dir)
+        event_id = find_freeze(old, origin) or freeze(
+            old, disk, service_key, successor_origin=origin, why=why
+        )
         final = read_final(old, LogReader(settings.log_dir, old), event_id)
         migrate_database(successor)
         new = _engine(stack, successor)

@@ -5,7 +5,8 @@ Its file is on disk before the event that names it.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, cast
 
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from emdi.encoding import b64u_encode
-from emdi.head import format_head, head_root, station_line, subject_line
+from emdi.head import format_head, head_root, parse_line, station_line, subject_line
 from emdi.keys import Signer
 from stackwitness import clock
 from stackwitness.db.unit import unit_of_work
@@ -49,6 +50,12 @@ _STATIONS = """
     SELECT n.stn, last.ep, last.seq, last.env_id FROM named n CROSS JOIN LATERAL (
         SELECT v.ep, v.seq, v.env_id FROM envelope v JOIN log_entry e ON e.kind = 1 AND e.entry_id = v.env_id
         WHERE v.stn = n.stn AND e.idx < :as_of ORDER BY v.ep DESC, v.seq DESC LIMIT 1) last
+"""
+_WAITING_ENVELOPES = """
+    SELECT v.stn, v.ep, v.seq, v.env_id FROM log_pending p JOIN envelope v ON v.env_id = p.entry_id WHERE p.kind = 1
+"""
+_WAITING_EVENTS = """
+    SELECT w.subj, w.sseq, w.event_id FROM log_pending p JOIN event w ON w.event_id = p.entry_id WHERE p.kind = 2
 """
 _COLUMNS = "as_of, date, lines, root, occasion, event_id"
 
@@ -122,33 +129,39 @@ def make_head(
         lines = [] if known else read_lines(conn, as_of)
     if known is not None:
         return known
-    head = DailyHead(
-        as_of, clock.now_utc().strftime("%Y-%m-%d"), len(lines), head_root(lines), occasion, bytes(32)
-    )
-    disk.write(head.path, format_head(lines))
     with unit_of_work(engine, role="sw_seq") as conn:
-        event = append_event(
-            conn,
-            signer,
-            typ="head.daily",
-            subj=SUBJECT,
-            act=ACTOR,
-            data={
-                "as_of": as_of,
-                "date": head.date,
-                "lines": head.lines,
-                "root_b64u": b64u_encode(head.root),
-                "occasion": occasion,
-            },
-        )
-        conn.execute(
-            sa.text(
-                f"INSERT INTO head_daily ({_COLUMNS}) VALUES (:as_of, :date, :lines, :root, :occasion, :event_id)"
-            ),
-            {**head.__dict__, "event_id": event.event_id},
-        )
+        return seal_head(conn, disk, signer, as_of, lines, occasion)
+
+
+def seal_head(
+    conn: sa.Connection,
+    disk: Disk,
+    signer: Signer,
+    as_of: int,
+    lines: Sequence[str],
+    occasion: Occasion = "demand",
+) -> DailyHead:
+    """Put the file of a head on disk and append its event, in the caller's transaction. Raises OSError."""
+    date = clock.now_utc().strftime("%Y-%m-%d")
+    head = DailyHead(as_of, date, len(lines), head_root(lines), occasion, bytes(32))
+    disk.write(head.path, format_head(lines))
+    data = {
+        "as_of": as_of,
+        "date": head.date,
+        "lines": head.lines,
+        "root_b64u": b64u_encode(head.root),
+        "occasion": occasion,
+    }
+    event = append_event(conn, signer, typ="head.daily", subj=SUBJECT, act=ACTOR, data=data)
+    sealed = replace(head, event_id=event.event_id)
+    conn.execute(
+        sa.text(
+            f"INSERT INTO head_daily ({_COLUMNS}) VALUES (:as_of, :date, :lines, :root, :occasion, :event_id)"
+        ),
+        sealed.__dict__,
+    )
     log.info("log.head", as_of=as_of, lines=head.lines, occasion=occasion)
-    return DailyHead(**{**head.__dict__, "event_id": event.event_id})
+    return sealed
 
 
 def read_lines(conn: sa.Connection, as_of: int) -> list[str]:
@@ -163,6 +176,20 @@ def read_lines(conn: sa.Connection, as_of: int) -> list[str]:
         for row in conn.execute(sa.text(_SUBJECTS), given)
     ]
     return sorted(lines)
+
+
+def add_waiting(conn: sa.Connection, lines: Sequence[str]) -> list[str]:
+    """Return the lines of the head over what the log holds, `lines`, and all that waits for it. Sorted bytewise."""
+    rows = conn.execute(sa.text(_WAITING_ENVELOPES))
+    waiting = [station_line(row.stn, row.ep, row.seq, bytes(row.env_id)) for row in rows]
+    rows = conn.execute(sa.text(_WAITING_EVENTS))
+    waiting += [subject_line(row.subj, row.sseq, bytes(row.event_id)) for row in rows]
+    newest: dict[tuple[str, str], tuple[tuple[int, int], str]] = {}
+    for text in [*lines, *waiting]:
+        line = parse_line(text)
+        place = ((line.ep or 0, line.seq), text)
+        newest[line.kind, line.name] = max(place, newest.get((line.kind, line.name), place))
+    return sorted(text for _, text in newest.values())
 
 
 def request_head(engine: sa.Engine, at_least: int, within_s: float = WITHIN_S) -> DailyHead:

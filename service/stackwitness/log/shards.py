@@ -5,22 +5,23 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from emdi.checkpoint import parse_checkpoint
+from emdi.event import parse_event
 from emdi.head import format_head, head_root, parse_head
 from emdi.keys import Signer
 from emdi.note import parse_note
-from emdi.shard import Previous, final_lines
+from emdi.shard import FREEZE, Freeze, Previous, final_lines, read_freeze
 from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import LogFrozen, LogUnavailable
+from stackwitness.log.disk import Disk
 from stackwitness.log.events import append_explained, lock_subject
-from stackwitness.log.heads import read_lines
+from stackwitness.log.heads import DailyHead, add_waiting, find_newest, read_lines, seal_head
 from stackwitness.log.previous import read_previous
-from stackwitness.log.queries import find_successor
+from stackwitness.log.queries import count_pending, find_successor
 from stackwitness.log.reader import LogReader
 from stackwitness.log.sequencer import lock_log, read_head
 from stackwitness.log.service_keys import live_key
 
-FREEZE = "log.freeze"
 FINAL_WITHIN_S = 60.0
 
 
@@ -33,8 +34,11 @@ class Final:
     head: bytes
 
 
-def freeze(engine: sa.Engine, service_key: Signer, *, successor_origin: str, why: str) -> bytes:
-    """Append the last event this log will ever hold and return its id; raises LogFrozen."""
+def freeze(engine: sa.Engine, disk: Disk, service_key: Signer, *, successor_origin: str, why: str) -> bytes:
+    """Append a last head over all there is, then the last event this log will ever hold; return that one's id.
+
+    Raises LogFrozen, OSError.
+    """
     with unit_of_work(engine, "sw_seq") as conn:
         lock_log(conn)
         # Before the table, as everybody who appends does: the other way round two wait for each other.
@@ -43,11 +47,10 @@ def freeze(engine: sa.Engine, service_key: Signer, *, successor_origin: str, why
         conn.execute(sa.text("LOCK TABLE log_pending IN SHARE ROW EXCLUSIVE MODE"))
         if (successor := find_successor(conn)) is not None:
             raise LogFrozen(successor)
-        waiting = conn.execute(sa.text("SELECT count(*) FROM log_pending")).scalar_one()
-        data = {
-            "final_size_before": read_head(conn).size + waiting,
-            "successor_origin": successor_origin,
-        }
+        as_of = read_head(conn).size + count_pending(conn)
+        # Nobody can add an entry before these two: the head covers all but itself and the freeze.
+        seal_head(conn, disk, service_key, as_of, add_waiting(conn, read_lines(conn, as_of)))
+        data = {"final_size_before": as_of + 1, "successor_origin": successor_origin}
         act = f"service:{live_key(conn, service_key).kid}"
         event = append_explained(conn, service_key, typ=FREEZE, subj="log", act=act, why=why, data=data)
         conn.execute(
@@ -55,6 +58,17 @@ def freeze(engine: sa.Engine, service_key: Signer, *, successor_origin: str, why
             {"id": event.event_id, "origin": successor_origin},
         )
     return event.event_id
+
+
+def find_end(conn: sa.Connection) -> tuple[DailyHead, Freeze] | None:
+    """Return the head that covers a frozen log, and its end; None where no head does, as in logs frozen long ago."""
+    row = conn.execute(sa.text("SELECT w.jws FROM log_freeze f JOIN event w USING (event_id)")).one_or_none()
+    head = find_newest(conn)
+    if row is None or head is None:
+        return None
+    event = parse_event(bytes(row.jws))
+    freeze = read_freeze(event.data["final_size_before"], event)
+    return (head, freeze) if head.as_of == freeze.head_as_of else None
 
 
 def find_freeze(engine: sa.Engine, successor_origin: str | None = None) -> bytes | None:

@@ -124,12 +124,22 @@ class CompletenessCheck:
             except HeadError:
                 continue
             newest = self.newest[chain.stn] = None if line is None else line.entry_id
+            if line is not None and not chain.runs and self._spans_all(head):
+                message = f"every envelope of {chain.stn} is missing, up to epoch {line.ep}, seq {line.seq}"
+                self.step.add(Verdict.INCOMPLETE, "complete.absent", message, idx=head.event.idx)
             for first, last in chain.runs:
                 begins = chain.continues and first is chain.runs[0][0]
                 if first.within and first.head.seq > 0 and not begins:
                     self._lack(chain, first, "before", "the envelope before it is not in this bundle")
                 if last.within and last.head.env_id != newest:
                     self._lack(chain, last, "after", "envelopes after it are not in this bundle")
+
+    def _spans_all(self, head: ProvenHead) -> bool:
+        """Tell whether the period holds the log's whole life: then every envelope was received in it."""
+        period, began_ms = self.contents.period, self.contents.began_ms
+        if began_ms is None or period.entries is not None:
+            return False
+        return period.from_ms <= began_ms and head.event.ts_ms < period.to_ms
 
     def _lack(self, chain: EnvelopeChain, edge: Edge, side: str, what: str) -> None:
         message = f"a run of envelopes ends inside the period: {what}, and nothing shows that they do not belong to it"

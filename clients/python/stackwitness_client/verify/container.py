@@ -2,6 +2,7 @@
 
 from emdi.bundle import MEMBERS, UNLISTED, BundleReader, hash_member, parse_manifest
 from emdi.errors import BundleError
+from emdi.layout import LOGGED
 from stackwitness_client.verify.report import Report, Verdict
 
 # Without these nothing can be said; without another the rest can still be checked.
@@ -11,7 +12,9 @@ ESSENTIAL = frozenset({"MANIFEST", "checkpoint", "entries.bin"})
 def check_container(reader: BundleReader, report: Report) -> bool:
     """Check presence of members and the manifest; tell whether the rest can be looked at."""
     step = report.step(1)
-    missing = sorted(MEMBERS - reader.sizes.keys())
+    # All that names the export in the log may be absent where the log is frozen: the seal is asked about that.
+    spared = frozenset() if LOGGED & reader.sizes.keys() else LOGGED
+    missing = sorted(MEMBERS - spared - reader.sizes.keys())
     for name in missing:
         step.add(Verdict.INCOMPLETE, "bundle.missing", f"{name} is missing", file=name)
     step.finish(f"{len(reader.sizes)} members, {sum(reader.sizes.values())} bytes")

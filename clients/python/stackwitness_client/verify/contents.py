@@ -7,6 +7,7 @@ from emdi.event import Event
 from emdi.keyring import KeyRing
 from emdi.officers import Officers
 from emdi.scope import COMMON_SUBJECTS, Scope, officers_of
+from emdi.shard import FREEZE, Freeze, read_freeze
 from emdi.tables import SALTED, take_sha256
 from stackwitness_client.verify.chains import EnvelopeChain, Period, SubjectChain
 
@@ -49,6 +50,8 @@ class Contents:
     salted: dict[bytes, list[Salted]] = field(default_factory=dict)
     late: list[tuple[int, Event]] = field(default_factory=list)
     named: set[str] = field(default_factory=set)
+    began_ms: int | None = None
+    freeze: Freeze | None = None
     aside: dict[tuple[str, int, int], list[int]] = field(default_factory=dict)
 
     @classmethod
@@ -75,8 +78,8 @@ class Contents:
         return {f"station:{stn}" for stn in self.stns} | set(COMMON_SUBJECTS) | officers
 
     def take_event(self, idx: int, event: Event) -> None:
-        """Learn from a signed and proven event; raise HeadError("head.event") for a head that is none,
-        OfficerError for an act of somebody who could not.
+        """Learn from a signed and proven event; raise HeadError (head.event, head.freeze) for a head or an end that
+        is none, OfficerError for an act of somebody who could not.
         """
         self._take_salted(idx, event)
         self.named |= officers_of(event)
@@ -84,6 +87,8 @@ class Contents:
             self.late.append((idx, event))
         elif event.typ == "head.daily" and event.subj == "log":
             self._take_head(idx, event)
+        elif event.typ == FREEZE and event.subj == "log" and self.freeze is None:
+            self.freeze = read_freeze(idx, event)
         self.officers.take_event(idx, event)
 
     def describe(self) -> str:

@@ -103,6 +103,7 @@ class EntryWalk:
         if entry.kind == KIND_GENESIS:
             if not proven:
                 raise KeyFormatError("genesis.place", "a genesis entry counts only as the proven leaf 0")
+            self.contents.began_ms = entry.recv_ms
             members = self.contents.keyring.take_genesis(idx, entry.body, self.trust.checkpoint.origin)
             take_previous(self.reader, members.get("previous"), self.contents, self.report)
         elif entry.kind == KIND_EVENT:

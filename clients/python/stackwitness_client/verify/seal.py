@@ -1,4 +1,4 @@
-"""Step 7: the export itself is an event of the log, so no second bundle can pass under its id."""
+"""Step 7: the export itself is an event of the log, so no second bundle can pass under its id; or the log is frozen."""
 
 import hashlib
 from typing import Any
@@ -17,6 +17,7 @@ from emdi.receipt import Receipt, parse_receipt
 from emdi.scope import Run, Scope, StationScope, bounds_of, parse_head
 from stackwitness_client.verify.chains import EnvelopeChain
 from stackwitness_client.verify.contents import Contents
+from stackwitness_client.verify.frozen import FrozenCheck
 from stackwitness_client.verify.report import Report, Verdict, weigh_signature
 from stackwitness_client.verify.trust import Trust, compare_known, open_trusted
 
@@ -42,7 +43,10 @@ class SealCheck:
         if scope is not None:
             self._check_scope(scope)
         self._guard("bundle.note", self._check_note, event, scope)
-        self.step.finish("export.made is in the log" if event is not None else "no export event")
+        frozen = FrozenCheck(self.reader, self.trust, self.contents, self.step)
+        frozen.run(scope)
+        if frozen.logged:
+            self.step.finish("export.made is in the log" if event is not None else "no export event")
 
     def _guard(self, name: str, check: Any, *arguments: Any) -> None:
         """Run one check on one member; whatever it cannot read is a finding, not a crash."""

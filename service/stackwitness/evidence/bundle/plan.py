@@ -78,7 +78,9 @@ def find_subjects(conn: Connection, export: Export, below: int) -> tuple[str, ..
 
 
 def make_plan(conn: Connection, export: Export, tiles: TileReader, head: DailyHead, head_idx: int) -> Plan:
-    """Choose everything below `head`, whose event stands at `head_idx`; raises LogUnavailable."""
+    """Choose everything below `head`, and the log's own events up to `head_idx`, where the head's event stands or, in
+    a frozen log, log.freeze behind it; raises LogUnavailable.
+    """
     subjects = find_subjects(conn, export, head.as_of)
     concern = concern_of(export, subjects)
     earlier = list_heads(conn, head.as_of, MANY_HEADS)

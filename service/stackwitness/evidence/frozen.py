@@ -1,0 +1,91 @@
+"""Exports of a frozen log: no event can name them, so the same question is the same export, byte for byte."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from emdi.errors import EmdiError
+from emdi.policy import parse_policy
+from emdi.scope import frozen_export_id
+from emdi.shard import Freeze
+from stackwitness.errors import Conflict, LogFrozen, LogUnavailable
+from stackwitness.evidence import queries
+from stackwitness.evidence.domain import Export, ms_of
+from stackwitness.log.disk import lock_file
+from stackwitness.log.genesis import read_genesis
+from stackwitness.log.heads import DailyHead
+from stackwitness.log.policies import read_policy
+from stackwitness.log.queries import find_successor
+from stackwitness.log.shards import find_end
+
+NO_LAST_HEAD = (
+    "it was frozen without a last head over all it holds, so nothing could show a bundle of it to be whole"
+)
+
+
+def ask_frozen(conn: Connection, draft: Export, *, defer: bool) -> Export | None:
+    """Store a request to a frozen log and queue its building; None while the log still takes events.
+
+    One that was made already is returned as it is. Raises LogFrozen for a log whose end no head covers.
+    """
+    if find_successor(conn) is None:
+        return None
+    _, freeze = find_covered_end(conn)
+    genesis = read_genesis(conn)
+    if genesis is None:
+        raise LogUnavailable(detail="the log has no leaf 0")
+    export_id = frozen_export_id(
+        genesis.origin,
+        freeze.size,
+        draft.stns,
+        (ms_of(draft.from_at), ms_of(draft.to_at)),
+        draft.entries,
+        draft.account_id,
+        draft.purpose,
+        redacted=draft.redacted,
+    )
+    queries.insert_frozen(conn, replace(draft, export_id=export_id))
+    kept = queries.find_export(conn, export_id)
+    assert kept is not None
+    if kept.state != "done" or queries.find_checkpoint(conn, export_id) is None:
+        queries.queue_frozen(conn, export_id)
+        kept = replace(kept, state="queued", error=None)
+    if defer:
+        queries.defer_build(conn, export_id)
+    return kept
+
+
+def find_covered_end(conn: Connection) -> tuple[DailyHead, Freeze]:
+    """Return a frozen log's last head and its end; raise LogFrozen where the head does not cover the log."""
+    end = find_end(conn)
+    if end is None:
+        raise LogFrozen(find_successor(conn) or "", why=NO_LAST_HEAD)
+    return end
+
+
+def keep_bundled(conn: Connection, export: Export, manifest_sha256: bytes, note: bytes) -> None:
+    """Note what the bundle holds; and keep its checkpoint for the next making, once enough witnesses signed it."""
+    kept = None
+    with suppress(EmdiError):
+        parse_policy(read_policy(conn) or "").check(note)
+        kept = note
+    queries.set_bundled(conn, export.export_id, manifest_sha256, kept)
+
+
+@contextmanager
+def alone(export: Export, folder: Path) -> Iterator[None]:
+    """Keep others from writing the same members: the same question gives the same folder.
+
+    Raises Conflict("export.building") while another process writes it.
+    """
+    if not export.frozen:
+        yield
+        return
+    lock = lock_file(folder.with_suffix(".lock"))
+    if lock is None:
+        raise Conflict("export.building", "This bundle is being made right now")
+    with lock:
+        yield
