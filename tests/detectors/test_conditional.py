@@ -117,6 +117,33 @@ def test_rarity_is_a_rank_inside_the_reference_and_a_tail_beyond() -> None:
     assert rarity(size[:12], day[:12], flagged[:12], 7, DEFAULT, 0.01) is None
 
 
+def test_what_could_not_have_been_seen_is_said() -> None:
+    rng = np.random.default_rng(3)
+    quiet, loud = Ledger(DEFAULT), Ledger(DEFAULT)
+    for ledger, spread in ((quiet, 0.01), (loud, 0.05)):
+        for day in range(300):
+            ledger.add(day, rng.normal(0, spread, 24), 6)
+    assert Ledger(DEFAULT).least(0.01, 0.01) is None
+    told, rarer = quiet.least(0.01, 0.05), quiet.least(0.01, 0.005)
+    wide = loud.least(0.05, 0.05)
+    assert told is not None
+    assert rarer is not None
+    assert wide is not None
+    assert told[0] < rarer[0] < wide[0]
+    for day in range(300, 300 + int(told[1])):
+        quiet.add(day, np.full(24, -1.1 * told[0]), 6)
+    found = quiet.rarest(0.01)
+    assert found is not None
+    assert found.rate <= 0.05
+    findings, notes = led(CONTEXT, honest())
+    assert findings == ()
+    said = [note.reason for note in notes if note.detector == "level" and note.channel == "nox"]
+    assert len(said) == 1
+    assert "not detectable here: shifts below" in said[0]
+    scaled = next(f for f in judged("scale", 0.2) if f.detector == "level" and f.channels == ("nox",))
+    assert -float(scaled.numbers["shift_percent"]) >= 0.8 * float(scaled.numbers["delta_min_pct"]) >= 2.0
+
+
 def test_a_flagged_stretch_is_no_baseline() -> None:
     ledger = Ledger(DEFAULT)
     rng = np.random.default_rng(3)

@@ -61,6 +61,7 @@ class Exceedances(DailyTest):
         if found is None:
             return None
         from_day = int(ledger.rows[-max(1, math.ceil(found.days)), 0])
+        least = ledger.least(model.residual_spread, self.budget) if found.rate <= self.budget else None
         numbers: dict[str, float | int | str] = {
             "shift_percent": 100 * math.expm1(-found.size),
             "largest_before": found.largest,
@@ -68,6 +69,9 @@ class Exceedances(DailyTest):
             "level": level,
             "model_r2": model.r2,
         }
+        if least is not None:
+            shift = max(least[0], self.config.level_least_shortfall)
+            numbers |= {"delta_min_pct": -100 * math.expm1(-shift), "delta_min_days": least[1]}
         return Judged(found.size, from_day * DAY_MS, (day + 1) * DAY_MS - 1, numbers, found.rate)
 
     def rate(self, k: int, judged: Judged) -> float | None:

@@ -116,6 +116,30 @@ class Ledger:
                 best = found
         return best
 
+    def least(self, spread: float, budget: float, upwards: bool = False) -> tuple[float, float] | None:
+        """Give the smallest shift that could be told here at `budget` findings a month, and its window in days.
+
+        The rate of `rarest` solved for the shift: beyond the highest window of the reference, as far as Pareto's tail
+        and Student's law ask. None while no window has a reference.
+        """
+        found: list[tuple[float, float]] = []
+        rows, part = self.rows, budget / _TRIED
+        for days, base_days in BANK:
+            size, _ = self.windows(days, base_days, upwards)
+            width = max(1, math.ceil(days))
+            usual = (rows[:, _DAY], rows[:, _FLAGGED] > 0, width, self.config, _SLOW * spread)
+            reference = reference_of(size, *usual) if len(size) else None
+            if reference is None or part <= 0:
+                continue
+            kept = reference.kept
+            steep = tail_exponent(kept, self.config)
+            tail = max(float(kept[0]), 0.0) * max(1.0, 1.0 / (reference.months * part)) ** (1.0 / steep)
+            p = min(part * width / 30.0, 0.5)
+            law = reference.middle + reference.spread * float(stats.t.isf(p, reference.freedom))
+            hours = 24.0 * width
+            found.append((max(tail, law) * (hours + _SOLID_HOURS) / hours, days))
+        return min(found, default=None)
+
     def _judge(self, days: float, base_days: int, size: Values, base: float, ordinary: float) -> Shift | None:
         rows = self.rows
         width = max(1, math.ceil(days))
@@ -138,19 +162,47 @@ def rarity(
     are no reference, nor is the last fortnight. `ordinary` is the spread such windows usually have; it counts as
     much as five windows, since few windows may happen to be alike.
     """
+    reference = reference_of(size, day, flagged, days, config, ordinary)
+    if reference is None:
+        return None
+    x = float(size[-1])
+    kept = reference.kept
+    rate = monthly_rate(x, kept, reference.months, config, exponent=tail_exponent(kept, config))
+    z = (x - reference.middle) / reference.spread
+    p = float(stats.t.sf(z, reference.freedom))
+    return max(rate, p * 30.0 / days)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Hold what earlier windows say: the highest that stand apart, months, middle, spread, degrees of freedom."""
+
+    kept: Values
+    months: float
+    middle: float
+    spread: float
+    freedom: float
+
+
+def reference_of(
+    size: Values, day: Values, flagged: NDArray[np.bool_], days: int, config: Config, ordinary: float
+) -> Reference | None:
+    """Gather the windows [n] that the newest one is compared with (see `rarity`); None where they are too few."""
     suspect = flagged & (day > day[-1] - _FORGIVEN_DAYS - days)
     past = size[(day <= day[-1] - config.reference_lag_days - days + 1) & ~suspect & np.isfinite(size)]
     if len(past) < max(config.calibration_min_days, _BLOCKS * days):
         return None
     tops = np.maximum.reduceat(past, np.arange(0, len(past), max(_LEAST_DAYS, days)))
     kept = np.sort(tops)[::-1][: max(_LEAST_TOPS, len(tops) // 5)]
-    x = float(size[-1])
-    rate = monthly_rate(x, kept, len(past) / 30.0, config, exponent=tail_exponent(kept, config))
     apart = len(past) / days
     variance = (apart * float(past.var()) + _PRIOR_WINDOWS * ordinary**2) / (apart + _PRIOR_WINDOWS)
-    z = (x - float(np.median(past))) / math.sqrt(max(variance, 1e-12))
-    p = float(stats.t.sf(z, min(apart + _PRIOR_WINDOWS - 1.0, _STUDENT)))
-    return max(rate, p * 30.0 / days)
+    return Reference(
+        kept,
+        len(past) / 30.0,
+        float(np.median(past)),
+        math.sqrt(max(variance, 1e-12)),
+        min(apart + _PRIOR_WINDOWS - 1.0, _STUDENT),
+    )
 
 
 def tail_exponent(top: Values, config: Config) -> float:

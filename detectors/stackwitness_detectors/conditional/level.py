@@ -17,6 +17,7 @@ from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import short
 
 _LEAST_HOURS = 6
+_WEEK = 7
 _BESIDE = 4.0  # oxygen and load get a quarter of a pollutant's share of the budget
 _SAME = 0.5  # of the shift: what moves so far along with the channel moves with it
 _COURSES = {
@@ -46,6 +47,7 @@ class Level(DailyTest):
         self.budget = config.level_budget / max(len(residuals.targets) + beside / _BESIDE, 1.0)
         self.residuals = residuals
         self.ledgers = {k: Ledger(config) for k in self.tested}
+        self.least: dict[int, tuple[float, float]] = {}
 
     def past_days(self, k: int) -> list[int]:
         """Take over every remembered day when a model has just been fitted for the first time."""
@@ -63,6 +65,8 @@ class Level(DailyTest):
         if day != int(self.memory.hours.view("hour")[-1]) // 24:
             return None
         spread = self.residuals.models[k].residual_spread
+        if day % _WEEK == 0:
+            self._settle(k, spread)
         found = ledger.rarest(spread)
         upwards = False
         if self.memory.channels[k].role == "diluent":
@@ -93,9 +97,23 @@ class Level(DailyTest):
         if found.rate <= self.budget:
             numbers["course"] = self._course(k, rows, found.base)
             numbers["together"] = self._together(k, found.size, upwards)
-        sides = 2.0 if self.memory.channels[k].role == "diluent" else 1.0
-        rate = found.rate * sides * (1.0 if k in self.residuals.targets else _BESIDE)
+            if k in self.least and model.logarithmic:
+                numbers |= {
+                    "delta_min_pct": -100 * math.expm1(-self.least[k][0]),
+                    "delta_min_days": self.least[k][1],
+                }
+        rate = found.rate * self._sides(k)
         return Judged(found.size, from_day * DAY_MS, (day + 1) * DAY_MS - 1, numbers, rate)
+
+    def _sides(self, k: int) -> float:
+        sides = 2.0 if self.memory.channels[k].role == "diluent" else 1.0
+        return sides * (1.0 if k in self.residuals.targets else _BESIDE)
+
+    def _settle(self, k: int, spread: float) -> None:
+        """Work out what shift could not be told at this channel now."""
+        least = self.ledgers[k].least(spread, self.budget / self._sides(k))
+        if least is not None:
+            self.least[k] = (max(least[0], self.config.level_least_shortfall), least[1])
 
     def rate(self, k: int, judged: Judged) -> float | None:
         """Take the rate of the rarest window, where the shift is worth a word."""
@@ -184,21 +202,39 @@ class Level(DailyTest):
         return en, zh, plot
 
     def notes(self) -> list[Note]:
-        """Say which channels have a model but no calibration yet."""
+        """Say which channels have no calibration yet, and below what shift the others cannot be judged."""
         need = self.config.calibration_min_days + self.config.reference_lag_days
+        few = [k for k in self.tested if len(self.ledgers[k].rows) < need]
+        known = [k for k in self.tested if k in self.least and k not in few]
+        names, models = self.memory.names, self.residuals.models
         return [
-            Note(self.detector, self.memory.names[k], "fewer than 10 days with residuals in the reference")
-            for k in self.tested
-            if len(self.ledgers[k].rows) < need
+            Note(self.detector, names[k], "fewer than 10 days with residuals in the reference") for k in few
+        ] + [
+            Note(self.detector, names[k], undetectable(*self.least[k]))
+            for k in known
+            if k in models and models[k].logarithmic
         ]
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state."""
         names = self.memory.names
-        return {**super().dump(), "ledgers": {names[k]: ledger.rows for k, ledger in self.ledgers.items()}}
+        return {
+            **super().dump(),
+            "ledgers": {names[k]: ledger.rows for k, ledger in self.ledgers.items()},
+            "least": {names[k]: list(least) for k, least in self.least.items()},
+        }
 
     def load(self, tree: dict[str, Any]) -> None:
         """Read it back."""
         super().load(tree)
         for k, ledger in self.ledgers.items():
-            ledger.rows = tree["ledgers"].get(self.memory.names[k], ledger.rows)
+            name = self.memory.names[k]
+            ledger.rows = tree["ledgers"].get(name, ledger.rows)
+            if name in tree.get("least", {}):
+                self.least[k] = tuple(tree["least"][name])
+
+
+def undetectable(shift: float, days: float) -> str:
+    """Say what could not be seen: a shift (log) below `shift`, whose best window is `days` days."""
+    window = "six hours" if days < 1 else "1 day" if days == 1 else f"{days:g} days"
+    return f"not detectable here: shifts below {-100 * math.expm1(-shift):.2g} % (best window {window})"

@@ -72,6 +72,16 @@ class OxygenLine(DailyTest):
             "usual_fuels": fuels_of(usual)[0],
             "moved": self._moved(day, days),
         }
+        least = (
+            self.ledger.least(spread, self.budget / _SIDES, upwards)
+            if _SIDES * found.rate <= self.budget
+            else None
+        )
+        if least is not None:
+            numbers |= {
+                "delta_min_pct": 100 * math.expm1(max(least[0], _LEAST_SHIFT)),
+                "delta_min_days": least[1],
+            }
         return Judged(found.size, from_day * DAY_MS, (day + 1) * DAY_MS - 1, numbers, _SIDES * found.rate)
 
     def rate(self, k: int, judged: Judged) -> float | None:
