@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from stackwitness import pool
 from stackwitness.bench import detect, detect_work
 from stackwitness.cli import app
+from stackwitness.pool import open_pool
+from stackwitness_detectors import DetectorError
 from tests.support.dataset import write_plant
 
 SETTINGS = detect.Settings(("freeze", "replay_exact"), 3, 2, (0.6, 0.8), ("gross",), ("short",))
@@ -71,8 +74,8 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     done: list[str] = []
     whole = detect_work.do
 
-    def killed(pieces: Any, jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        for name, found in whole(pieces, jobs):
+    def killed(pieces: Any, pool: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, found in whole(pieces, pool):
             if len(done) == 3:
                 raise KeyboardInterrupt
             done.append(name)
@@ -87,8 +90,8 @@ def test_a_killed_run_goes_on_and_gives_the_same(
         journal.write('{"key": "torn off he')
     again: list[str] = []
 
-    def watched(pieces: Any, jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        for name, found in whole(pieces, jobs):
+    def watched(pieces: Any, pool: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, found in whole(pieces, pool):
             again.append(name)
             yield name, found
 
@@ -112,3 +115,23 @@ def test_what_cannot_be_run_is_refused_in_words(plant: Path, arguments: list[str
     refused = CliRunner().invoke(app, ["bench", "detect", *where, *arguments])
     assert refused.exit_code == 2
     assert said in refused.output
+
+
+def test_whoever_does_the_work_the_report_is_the_same(tmp_path: Path) -> None:
+    write_plant(tmp_path, days=20)
+    settings = detect.Settings(("freeze",), 3, 2, (0.5, 0.7), ("gross",), ("short",))
+    told = []
+    for name, jobs, scheduler in (("here", 1, ""), ("processes", 2, ""), ("dask", 2, "local")):
+        out = tmp_path / f"{name}.json"
+        report = detect.run(
+            tmp_path / "stations.toml", tmp_path, out, settings, (0.25,), jobs=jobs, scheduler=scheduler
+        )
+        told.append(json.dumps(untimed(report)))
+    assert told[1:] == told[:1] * 2
+
+
+def test_a_scheduler_that_does_not_answer_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "PATIENCE", "1s")
+    with pytest.raises(DetectorError) as refused, open_pool(1, "tcp://127.0.0.1:9", tmp_path):
+        pass
+    assert refused.value.code == "pool.address"

@@ -11,10 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import stackwitness_detectors
 from stackwitness.bench import detect_fleet, detect_peers, detect_report, detect_work
-from stackwitness.bench.detect_data import code_hash, frame_hash, open_place, read_station, save_station
+from stackwitness.bench.detect_data import frame_hash, open_place, read_station, save_station
 from stackwitness.bench.detect_journal import Journal
+from stackwitness.pool import Piece, Pool, code_hash, open_pool
 from stackwitness_client.manifest import StationSource, load_manifest
 from stackwitness_detectors import DetectorError
 from stackwitness_detectors.bench.trials import Place, Trial, plan_trials, trial_of
@@ -67,18 +67,21 @@ def run(
     jobs: int = 1,
     peers: Path | None = None,
     console: Console | None = None,
+    scheduler: str = "",
 ) -> dict[str, Any]:
     """Measure and write `out` (JSON) with .md and .svg beside it; returns the report.
 
-    `peers` is the folder of the peers' environment, None leaves them out. Raises ManifestError, DetectorError
-    (forge.kind, bench.split, bench.empty, bench.without).
+    `peers` is the folder of the peers' environment, None leaves them out; `jobs` and `scheduler` say who works, as
+    `open_pool` takes them. Raises ManifestError, DetectorError (forge.kind, bench.split, bench.empty, bench.without,
+    pool.*).
     """
     console = console or Console(stderr=True)
     with _progress(console) as progress:
         opened = _open(manifest, data, out, settings, stations, progress)
         try:
-            for budget in budgets:
-                _clean_and_forge(opened, budget, jobs, progress)
+            with open_pool(jobs, scheduler, opened.folder) as pool:
+                for budget in budgets:
+                    _clean_and_forge(opened, budget, pool, progress)
             rivals, absent = detect_peers.judge(opened, peers, progress)
         finally:
             opened.journal.close()
@@ -100,7 +103,7 @@ def _progress(console: Console) -> Progress:
 def _open(
     manifest: Path, data: Path, out: Path, settings: Settings, only: tuple[str, ...], progress: Progress
 ) -> Run:
-    folder = out.with_suffix(".work")
+    folder = out.with_suffix(".work").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     sources = [s for s in load_manifest(manifest).stations if not only or s.stn in only]
     places: dict[str, Place] = {}
@@ -120,7 +123,7 @@ def _open(
             left_out[source.stn] = str(wrong)
     if not places:
         raise DetectorError("bench.empty", f"no station can be split: {left_out}")
-    code = code_hash(Path(stackwitness_detectors.__file__).parent, COUNTING)
+    code = code_hash(COUNTING)
     told = json.dumps({"data": hashes, "code": code, "settings": asdict(settings)}, sort_keys=True)
     journal = Journal(out.with_suffix(".jsonl"), hashlib.sha256(told.encode()).hexdigest())
     if "plan" not in journal:
@@ -143,20 +146,20 @@ def _neighbours(sources: list[StationSource]) -> list[str | None]:
     return found
 
 
-def _clean_and_forge(opened: Run, budget: float, jobs: int, progress: Progress) -> None:
+def _clean_and_forge(opened: Run, budget: float, pool: Pool, progress: Progress) -> None:
     journal, folder, settings = opened.journal, opened.folder, opened.settings
     how = (budget, settings.without, settings.plain)
     days: dict[str, set[int]] = {stn: set() for stn in opened.places}
     for trial in opened.trials:
         days[trial.stn].add(trial.from_ms // DAY_MS)
-    _lead_fleet(opened, budget, {day for each in days.values() for day in each}, progress)
+    _lead_fleet(opened, budget, {day for each in days.values() for day in each}, pool, progress)
 
     def finished(stn: str) -> bool:
         return detect_work.clean_key(budget, stn) in journal and all(
             detect_work.state_path(folder, stn, day, budget).exists() for day in days[stn]
         )
 
-    pieces: list[detect_work.Piece] = [
+    pieces: list[Piece] = [
         (
             detect_work.clean_key(budget, stn),
             detect_work.clean,
@@ -165,7 +168,7 @@ def _clean_and_forge(opened: Run, budget: float, jobs: int, progress: Progress) 
         for stn in opened.places
         if not finished(stn)
     ]
-    _do(pieces, f"clean, budget {budget:g}", len(opened.places), jobs, journal, progress)
+    _do(pieces, f"clean, budget {budget:g}", len(opened.places), pool, journal, progress)
     pieces = [
         (
             detect_work.trial_key(budget, t.id),
@@ -175,10 +178,10 @@ def _clean_and_forge(opened: Run, budget: float, jobs: int, progress: Progress) 
         for t in opened.trials
         if detect_work.trial_key(budget, t.id) not in journal
     ]
-    _do(pieces, f"forged, budget {budget:g}", len(opened.trials), jobs, journal, progress)
+    _do(pieces, f"forged, budget {budget:g}", len(opened.trials), pool, journal, progress)
 
 
-def _lead_fleet(opened: Run, budget: float, days: set[int], progress: Progress) -> None:
+def _lead_fleet(opened: Run, budget: float, days: set[int], pool: Pool, progress: Progress) -> None:
     """Judge the clean stations together, where some measure the same: first, since their alarms count as clean."""
     folder, settings = opened.folder, opened.settings
     stns = detect_fleet.stations_of(opened.places)
@@ -187,14 +190,21 @@ def _lead_fleet(opened: Run, budget: float, days: set[int], progress: Progress) 
     if len(stns) < 2 or done:
         return
     arguments = (folder, stns, sorted(days), budget, settings.without, settings.plain)
-    _do([(name, detect_fleet.clean, arguments)], f"fleet, budget {budget:g}", 1, 1, opened.journal, progress)
+    _do(
+        [(name, detect_fleet.clean, arguments)],
+        f"fleet, budget {budget:g}",
+        1,
+        pool,
+        opened.journal,
+        progress,
+    )
 
 
 def _do(
-    pieces: list[detect_work.Piece], title: str, total: int, jobs: int, journal: Journal, progress: Progress
+    pieces: list[Piece], title: str, total: int, pool: Pool, journal: Journal, progress: Progress
 ) -> None:
     bar = progress.add_task(title, total=total, completed=total - len(pieces))
-    for name, found in detect_work.do(pieces, jobs):
+    for name, found in detect_work.do(pieces, pool):
         journal.add(name, found)
         progress.advance(bar)
 

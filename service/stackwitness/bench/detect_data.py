@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -46,16 +45,6 @@ def frame_hash(context: Context, frame: Frame) -> str:
     digest.update(frame.at_ms.tobytes())
     for name in sorted(frame.values):
         digest.update(frame.values[name].tobytes() + frame.status[name].tobytes())
-    return digest.hexdigest()
-
-
-def code_hash(root: Path, but: Collection[str] = ()) -> str:
-    """Hash the sources below a folder (SHA-256, lowercase hex), but not those files (paths in the folder)."""
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix()
-        if name not in but:
-            digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

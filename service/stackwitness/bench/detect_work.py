@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from multiprocessing import get_context, parent_process
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +11,12 @@ import numpy as np
 
 from stackwitness.bench import detect_fleet
 from stackwitness.bench.detect_data import open_place
+from stackwitness.pool import Piece, Pool
 from stackwitness_detectors import Frame, run
 from stackwitness_detectors.bench.judging import replay_trial, trial_vus
 from stackwitness_detectors.bench.replay import alarm_of, days_of, listening, rows_of
 from stackwitness_detectors.bench.trials import trial_of
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS
-
-Piece = tuple[str, Callable[..., dict[str, Any]], tuple[Any, ...]]
 
 
 def clean_key(budget: float, stn: str) -> str:
@@ -95,30 +90,6 @@ def forged(
     return {"alarms": [a.tree() for a in alarms], "vus_pr": float(f"{vus:.6g}")}
 
 
-def _leave_with_parent() -> None:
-    """End this process when the one that started it was killed: nobody waits for its work any more."""
-
-    def watch() -> None:
-        if (parent := parent_process()) is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def do(pieces: Sequence[Piece], jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Do the pieces, in this process or in `jobs` others, and yield each as it is finished."""
-    if jobs <= 1:
-        for name, work, arguments in pieces:
-            yield name, work(*arguments)
-        return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _leave_with_parent) as pool:
-        names: dict[Future[dict[str, Any]], str] = {
-            pool.submit(work, *arguments): name for name, work, arguments in pieces
-        }
-        try:
-            for future in as_completed(names):
-                yield names[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def do(pieces: Sequence[Piece], pool: Pool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Do the pieces and yield each as it is finished."""
+    yield from pool.do(pieces)

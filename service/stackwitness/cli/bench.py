@@ -10,17 +10,6 @@ from stackwitness.cli.opening import Home, load_settings
 app = typer.Typer(help="Measure this machine, or the detectors.")
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as wrong:
-        raise typer.BadParameter(f"{text!r} is no list of numbers") from wrong
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 @app.callback(invoke_without_command=True)
 def bench(context: typer.Context) -> None:
     """Measure this machine: the service beside its peers or its limits, in one run."""
@@ -91,44 +80,25 @@ def detect(
     plain: Annotated[
         bool, typer.Option("--plain", help="daily tests by their reference's highest value, not by rates")
     ] = False,
-    jobs: Annotated[int, typer.Option(help="processes", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help="processes, or workers of a local cluster", min=1)] = 1,
+    scheduler: Annotated[
+        str, typer.Option(help="Dask: `local`, or a scheduler's address; processes of our own without it")
+    ] = "",
     peers: Annotated[bool, typer.Option(help="also run the peers of `bench peers-setup`")] = True,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="run again without each family, and plain; one table")
+    ] = False,
     home: Home = None,
 ) -> None:
     """Count false alarms on untouched data and forgeries found; run again, it goes on where it was."""
-    from stackwitness.bench import detect as bench_detect
-    from stackwitness.bench.detect_peers import ROOM
-    from stackwitness_client.errors import ManifestError
-    from stackwitness_detectors import DetectorError
+    from stackwitness.bench.detect_command import run_arguments
 
-    borders = _numbers(split)
-    if len(borders) != 2:
-        raise typer.BadParameter("--split takes two numbers")
-    settings = bench_detect.Settings(
-        bench_detect.all_kinds(kinds),
-        seed,
-        trials,
-        (borders[0], borders[1]),
-        _names(strengths),
-        _names(durations),
-        _names(without),
-        plain,
-    )
-    try:
-        bench_detect.run(
-            manifest,
-            data or load_settings(home).data,
-            out,
-            settings,
-            _numbers(budget),
-            _names(stations),
-            jobs,
-            ROOM if peers else None,
-        )
-    except (ManifestError, DetectorError) as wrong:
-        typer.echo(f"{wrong}", err=True)
-        raise typer.Exit(2) from wrong
-    typer.echo(f"{out.with_suffix('.md')}  {out.with_suffix('.svg')}")
+    code = run_arguments(
+        manifest=manifest, out=out, data=data or load_settings(home).data, budget=budget, kinds=kinds, seed=seed,
+        trials=trials, stations=stations, split=split, strengths=strengths, durations=durations, without=without,
+        plain=plain, jobs=jobs, scheduler=scheduler, peers=peers, ablation=ablation,
+    )  # fmt: skip
+    raise typer.Exit(code)
 
 
 @app.command(name="peers-setup")
