@@ -138,6 +138,12 @@ DEEDS = [
         2,
     ),
     Deed(
+        "let_nobody_read_the_catalog",
+        ("REVOKE SELECT ON pg_catalog.pg_trigger FROM PUBLIC",),
+        "REVOKE",
+        "cannot be compared: permission denied for table pg_trigger",
+    ),
+    Deed(
         "edit_the_signed_catalog",
         (
             "ALTER TABLE catalog_baseline DISABLE TRIGGER append_only_row",

@@ -7,6 +7,7 @@ import pytest
 from fastapi import FastAPI, Request
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from stackwitness.body_cap import BodyCap
@@ -98,6 +99,18 @@ def test_readiness_fails_when_the_log_stands_still(service: Service) -> None:
     (service.settings.log_dir / "checkpoint").rename(service.settings.log_dir / "checkpoint.away")
     check_problem(service.client.get("/readyz"), 503, "log.stale")
     (service.settings.log_dir / "checkpoint.away").rename(service.settings.log_dir / "checkpoint")
+
+
+def test_a_catalog_nobody_may_read_is_said_to_be_one(service: Service) -> None:
+    headers = service.headers("auditor")
+    assert service.client.get("/v1/catalog", headers=headers).status_code == 200
+    with service.wiring.engine.begin() as conn:
+        conn.execute(text("REVOKE SELECT ON pg_catalog.pg_database FROM PUBLIC"))
+    try:
+        check_problem(service.client.get("/v1/catalog", headers=headers), 503, "database.catalog")
+    finally:
+        with service.wiring.engine.begin() as conn:
+            conn.execute(text("GRANT SELECT ON pg_catalog.pg_database TO PUBLIC"))
 
 
 def test_the_documentation_pages_need_no_network(service: Service) -> None:

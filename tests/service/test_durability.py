@@ -12,9 +12,13 @@ def test_the_embedded_cluster_keeps_checksums(engine: sa.Engine) -> None:
         assert has_checksums(conn)
 
 
-def test_a_server_that_may_lose_commits_is_named(engine: sa.Engine) -> None:
-    with engine.connect() as conn:  # the tests' own cluster runs without fsync
+def test_the_embedded_cluster_keeps_less_in_tests(engine: sa.Engine) -> None:
+    with engine.connect() as conn:  # without fsync
         assert read_fragile(conn) == ["fsync = off", "full_page_writes = off"]
+
+
+def test_a_server_that_may_lose_commits_is_named(engine: sa.Engine) -> None:
+    with engine.connect() as conn:
         conn.execute(sa.text("SET synchronous_commit = off"))
         with pytest.raises(LogUnavailable) as refused:
             refuse_fragile(conn)

@@ -8,9 +8,12 @@ out, but for triggers and grants on them, of which there are none.
 import hashlib
 from collections.abc import Iterator, Sequence
 
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
 
 from stackwitness.db.roles import OWNER, ROLES
+from stackwitness.errors import Unavailable
 
 # Relations and functions of the schema that no extension brought.
 _RELATION = """c.relnamespace = 'public'::regnamespace AND NOT EXISTS (SELECT FROM pg_depend
@@ -96,13 +99,27 @@ QUERIES = (
 
 
 def read_catalog(conn: Connection) -> list[str]:
-    """Return the fingerprint's lines, sorted bytewise; they hold no line break."""
+    """Return the fingerprint's lines, sorted bytewise; they hold no line break.
+
+    Raises Unavailable("database.catalog") when somebody took from everybody what PostgreSQL lets everybody read;
+    the caller's transaction goes on.
+    """
     before = conn.scalar(text("SELECT current_setting('search_path')"))
-    # Definitions name what is not on the path in full, so that a path set elsewhere changes no line.
-    conn.execute(text("SELECT set_config('search_path', 'pg_catalog', true)"))
     lines: list[str] = []
-    for query in QUERIES:
-        lines += (" ".join(line.split()) for line in conn.scalars(text(query), _given(query)))
+    try:
+        with conn.begin_nested():
+            # Definitions name what is not on the path in full, so that a path set elsewhere changes no line.
+            conn.execute(text("SELECT set_config('search_path', 'pg_catalog', true)"))
+            for query in QUERIES:
+                lines += (" ".join(line.split()) for line in conn.scalars(text(query), _given(query)))
+    except ProgrammingError as error:
+        if not isinstance(error.orig, InsufficientPrivilege):
+            raise
+        raise Unavailable(
+            "database.catalog",
+            "The database's own catalog may not be read",
+            detail=error.orig.diag.message_primary or "",
+        ) from error
     conn.execute(text("SELECT set_config('search_path', :path, true)"), {"path": before})
     return sorted(set(lines), key=str.encode)
 
