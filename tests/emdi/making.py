@@ -15,12 +15,20 @@ from emdi.encoding import b64_encode
 from emdi.entry import KIND_EVENT, KIND_READING, PREFIX_BYTES
 from emdi.envelope import ZERO_HASH, seal_envelope
 from emdi.errors import EmdiError
-from emdi.layout import head_names
+from emdi.layout import LOGGED, head_names
 from emdi.note import format_note
 from emdi.pack import Record
 from emdi.paths import prove_lines
 from emdi.receipt import Receipt, format_receipt
-from emdi.scope import Run, Scope, StationScope, bounds_of, format_scope, head_to_json
+from emdi.scope import (
+    Run,
+    Scope,
+    StationScope,
+    bounds_of,
+    format_scope,
+    frozen_export_id,
+    head_to_json,
+)
 from tests.emdi.making_log import (
     OFFICERS,
     ORIGIN,
@@ -42,11 +50,13 @@ __all__ = [
     "STN",
     "Log",
     "SteadyKey",
+    "frozen_members_of",
     "head_members",
     "hidden_ids",
     "honest_log",
     "members_of",
     "name_of",
+    "note_alone",
     "refused",
     "remanifest",
     "scope_of",
@@ -137,9 +147,44 @@ def members_of(
     if len(log.entries) - 1 not in log.heads:
         log.head()
     scope = scope_of(log, without)
+    members = content_of(log, scope, more, without)
+    seal(log, members, scope)
+    return members
+
+
+def frozen_members_of(
+    log: Log, without: frozenset[int] = frozenset(), change: Callable[[Scope], Scope] = lambda scope: scope
+) -> dict[str, bytes]:
+    """Return the members of the bundle of the whole log, which `end` froze: its scope as `change` leaves it, sealed
+    by the export key alone.
+    """
+    scope = scope_of(log, without)
+    asked = (scope.stns, (scope.from_ms, scope.to_ms), scope.entries, scope.requester, scope.purpose)
+    scope = replace(scope, export_id=frozen_export_id(ORIGIN, scope.size, *asked, redacted=scope.redacted))
+    members = content_of(log, change(scope), without=without)
+    note_alone(log, members, change(scope))
+    return members
+
+
+def note_alone(log: Log, members: dict[str, bytes], scope: Scope) -> None:
+    """Add MANIFEST and bundle.note: all that whoever holds the export key can make without the log."""
+    for name in LOGGED:
+        members.pop(name, None)
+    members["MANIFEST"] = bundle.make_manifest(members.items())
+    text = bundle.bundle_note_text(scope.export_id, members["MANIFEST"], ORIGIN, scope.size)
+    members["bundle.note"] = format_note(text, [log.export_key.sign(text)])
+
+
+def content_of(
+    log: Log,
+    scope: Scope,
+    more: Callable[[Log], dict[str, bytes]] = lambda log: {},
+    without: frozenset[int] = frozenset(),
+) -> dict[str, bytes]:
+    """Return the members that say what is in the log, without those that seal them."""
     size, leaves, note = len(log.entries), log.leaves(), log.checkpoint()
     texts = [text for text in texts_of(log) if text.event_id not in hidden_ids(log, without)]
-    members = {
+    return {
         "README.txt": b"how to verify\n",
         "scope.json": format_scope(scope),
         "checkpoint": note,
@@ -160,8 +205,6 @@ def members_of(
         **head_members(log),
         **more(log),
     }
-    seal(log, members, scope)
-    return members
 
 
 def seal(log: Log, members: dict[str, bytes], scope: Scope) -> None:

@@ -25,6 +25,7 @@ from emdi.pack import Record
 ORIGIN = "log.example/2026"
 STN = "mill-1"
 START_MS = 1_790_000_000_000
+NEXT = "log.example/next"
 SALT = bytes(range(32))
 
 
@@ -232,6 +233,33 @@ class Log:
         self.log_events.append(event)
         self.append(KIND_EVENT, event.jws)
         self.heads[as_of] = lines
+
+    def freeze(self, signer: LocalKey | None = None, **data: Any) -> int:
+        """Append log.freeze as the log's next event and return its index; say otherwise in it what `data` says."""
+        last = self.log_events[-1]
+        said = {
+            "final_size_before": len(self.entries),
+            "successor_origin": NEXT,
+            "why_sha256": "0" * 64,
+            **data,
+        }
+        event = seal_event(
+            signer or self.service,
+            typ="log.freeze",
+            subj="log",
+            sseq=last.sseq + 1,
+            sprev=last.event_id,
+            act="service:service-1",
+            ts_ms=START_MS,
+            data=said,
+        )
+        self.log_events.append(event)
+        return self.append(KIND_EVENT, event.jws)
+
+    def end(self) -> int:
+        """Append the last head and the freeze, as the service does; return the index of the freeze."""
+        self.head()
+        return self.freeze()
 
     def head_lines(self, as_of: int) -> list[str]:
         builder = HeadsBuilder()
