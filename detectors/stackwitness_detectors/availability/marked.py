@@ -12,8 +12,9 @@ from stackwitness_detectors.availability.missing import mean_gap, scheduled_hour
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
-from stackwitness_detectors.memory import DAY_MS, MEASURING, Block, Memory, Table, place_of
+from stackwitness_detectors.memory import DAY_MS, HOUR_MS, MEASURING, Block, Memory, Table, place_of
 from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.quantiles import quantile
 
 _HOURS = 24 * 45
 _WINDOWS = (3, 14)
@@ -75,7 +76,7 @@ class MarkedHigh(DailyTest):
             y, m = sent[first:last][use], marked[first:last][use]
             if len(y) < _LEAST_HOURS or m.sum() < _LEAST_MARKED or m.all():
                 continue
-            level = float(np.quantile(y, _HIGH_SHARE))
+            level = quantile(y, _HIGH_SHARE)
             if limit is not None and _LEAST_MARKED <= (y > limit).sum() <= 0.5 * len(y):
                 level = limit
             best = self._judged(best, y > level, m, level, day, days)
@@ -102,7 +103,7 @@ class MarkedHigh(DailyTest):
         """Take the exact test, widened by what the channel's own days exceed it."""
         past, wide = self.past[k], 1.0
         if len(past) >= self.config.calibration_min_days:
-            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / float(np.log10(20.0 * len(_WINDOWS))))
+            wide = max(1.0, quantile(past, 0.95) / float(np.log10(20.0 * len(_WINDOWS))))
         return float(SLIDING * len(_WINDOWS) * 10.0 ** (-judged.score / wide) * DAYS_PER_MONTH / 7)
 
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
@@ -125,11 +126,18 @@ class MarkedHigh(DailyTest):
             "title_en": f"{channel.name} marked when high",
             "title_zh": f"{channel.name} 偏高时被标记",
             "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
-            "band": {"t": [], "lo": [], "mid": [], "hi": []},
+            "marks": self._high(k, judged, float(n["level"])),
         }
         if channel.limit is not None:
             plot["limit"] = channel.limit
         return en, zh, plot
+
+    def _high(self, k: int, judged: Judged, level: float) -> list[int]:
+        """Give the hours that were sent high and marked."""
+        j, hour = self.tested.index(k), self.table.view("hour")
+        odd = (self.table.view("sent")[:, j] > level) & self.table.view("marked")[:, j]
+        odd &= (hour * HOUR_MS >= judged.from_ms) & (hour * HOUR_MS <= judged.to_ms)
+        return [int(at) * HOUR_MS for at in hour[odd][-self.config.plot_points :]]
 
     def notes(self) -> list[Note]:
         """Without marks there is nothing to judge and nothing to say."""

@@ -12,7 +12,7 @@ from stackwitness_detectors.copy.evidence import rate_beyond
 from stackwitness_detectors.copy.pieces import DayLedger, Pieces
 from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Block, Memory
-from stackwitness_detectors.plots import plain, series_of, short, span_ms
+from stackwitness_detectors.plots import plain, series_of, short, span_ms, thin
 
 _LEAST_ROWS = 12
 _BLOCK_H = 6.5  # hours: a match at another hour of the day that is still going on after so long is one replay
@@ -132,16 +132,22 @@ class Repeats(DailyTest):
             f"{channel.name} 在{span_zh}内重复了自身历史中的 {n['pieces']} 个片段,共 {n['rows']} 个数值中的 {n['rows_repeated']} 个,"
             f"来自不同时间(最长 {hours} 小时);每天高出偶然 {short(judged.score)} 比特,此前最高 {short(longest)}。"
         )
-        source = int(n["longest_source_ms"])
-        at_ms, values = self.pieces.rows_of(k, source, source + int(float(n["longest_hours"]) * HOUR_MS))
+        lag_ms, source = int(n["longest_from_ms"]) - int(n["longest_source_ms"]), int(n["longest_source_ms"])
+        stop = source + int(float(n["longest_hours"]) * HOUR_MS)
+        if float(n["running_hours"]) >= float(n["longest_hours"]):
+            lag_ms = int(float(n["running_lag_days"]) * DAY_MS)
+            source, stop = judged.from_ms - lag_ms, judged.to_ms - lag_ms
+        at_ms, values = self.pieces.rows_of(k, source, stop)
+        shown = thin(at_ms, self.config.plot_points)
         plot: dict[str, Any] = {
             "kind": "copy",
             "title_en": f"{channel.name} is strung together from earlier pieces",
             "title_zh": f"{channel.name} 由先前片段拼接而成",
             "series": series_of(self.memory, [k], *span_ms(self.memory, judged.from_ms, judged.to_ms)),
             "match": {
-                "t": [int(t) for t in at_ms[: self.config.plot_points]],
-                "v": plain(values[: self.config.plot_points]),
+                "t": [int(t) for t in at_ms[shown]],
+                "v": plain(values[shown]),
+                "lag_ms": lag_ms,
             },
         }
         return en, zh, plot

@@ -181,15 +181,22 @@ def _shown(memory: Memory, replay: Replay) -> int:
 
 def _plot(memory: Memory, config: Config, replay: Replay) -> dict[str, Any]:
     k, episode = _shown(memory, replay), replay.episode
-    at_ms = memory.rows.view("at_ms")
-    first, last = np.searchsorted(at_ms, [replay.source_from_ms, replay.source_to_ms + 1])
-    chosen = first + thin(at_ms[first:last], config.plot_points)
+    at_ms, span = memory.rows.view("at_ms"), span_ms(memory, episode.from_ms, episode.seen_ms)
+    first, last = np.searchsorted(at_ms, [span[0], span[1] + 1])
+    # The very rows that are shown of the flagged stretch, so that both lines lie on one another.
+    shown = first + thin(at_ms[first:last], config.plot_points)
+    chosen = shown[(at_ms[shown] >= episode.from_ms) & (at_ms[shown] <= episode.seen_ms)] - replay.lag
+    chosen = chosen[chosen >= 0]
     name = memory.names[k]
     return {
         "kind": "copy",
         "title_en": f"{name} repeats earlier values",
         "title_zh": f"{name} 重复先前数值",
-        "series": series_of(memory, [k], *span_ms(memory, episode.from_ms, episode.seen_ms)),
+        "series": series_of(memory, [k], *span),
         "interval": [episode.from_ms, episode.seen_ms],
-        "match": {"t": at_ms[chosen].tolist(), "v": plain(memory.rows.view("values")[chosen, k])},
+        "match": {
+            "t": at_ms[chosen].tolist(),
+            "v": plain(memory.rows.view("values")[chosen, k]),
+            "lag_ms": replay.lag_ms,
+        },
     }

@@ -233,6 +233,7 @@ LEGEND = {
     "limit": _("limit"),
     "earlier": _("earlier stretch"),
     "gap": _("no value"),
+    "odd": _("the odd readings"),
     "bar": _("counted"),
     "reference": _("expected"),
 }

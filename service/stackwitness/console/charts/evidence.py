@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
@@ -91,10 +92,19 @@ def _draw_timeline(
         if main and spec.band is not None:
             _draw_model(panel, spec)
         accusing = i < len(accused)
+        if main:
+            _draw_earlier(panel, spec, series)
         draw_series(panel, series.t, series.v, "reported" if accusing else "context")
         if accusing:
             _mark_interval(panel, spec, series)
-            draw_gaps(panel, series.t, series.v, t.say("no value"))
+            draw_gaps(
+                panel,
+                series.t,
+                series.v,
+                t.say("no value"),
+                spec.interval if spec.kind == "missing" else None,
+            )
+            _draw_marks(panel, spec, series)
         if main and spec.limit is not None:
             draw_limit(panel, spec.limit, t.say("limit"))
         panels.append(panel)
@@ -127,6 +137,24 @@ def _mark_interval(panel: Panel, spec: PlotSpec, series: Series) -> None:
     draw_series(panel, [t for t, _ in inside], [v for _, v in inside], f"suspect suspect-{spec.kind}")
 
 
+def _draw_earlier(panel: Panel, spec: PlotSpec, series: Series) -> None:
+    """Lay the earlier segment where it comes back, under the line that repeats it."""
+    match = spec.match
+    if match is not None and match.lag_ms is not None:
+        draw_series(panel, [at + match.lag_ms for at in match.t], match.v, "earlier")
+
+
+def _draw_marks(panel: Panel, spec: PlotSpec, series: Series) -> None:
+    """Put a dot on each reading that is named."""
+    if not spec.marks or not series.t:
+        return
+    for at_ms in spec.marks:
+        place = min(bisect_left(series.t, at_ms), len(series.t) - 1)
+        value = series.v[place]
+        if value is not None and panel.x.lo <= at_ms <= panel.x.hi:
+            panel.canvas.circle(panel.x(at_ms), panel.y(value), 3, "odd")
+
+
 def _draw_overlay(spec: PlotSpec, channels: Sequence[str], t: Says) -> Markup:
     """Lay the earlier segment over the flagged one, both by hours since their own start."""
     match = spec.match
@@ -134,7 +162,8 @@ def _draw_overlay(spec: PlotSpec, channels: Sequence[str], t: Says) -> Markup:
     series = _split(spec, channels)[0][0]
     start, end = spec.interval
     flagged = [(t - start, v) for t, v in zip(series.t, series.v, strict=True) if start <= t <= end]
-    earlier = [(t - match.t[0], v) for t, v in zip(match.t, match.v, strict=False)]
+    back_ms = start - match.t[0] if match.lag_ms is None else match.lag_ms
+    earlier = [(t + back_ms - start, v) for t, v in zip(match.t, match.v, strict=False)]
     length = max([t for t, _ in flagged] + [t for t, _ in earlier] + [1])
     canvas = Canvas(
         WIDTH, TOP_PX + 170 + FOOT_PX, t.say("The flagged stretch over the earlier one"), "evidence"
@@ -157,7 +186,10 @@ def _draw_overlay(spec: PlotSpec, channels: Sequence[str], t: Says) -> Markup:
 def _draw_histogram(spec: PlotSpec, t: Says, title: str) -> Markup:
     histogram = spec.histogram
     assert histogram is not None
-    counts, reference = histogram.counts, histogram.reference
+    counts, whole = histogram.counts, sum(histogram.reference)
+    # As many as were counted, spread as before: two heights that one may compare.
+    scale = sum(counts) / whole if whole > 0 and sum(counts) > 0 else 1.0
+    reference = [number * scale for number in histogram.reference]
     edges = (
         histogram.edges
         if len(histogram.edges) == len(counts) + 1
@@ -185,7 +217,7 @@ def _draw_histogram(spec: PlotSpec, t: Says, title: str) -> Markup:
         at = x(histogram.mark)
         end = at > WIDTH * 0.7
         canvas.line(at, top, at, top + BARS_PX, "statistic")
-        here = t.say("here")
+        here = t.say("limit") if histogram.mark == spec.limit else t.say("here")
         label = f"{here}: {tick_label(float(f'{histogram.mark:.4g}'))}"
         canvas.text(at - 6 if end else at + 6, top + 14, label, "statistic-label", "end" if end else "start")
     canvas.text(LEFT, top - 7, t.pick(histogram.label_en, histogram.label_zh), "caption")

@@ -114,21 +114,29 @@ def draw_limit(panel: Panel, limit: float, word: str) -> None:
     panel.canvas.text(panel.x.end_px - 4, y - 4, f"{word} {tick_label(limit)}", "limit-label", "end")
 
 
-def draw_gaps(panel: Panel, at_ms: Sequence[int], values: Sequence[float | None], tip: str) -> None:
-    """Mark the times without a value along the foot of the panel."""
+def draw_gaps(
+    panel: Panel,
+    at_ms: Sequence[int],
+    values: Sequence[float | None],
+    tip: str,
+    told: tuple[int, int] | None = None,
+) -> None:
+    """Mark the times without a value along the foot of the panel; those within `told` over its whole height."""
     start: int | None = None
     for at, value in zip(at_ms, values, strict=True):
         if value is None:
             start = at if start is None else start
         elif start is not None:
-            _draw_gap(panel, start, at, tip)
+            _draw_gap(panel, start, at, tip, told)
             start = None
     if start is not None:
-        _draw_gap(panel, start, at_ms[-1], tip)
+        _draw_gap(panel, start, at_ms[-1], tip, told)
 
 
-def _draw_gap(panel: Panel, from_ms: int, to_ms: int, tip: str) -> None:
+def _draw_gap(panel: Panel, from_ms: int, to_ms: int, tip: str, told: tuple[int, int] | None) -> None:
     x = panel.x(from_ms)
+    if told is not None and told[0] <= from_ms <= told[1]:
+        panel.canvas.rect(x, panel.top, max(panel.x(to_ms) - x, 1.5), panel.height, "lost", tip)
     panel.canvas.rect(x, panel.bottom - 6, max(panel.x(to_ms) - x, 1.5), 6, "gap", tip)
 
 

@@ -42,10 +42,11 @@ class Band(_Part):
 
 
 class Match(_Part):
-    """The earlier segment a copy resembles, with its own times."""
+    """The earlier segment a copy resembles, with its own times; it comes back `lag_ms` later."""
 
     t: list[int] = Field(max_length=MAX_POINTS)
     v: list[float | None]
+    lag_ms: int | None = None
 
 
 class Histogram(_Part):
@@ -71,6 +72,7 @@ class PlotSpec(_Part):
     interval: tuple[int, int]
     match: Match | None = None
     histogram: Histogram | None = None
+    marks: list[int] = Field(default=[], max_length=MAX_POINTS)  # the very readings that are odd
 
 
 def parse_plot(text: str) -> PlotSpec:
