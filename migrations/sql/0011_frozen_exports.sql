@@ -16,7 +16,7 @@ CREATE TABLE frozen_export (               -- mutable: progress of a job; nothin
     entries_done    bigint NOT NULL DEFAULT 0,
     entries_of      bigint,
     manifest_sha256 bytea CHECK (length(manifest_sha256) = 32),
-    checkpoint      bytea                  -- the final one as first bundled: cosignatures that come later would change the bytes
+    checkpoint      bytea                  -- the final one as bundled; the first kept serves all: later cosignatures would change the bytes
 );
 
 CREATE FUNCTION refuse_unlogged() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from emdi.keys import LocalKey
 from emdi.layout import LOGGED
+from emdi.note import NoteSigner, parse_note, sign_note
 from emdi.scope import parse_scope
 from stackwitness.accounts import flow as accounts
 from stackwitness.accounts.domain import Account
@@ -126,6 +127,20 @@ def test_the_same_question_is_the_same_bytes_and_another_is_another_id(shop: Sho
         ask(shop, AUDITOR),
     ]
     assert len({export_id, *(other.export_id for other in others)}) == 8
+
+
+def test_cosignatures_that_come_later_change_no_bundle(shop: Shop) -> None:
+    first = build(shop)
+    data = first.read_bytes()
+    path = shop.settings.log_dir / "checkpoint"
+    note = path.read_bytes()
+    path.write_bytes(
+        note + sign_note(parse_note(note).text, NoteSigner("w.example", b"w" * 32)).split(b"\n")[-2] + b"\n"
+    )
+    first.unlink()
+    assert build(shop).read_bytes() == data
+    with zipfile.ZipFile(build(shop, stn="S1")) as other:
+        assert other.read("checkpoint") == note != path.read_bytes()
 
 
 @pytest.mark.parametrize("redact", [False, True])

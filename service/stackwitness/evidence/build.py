@@ -185,7 +185,7 @@ def _plan(wiring: Wiring, conn: Connection, export: Export, head: DailyHead, fol
         raise LogUnavailable(detail="the published log went back")
     last_idx = place.idx
     if export.frozen:
-        note = queries.find_checkpoint(conn, export.export_id) or note
+        note = queries.find_kept_checkpoint(conn) or note
         last_idx = snapshot.size - 1  # log.freeze belongs to it: it is what shows that nothing can follow
     tiles = TileReader(wiring.log_reader.file, snapshot.size)
     plan = make_plan(conn, export, tiles, head, last_idx)

@@ -50,7 +50,7 @@ def ask_frozen(conn: Connection, draft: Export, *, defer: bool) -> Export | None
     queries.insert_frozen(conn, replace(draft, export_id=export_id))
     kept = queries.find_export(conn, export_id)
     assert kept is not None
-    if kept.state != "done" or queries.find_checkpoint(conn, export_id) is None:
+    if kept.state != "done" or not queries.is_kept(conn, export_id):
         queries.queue_frozen(conn, export_id)
         kept = replace(kept, state="queued", error=None)
     if defer:
@@ -67,7 +67,10 @@ def find_covered_end(conn: Connection) -> tuple[DailyHead, Freeze]:
 
 
 def keep_bundled(conn: Connection, export: Export, manifest_sha256: bytes, note: bytes) -> None:
-    """Note what the bundle holds; and keep its checkpoint for the next making, once enough witnesses signed it."""
+    """Note what the bundle holds; and keep its checkpoint, once enough witnesses signed it, for all that come after.
+
+    Witnesses cosign an idle log too: with each minute's signatures the same question would give other bytes.
+    """
     kept = None
     with suppress(EmdiError):
         parse_policy(read_policy(conn) or "").check(note)

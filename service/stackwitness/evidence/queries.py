@@ -122,10 +122,18 @@ def queue_frozen(conn: Connection, export_id: str) -> None:
     conn.execute(text(query), {"export_id": export_id})
 
 
-def find_checkpoint(conn: Connection, export_id: str) -> bytes | None:
-    """Return the signed checkpoint that a bundle of a frozen log was made with; None before."""
-    query = "SELECT checkpoint FROM frozen_export WHERE export_id = :export_id"
-    note = conn.scalar(text(query), {"export_id": export_id})
+def is_kept(conn: Connection, export_id: str) -> bool:
+    """Tell whether a bundle of a frozen log was made with a checkpoint that is kept."""
+    query = (
+        "SELECT EXISTS (SELECT FROM frozen_export WHERE export_id = :export_id AND checkpoint IS NOT NULL)"
+    )
+    return bool(conn.scalar(text(query), {"export_id": export_id}))
+
+
+def find_kept_checkpoint(conn: Connection) -> bytes | None:
+    """Return the signed checkpoint that the first bundle of a frozen log was made with; None before."""
+    query = "SELECT checkpoint FROM frozen_export WHERE checkpoint IS NOT NULL ORDER BY requested_at, export_id LIMIT 1"
+    note = conn.scalar(text(query))
     return None if note is None else bytes(note)
 
 
