@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from emdi.entry import KIND_EVENT, KIND_QUARANTINED
 from emdi.envelope import Skip
@@ -11,8 +12,10 @@ from emdi.merkle import leaf_hash, root_of
 from emdi.note import NoteSigner
 from tests.client.monitor_watch import Watch, head_data, head_lines, record
 from tests.emdi.making import seed
+from tests.emdi.making_log import Log
 from tests.support.static_log import StaticLog
 
+ACK = {"ep": 0, "why_sha256": "ab" * 32}
 # Each makes one thing wrong and returns the words its alarm must hold.
 Wrong = Callable[[Watch], list[str]]
 
@@ -192,6 +195,44 @@ def stolen_log_key(w: Watch) -> list[str]:
     return ["policy.log"]
 
 
+def act(w: Watch, typ: str, data: dict[str, Any], name: str) -> int:
+    w.log.events.append(w.log.make_event(typ, data, name))
+    return w.append(KIND_EVENT, w.log.events[-1].jws)
+
+
+def act_of_nobody(w: Watch) -> list[str]:
+    idx = act(w, "epoch.ack", ACK, "ghost")
+    w.publish()
+    return [f"entry {idx} names key", "grants 'ghost' access"]
+
+
+def act_in_another_role(w: Watch) -> list[str]:
+    """Who sets limits and keys does not judge: an operator's word stands where an inspector's must."""
+    idx = act(w, "epoch.ack", ACK, "operator-1")
+    w.publish()
+    return [f"entry {idx} names key", "'operator-1' is operator, and only inspectors do epoch.ack"]
+
+
+def act_after_the_end(w: Watch) -> list[str]:
+    [granted] = [event for event in w.log.grants if event.subj == "account:inspector-1"]
+    after: dict[str, Any] = {"sseq": 1, "sprev": granted.event_id, "ts_ms": granted.ts_ms - 3_600_000}
+    ended = w.event(granted.subj, "access.revoke", {"account_id": "inspector-1"}, **after)
+    idx = act(w, "epoch.ack", ACK, "inspector-1")
+    w.publish()
+    return [f"entry {idx} names key", f"the access of 'inspector-1' ended at idx {ended}"]
+
+
+def key_of_one_officer(w: Watch) -> list[str]:
+    other = Log()
+    other.register_key(LocalKey.generate("Ed25519", "mill-1-x"))
+    asked, agreed = other.events[-2:]
+    act(w, "key.request", dict(asked.data), "operator-1")
+    data = {**agreed.data, "approvals": ["operator-1"], "request": w.log.events[-1].event_id.hex()}
+    idx = act(w, "key.register", data, "operator-1")
+    w.publish()
+    return [f"entry {idx} names key", "approved by fewer than 2 people"]
+
+
 WRONGS: list[tuple[Wrong, str, int]] = [
     (edit_entry_and_tree, "fork", 1),
     (other_root_same_size, "fork", 1),
@@ -204,6 +245,10 @@ WRONGS: list[tuple[Wrong, str, int]] = [
     (forged_envelope, "signature", 1),
     (ended_key, "signature", 1),
     (forged_event, "signature", 1),
+    (act_of_nobody, "signature", 1),
+    (act_in_another_role, "signature", 1),
+    (act_after_the_end, "signature", 1),
+    (key_of_one_officer, "signature", 1),
     (false_gossip, "gossip", 1),
     (gossip_of_a_lost_tail, "gossip", 1),
     (back_dated, "back-dated", 1),

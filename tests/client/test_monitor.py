@@ -104,6 +104,7 @@ def test_a_successor_goes_on_where_the_shard_before_ended(watch: Watch) -> None:
     new.genesis()
     members = {**json.loads(parse_entry(new.entries[0]).body), "previous": ended.members()}
     new.entries[0] = encode_entry(KIND_GENESIS, START_MS, json.dumps(members).encode())
+    new.let_officers_in()
     new.station = LocalKey.generate("Ed25519", "mill-1-c")
     new.register_key(new.station)
     new.envelopes = old.envelopes[-1:]

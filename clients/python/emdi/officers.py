@@ -20,6 +20,7 @@ ROLE_OF_ACT = {
     "epoch.ack": "inspector",
     "review.decision": "inspector",
 }
+ACCESS_EVENTS = ("access.grant", "access.revoke")
 # A request that was let in just before its account ended is signed just after; by the events' own clock.
 ENDING_MS = 60_000
 

@@ -10,10 +10,11 @@ from emdi import chain
 from emdi.columns import Columns
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, Entry, parse_entry
 from emdi.envelope import Envelope, parse_columns
-from emdi.errors import ChainError, EmdiError, EnvelopeError
+from emdi.errors import ChainError, EmdiError, EnvelopeError, OfficerError
 from emdi.event import Event, parse_event
 from emdi.jws import verify_signature
 from emdi.keyring import KEY_EVENTS
+from emdi.officers import ACCESS_EVENTS
 from emdi.policy import read_change
 from emdi.proof_check import BACK_DATED_MS, signed_flag
 from emdi.shard import Previous, chains_of, check_end, parse_previous
@@ -272,6 +273,7 @@ class Replay:
         self._events.append((idx, event.subj, event.sseq, event.event_id))
         if signed:
             self._learn(idx, event)
+            self._check_officer(idx, event)
 
     def _check_event_signature(self, idx: int, event: Event) -> bool:
         try:
@@ -312,6 +314,17 @@ class Replay:
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             says = f"{event.subj}: entry {idx} ({event.typ}) lacks a member: {error}"
             self._find(Finding("malformed", f"malformed:{idx}", says, (idx,), {"why": says}))
+
+    def _check_officer(self, idx: int, event: Event) -> None:
+        """Whoever acted held the role, by the log's own grants: what the service signs in a made-up name is its invention."""
+        if event.typ in ACCESS_EVENTS:
+            self._state.db.execute("INSERT OR REPLACE INTO key_entry VALUES (?, ?)", (idx, event.jws))
+        try:
+            self._state.officers.take_event(idx, event)
+        except OfficerError as error:
+            says = f"{event.subj}: entry {idx} ({event.typ}) is no act of an officer: {error.message}"
+            why = {"why": error.message, "code": error.code}
+            self._find(Finding("signature", f"officer:{idx}", says, (idx,), why))
 
     def _origin(self) -> str:
         return str((self._state.ring.genesis or {}).get("origin"))

@@ -14,6 +14,7 @@ from typing import Any
 from emdi.checkpoint import Checkpoint
 from emdi.event import parse_event
 from emdi.keyring import KeyRing
+from emdi.officers import ACCESS_EVENTS, Officers
 from stackwitness_client.errors import ClientError
 from stackwitness_client.monitor.finding import Finding
 
@@ -41,6 +42,7 @@ CREATE TABLE IF NOT EXISTS flag (
     flag_id TEXT PRIMARY KEY, raised_idx INTEGER NOT NULL, newest_idx INTEGER NOT NULL, decision_idx INTEGER,
     shown TEXT NOT NULL, listed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS head_due (idx INTEGER PRIMARY KEY, as_of INTEGER NOT NULL, root TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS anchor (idx INTEGER PRIMARY KEY, data TEXT NOT NULL, verdict TEXT);
 CREATE TABLE IF NOT EXISTS claim (key TEXT PRIMARY KEY, want_idx INTEGER, have_idx INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pending (key TEXT PRIMARY KEY, type TEXT NOT NULL, finding TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (
@@ -114,12 +116,15 @@ class State:
         }
         rows = self.db.execute("SELECT subj, sseq, event_id, idx FROM subject")
         self.subjects = {row[0]: SubjectHead(*row[1:]) for row in rows}
-        self.ring = KeyRing()
+        self.ring, self.officers = KeyRing(), Officers()
         for idx, body in self.db.execute("SELECT idx, body FROM key_entry ORDER BY idx"):
             if idx == 0:
                 self.ring.take_genesis(0, body)
             else:
-                self.ring.take_event(idx, parse_event(body))
+                event = parse_event(body)
+                self.ring.take_event(idx, event)
+                if event.typ in ACCESS_EVENTS:
+                    self.officers.take_event(idx, event)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 from emdi.checkpoint import Checkpoint
 from emdi.encoding import b64_encode
+from emdi.entry import parse_entry
 from emdi.errors import EmdiError
+from emdi.event import parse_event
 from emdi.merkle import verify_consistency
+from emdi.officers import ACCESS_EVENTS
 from emdi.proof_file import Prefix, ProofFile, ProvenLeaf
 from emdi.tiles import TILE_WIDTH, TileReader, encode_bundle, entries_path, parse_tile_path
 from stackwitness_client.monitor.finding import Finding
@@ -73,6 +76,7 @@ class Sync:
 
     def _take(self, tiles: TrustedTiles) -> None:
         size, at = tiles.tree.size, self.state.replayed
+        self._learn_access()
         # Every root the replay asks for is one of the mirrored part, which by then stands on disk.
         ours = self.mirror.tiles(size)
         replay = Replay(self.state, ours.root_at, self._spans(at), self._fetch)
@@ -94,6 +98,21 @@ class Sync:
                 self.mirror.drop_partial(self._full.pop())
             self.progress(at, size)
         self.counts = replay.counts
+
+    def _learn_access(self) -> None:
+        """Learn who holds which role from entries that an earlier version took without asking."""
+        if self.state.get("officers", False):
+            return
+        query = "SELECT idx FROM event WHERE subj >= 'account:' AND subj < 'account;' ORDER BY idx"
+        found = []
+        for (idx,) in self.state.db.execute(query).fetchall():
+            event = parse_event(parse_entry(entry_at(self.mirror, idx)).body)
+            if event.typ in ACCESS_EVENTS:
+                found.append((idx, event.jws))
+        with self.state.transaction():
+            self.state.db.executemany("INSERT OR IGNORE INTO key_entry VALUES (?, ?)", found)
+            self.state.put("officers", True)
+        self.state.reload()
 
     def _fetch(self, path: str) -> bytes:
         data = self.source.read(path)
