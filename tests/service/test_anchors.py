@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 import time_machine
 
+from emdi.anchor import is_anchor_file
 from emdi.checkpoint import open_checkpoint
 from stackwitness import clock
-from stackwitness.log.anchored import is_anchor_file, read_anchors
+from stackwitness.log.anchored import read_anchors
 from stackwitness.log.anchors import RETRY_MS, Anchors, anchoring
 from stackwitness.log.disk import Disk
 from stackwitness.log.fsck import fsck

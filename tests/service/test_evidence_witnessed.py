@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from emdi.anchor import Anchor
 from emdi.policy import parse_policy
 from stackwitness.accounts.domain import Account
 from stackwitness.db.unit import unit_of_work
 from stackwitness.evidence import flow
 from stackwitness.evidence.bundle.anchors import anchor_members, choose_anchors
-from stackwitness.log.anchored import Anchor
 from stackwitness.log.anchors import Anchors
 from stackwitness.log.disk import Disk
 from stackwitness.log.policies import take_policy

@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress=_Progress().show,
             sample_requests=arguments.sample,
             witness_urls=arguments.witness_url,
+            tsa_roots=arguments.tsa_root.read_bytes() if arguments.tsa_root else None,
             token_of=partial(_read_token, dict(arguments.successor_token_file)),
         )
         stack.callback(monitor.close)
@@ -193,6 +194,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="URL",
         help="compare with what this witness holds",
+    )
+    watch.add_argument(
+        "--tsa-root", type=Path, metavar="PEM", help="time-stamp authorities to trust; kept unchecked without"
     )
     watch.add_argument("--once", action="store_true", help="one turn, then exit with its code")
     watch.add_argument("--interval", type=float, default=60.0, metavar="S", help="seconds between turns")

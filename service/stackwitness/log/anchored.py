@@ -1,41 +1,10 @@
-"""Anchors as the log has them: the events that name them, the files beside the tiles."""
-
-import re
-from dataclasses import dataclass
+"""Anchors as the database has them: the events that name them."""
 
 import sqlalchemy as sa
 
+from emdi.anchor import ANCHORED, Anchor, anchor_of
 from emdi.entry import KIND_EVENT
 from emdi.event import parse_event
-
-FOLDER = "anchors"
-CHAIN = "tsa-chain.pem"
-ANCHORED = "anchor.tsa"
-_NAME = re.compile(r"(0|[1-9][0-9]{0,18})\.(?:note|[0-9]\.tsr)|" + re.escape(CHAIN))
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """One time stamp as the log's event states it: on a note of `size` entries, by the authority `tsa` (URL),
-    whose number `k` is in the name of its file.
-    """
-
-    size: int
-    k: int
-    tsa: str
-    note_sha256: str
-    tsr_sha256: str
-    gen_time_ms: int
-
-    @property
-    def file(self) -> str:
-        """Return the name of the response's file."""
-        return f"{self.size}.{self.k}.tsr"
-
-
-def is_anchor_file(name: str) -> bool:
-    """Tell whether a file of this name belongs among the anchors."""
-    return name.isascii() and _NAME.fullmatch(name) is not None
 
 
 def read_anchors(conn: sa.Connection, below: int | None = None) -> list[Anchor]:
@@ -49,4 +18,4 @@ def read_anchors(conn: sa.Connection, below: int | None = None) -> list[Anchor]:
     found = conn.execute(
         sa.text(query + " ORDER BY sseq"), {"typ": ANCHORED, "kind": KIND_EVENT, "below": below}
     )
-    return [Anchor(**parse_event(bytes(jws)).data) for jws in found.scalars()]
+    return [anchor_of(parse_event(bytes(jws))) for jws in found.scalars()]

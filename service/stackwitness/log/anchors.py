@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import structlog
 from cryptography import x509
 
+from emdi.anchor import ANCHORED, CHAIN, FOLDER, MOST_AUTHORITIES, Anchor
 from emdi.checkpoint import parse_checkpoint
 from emdi.errors import EmdiError
 from emdi.keys import Signer
@@ -20,7 +21,7 @@ from emdi.note import parse_note
 from emdi.units import format_at
 from stackwitness import clock
 from stackwitness.db.unit import unit_of_work
-from stackwitness.log.anchored import ANCHORED, CHAIN, FOLDER, Anchor, read_anchors
+from stackwitness.log.anchored import read_anchors
 from stackwitness.log.disk import Disk
 from stackwitness.log.events import append_event
 from stackwitness.log.queries import find_successor
@@ -34,7 +35,6 @@ from stackwitness_client.verify.timestamps import (
     read_certificates,
 )
 
-MAX_AUTHORITIES = 10  # a response's file name has one digit for its authority
 ANSWER_WITHIN_S = 20.0
 RETRY_MS = 60_000
 CLOCK_SLACK_MS = 60_000  # what the verifier allows between a stamp and a time of receipt, too
@@ -62,7 +62,7 @@ class Anchors:
         self._engine = engine
         self._service_key = service_key
         self._disk = disk
-        self._urls = tuple(urls)[:MAX_AUTHORITIES]
+        self._urls = tuple(urls)[:MOST_AUTHORITIES]
         self._every_ms = every_ms
         self._roots = roots
         self._warnings: dict[int, str] = {}

@@ -7,13 +7,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Engine
 
+from emdi.anchor import is_anchor_file
 from emdi.encoding import MAX_UINT, b64u_encode
 from emdi.errors import TileError
 from emdi.tiles import parse_tile_path
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import NotFound, Unprocessable
 from stackwitness.log import heads
-from stackwitness.log.anchored import is_anchor_file
 from stackwitness.log.genesis import Genesis, read_genesis
 from stackwitness.log.policies import read_policy
 from stackwitness.log.queries import is_stored

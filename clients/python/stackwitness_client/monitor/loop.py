@@ -16,6 +16,7 @@ from emdi.shard import Previous
 from stackwitness_client.errors import ClientError, ServerError, ServerRefused
 from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor.alarms import Alarm, AlarmBook
+from stackwitness_client.monitor.anchors import AnchorCheck
 from stackwitness_client.monitor.catalog import check_catalog
 from stackwitness_client.monitor.compare import View, compare, open_witness
 from stackwitness_client.monitor.finding import Finding
@@ -66,7 +67,8 @@ class Monitor:
     """Watch one log from outside. `home` is a folder of its own; nothing here touches the server's database.
 
     With a token of the role auditor it also compares what the server shows with what the log signs; `token_of` gives
-    the token of a log that follows this one, by its origin, None while there is none.
+    the token of a log that follows this one, by its origin, None while there is none. `tsa_roots` (PEM) are the
+    time-stamp authorities to trust; without them time stamps are kept and not checked.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Monitor:
         new_requests: int = 200,
         sample_requests: int = 10,
         token_of: Callable[[str], str | None] = lambda origin: None,
+        tsa_roots: bytes | None = None,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
@@ -99,6 +102,7 @@ class Monitor:
         self._random = rng or random.SystemRandom()
         self._sync = Sync(self._source, self.state, self.mirror, now_ms, progress)
         self._token_of = token_of
+        self._tsa_roots = tsa_roots
         self._budget = (new_requests, sample_requests)
         self._progress = progress
         self._moved = False
@@ -216,15 +220,16 @@ class Monitor:
         ours = View("this monitor", newest.note, newest.tree, self.mirror.read)
         for url in self._witness_urls:
             try:
-                theirs = open_witness(url, newest.tree.origin, self._policy)
-                found = compare(theirs, ours, [self._source.read], self._now_ms())
+                self._compare(turn, open_witness(url, newest.tree.origin, self._policy), ours)
             except (ClientError, EmdiError) as error:
                 turn.notes.append(f"witness not compared: {error}")
-                continue
-            if found.proof is not None:
-                self._write(turn, f"fork:{theirs.tree.size}:{theirs.tree.root.hex()}", found.proof)
-            elif found.undecided:
-                turn.notes.append(f"witness {url} not compared: {found.says}")
+
+    def _compare(self, turn: Turn, theirs: View, ours: View) -> None:
+        found = compare(theirs, ours, [self._source.read], self._now_ms())
+        if found.proof is not None:
+            self._write(turn, f"fork:{theirs.tree.size}:{theirs.tree.root.hex()}", found.proof)
+        elif found.undecided:
+            turn.notes.append(f"{theirs.name} not compared: {found.says}")
 
     def _unmet(self, below: int) -> Iterator[Finding]:
         """An admitted loss and a new epoch are stored with their event in one transaction: neither comes alone."""
@@ -278,6 +283,7 @@ class Monitor:
             new_requests=new,
             sample_requests=sample,
             token_of=self._token_of,
+            tsa_roots=self._tsa_roots,
         )
         with successor.state.transaction():
             successor.state.put("origin", origin)  # whatever else the address serves is not the successor
@@ -308,6 +314,7 @@ class Monitor:
         self._check_witnesses(turn, newest)
         self._raise(turn, newest, self._unmet(max(turn.size - turn.entries, turn.size - AHEAD_ENTRIES)))
         self._raise(turn, newest, check_heads(self.state, self._source, self.mirror))
+        self._check_anchors(turn, newest)
         if not self._api:
             turn.notes.append("readings, flags and catalog not checked: no token")
             return
@@ -327,6 +334,17 @@ class Monitor:
                 turn.notes.append(f"{name} not checked: {error}")
                 turn.codes.add(2)
         turn.readings, turn.flags = projection.compared, flags.compared
+
+    def _check_anchors(self, turn: Turn, newest: Seen) -> None:
+        """What an authority stamped is this log, and its files are on this disk too."""
+        check = AnchorCheck(self.state, self._source, self.mirror, self._policy, self._tsa_roots)
+        self._raise(turn, newest, check.run(self._now_ms()))
+        ours = View("this monitor", newest.note, newest.tree, self.mirror.read)
+        for stamped in check.forks:
+            self._compare(turn, stamped, ours)
+        turn.notes += check.notes
+        if check.strangers:
+            turn.codes.add(POLICY_NOT_MET)
 
     def _raise(self, turn: Turn, newest: Seen, findings: Iterator[Finding]) -> None:
         """Keep findings, then write the alarm of each one that waits, with its proof from the mirror."""

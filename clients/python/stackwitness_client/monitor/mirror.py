@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from emdi.anchor import FOLDER, is_anchor_file
 from emdi.errors import TileError
 from emdi.tiles import TILE_WIDTH, TileReader, parse_tile_path
 
@@ -105,6 +106,8 @@ def servable(path: str) -> bool:
         path.startswith("heads/") and path[6:].isdigit()
     ):
         return True
+    if path.startswith(f"{FOLDER}/"):
+        return is_anchor_file(path.removeprefix(f"{FOLDER}/"))
     try:
         parse_tile_path(path)
     except TileError:

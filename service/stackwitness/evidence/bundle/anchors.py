@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 
+from emdi.anchor import CHAIN, FOLDER, Anchor
 from emdi.encoding import b64_encode
 from emdi.tiles import TileReader
-from stackwitness.log.anchored import CHAIN, FOLDER, Anchor
 
 ReadFile = Callable[[str], bytes]
 

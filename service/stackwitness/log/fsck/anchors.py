@@ -5,10 +5,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from emdi.anchor import ANCHORED, anchor_of
 from emdi.entry import KIND_EVENT
 from emdi.errors import EmdiError
 from emdi.event import parse_event
-from stackwitness.log.anchored import ANCHORED, FOLDER, Anchor
 from stackwitness.log.disk import Disk
 from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.tree import read_plain
@@ -23,16 +23,15 @@ def check_anchors(conn: sa.Connection, log_dir: Path, report: Report) -> None:
     """Compare the files of every anchor with the hashes in its event."""
     for row in conn.execute(sa.text(_EVENTS), {"kind": KIND_EVENT, "typ": ANCHORED}):
         try:
-            anchor = Anchor(**parse_event(bytes(row.jws)).data)
-        except (EmdiError, TypeError):  # an edited row: named where it is held against its entry
+            anchor = anchor_of(parse_event(bytes(row.jws)))
+        except EmdiError:  # an edited row: named where it is held against its entry
             continue
-        wanted = {f"{anchor.size}.note": anchor.note_sha256, anchor.file: anchor.tsr_sha256}
-        for name, sha256 in wanted.items():
+        for path, sha256 in anchor.files.items():
             try:
-                data = read_plain(Disk(log_dir), f"{FOLDER}/{name}")
+                data = read_plain(Disk(log_dir), path)
             except OSError:
-                report.miss("anchor.missing", "disk", f"{FOLDER}/{name}", "an anchored file is gone", row.idx)
+                report.miss("anchor.missing", "disk", path, "an anchored file is gone", row.idx)
                 continue
             if hashlib.sha256(data).hexdigest() != sha256:
                 text = "the file is not the one its event names"
-                report.tamper("anchor.edited", "disk", f"{FOLDER}/{name}", text, row.idx)
+                report.tamper("anchor.edited", "disk", path, text, row.idx)

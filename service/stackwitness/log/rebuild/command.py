@@ -19,7 +19,7 @@ from stackwitness.errors import StackwitnessError
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogCorrupt
 from stackwitness.log.rebuild.flow import NOT_IN_THE_LOG, Rebuilt, rebuild
-from stackwitness.log.rebuild.published import restore_files
+from stackwitness.log.rebuild.published import restore_anchors, restore_files
 from stackwitness.log.rebuild.source import open_source
 from stackwitness.log.signer import SignerClient
 from stackwitness.settings import Settings
@@ -82,7 +82,8 @@ def _rebuild(
         done = rebuild(engine, service_key, source, progress, texts)
         with unit_of_work(engine) as conn:
             conn.execute(sa.text("SELECT set_config('stackwitness.agency', '*', true)"))
-            done.files = restore_files(conn, source, Disk(settings.log_dir))
+            disk = Disk(settings.log_dir)
+            done.files = restore_files(conn, source, disk) + restore_anchors(conn, source, disk, done.lost)
     shutil.rmtree(cache, ignore_errors=True)
     return done
 
