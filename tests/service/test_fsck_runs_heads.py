@@ -38,7 +38,7 @@ def findings(service: Service) -> set[tuple[str, str, str]]:
 def run(service: Service, statement: str) -> None:
     """Do something as the owner of the database would: guards off, then on again."""
     with service.wiring.engine.begin() as conn:
-        conn.exec_driver_sql("SET session_replication_role = replica")
+        conn.exec_driver_sql("SET LOCAL session_replication_role = replica")
         for name in ("event", "head_daily", "envelope"):
             conn.exec_driver_sql(f"ALTER TABLE {name} DISABLE TRIGGER ALL")
         conn.execute(sa.text(statement))
