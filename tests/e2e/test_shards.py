@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from emdi.keys import LocalKey
@@ -119,6 +120,7 @@ def test_everybody_follows_into_the_next_year(folder: Path) -> None:
         before.pusher.push(give_up_s=30)  # whose receipt it collects after the freeze
         assert watch(folder, old.url).returncode == 0
 
+        regulator = sign_in(old, "regulator")
         command = ("freeze", "--successor-home", str(folder / "new/state"))
         done, again = (
             run(*command, home=folder / "old/state", STACKWITNESS_LOG_ORIGIN=OLD) for _ in range(2)
@@ -154,9 +156,15 @@ def test_everybody_follows_into_the_next_year(folder: Path) -> None:
 
         check_monitor(folder, old.url)
         check_bundle(folder)
+        check_bundle_of_old(folder, regulator)
         check_at_rest(old)
         end_gently(old)
         assert watch(folder, old.url).returncode == 0  # a log that was read to its end may be switched off
+        old = Up(folder / "old", STACKWITNESS_LOG_ORIGIN=OLD)
+        old.wait_ready()  # and on again, years later
+        export_old(folder, "another court asks")
+        report = verify_bundle(folder / "old.zip", (folder / "policy.txt").read_text())
+        assert report.exit_code == 0, report.text()
     finally:
         old.end()
         if new is not None:
@@ -184,6 +192,43 @@ def check_bundle(folder: Path) -> None:
     assert report.exit_code == 0, report.text()
     assert f"S1: the chain goes on from {OLD}, whose last envelope of it is epoch" in report.text()
     assert f"bring a bundle of {OLD}" in report.text()
+
+
+def sign_in(up: Up, role: str) -> httpx2.Client:
+    """Follow the sign-in link that a development server printed."""
+    link = next(line.split()[1] for line in up.text.splitlines() if line.startswith(f"  {role}: "))
+    browser = httpx2.Client(base_url=up.url)
+    assert browser.get(link).status_code == 303
+    return browser
+
+
+def export_old(folder: Path, purpose: str) -> bytes:
+    """Return a bundle of all of the frozen log, by the command."""
+    bundle = folder / "old.zip"
+    made = run(
+        "export", "--station", "S1", "--purpose", purpose, "-o", str(bundle),
+        home=folder / "old/state", STACKWITNESS_LOG_ORIGIN=OLD,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    return bundle.read_bytes()
+
+
+def check_bundle_of_old(folder: Path, regulator: httpx2.Client) -> None:
+    """The frozen log still gives bundles, the same over HTTP as from the command; its checker finds nothing wrong."""
+    contents = export_old(folder, "a court asks")
+    report = verify_bundle(folder / "old.zip", (folder / "policy.txt").read_text(), rerun_detectors=True)
+    assert report.exit_code == 0, report.text()
+    assert report.counts["envelopes"] == 4
+    assert f"{NEW} goes on. So the custody of this export is not logged" in report.text()
+    asked = regulator.post("/v1/exports", json={"station": "S1", "purpose": "a court asks"})
+    assert asked.status_code == 202, asked.text
+    place = asked.headers["location"]
+    wait_until(
+        lambda: regulator.get(place).json()["state"] == "done", within_s=60, what="the bundle over HTTP"
+    )
+    assert regulator.get(f"{place}/bundle").content == contents
+    checked = run("fsck", home=folder / "old/state", STACKWITNESS_LOG_ORIGIN=OLD)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def check_at_rest(up: Up) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from stackwitness.accounts import flow
 from stackwitness.db.engine import make_engine
 from stackwitness.db.unit import unit_of_work
+from stackwitness.log.queries import find_successor
 from stackwitness.log.service_keys import open_service_key
 from stackwitness.private_file import write_private
 from stackwitness.settings import Settings
@@ -31,13 +32,15 @@ class Welcome:
 
 
 def prepare_welcome(settings: Settings, database_url: str) -> Welcome | None:
-    """Make development accounts, links, HOME/operator.token and HOME/approver.token; None where not allowed."""
+    """Make development accounts, links, HOME/operator.token and HOME/approver.token; None where not allowed, or frozen."""
     if not settings.prints_dev_links:
         return None
     engine = make_engine(database_url, pool_size=1)
     signer = open_service_key(settings.key_dir)
     try:
         with unit_of_work(engine, "sw_review") as conn:
+            if find_successor(conn) is not None:
+                return None  # a token is an event: those that are out go on to count
             flow.ensure_development_accounts(conn, signer, settings.mode)
             links = {
                 role: flow.issue_link(conn, signer, role) for role in ("inspector", "regulator", *OFFICERS)
