@@ -40,6 +40,7 @@ OPTIONS = [
     "120",
 ]
 NOTHING_COLLECTED = 5  # pytest's exit code when nothing of a part uses the database
+INTERRUPTED = 130
 SAY_EVERY_CHANGE = """
 BEGIN; SET LOCAL allow_system_table_mods = on;
 UPDATE pg_class SET relacl = relacl WHERE relacl IS NOT NULL; COMMIT
@@ -80,14 +81,17 @@ def run_tests(folder: Path, files: list[str], options: list[str]) -> int:
     started, worst = time.monotonic(), 0
     outcomes = folder / "outcomes"
     outcomes.touch()
-    for first in range(0, len(files), FILES_A_SERVER):
-        part = files[first : first + FILES_A_SERVER]
-        print(f"files {first + 1}-{first + len(part)} of {len(files)}", flush=True)
-        with open_server(folder) as url:
-            environment = {**os.environ, TEST_URL: url, OUTCOMES: str(outcomes)}
-            command = [sys.executable, "-m", "pytest", *OPTIONS, *options, *part]
-            done = subprocess.run(command, env=environment, check=False)
-        worst = max(worst, 0 if done.returncode == NOTHING_COLLECTED else done.returncode)
+    try:
+        for first in range(0, len(files), FILES_A_SERVER):
+            part = files[first : first + FILES_A_SERVER]
+            print(f"files {first + 1}-{first + len(part)} of {len(files)}", flush=True)
+            with open_server(folder) as url:
+                environment = {**os.environ, TEST_URL: url, OUTCOMES: str(outcomes)}
+                command = [sys.executable, "-m", "pytest", *OPTIONS, *options, *part]
+                done = subprocess.run(command, env=environment, check=False)
+            worst = max(worst, 0 if done.returncode == NOTHING_COLLECTED else done.returncode)
+    except KeyboardInterrupt:
+        worst = INTERRUPTED  # what ran is summed up all the same
     lines = summarize([json.loads(line) for line in outcomes.read_text(encoding="utf-8").splitlines()])
     minutes = (time.monotonic() - started) / 60
     print("\n".join([f"test-timescale: {minutes:.0f} min, exit code {worst}", *lines]), flush=True)
