@@ -13,6 +13,7 @@ from stackwitness.console.views import FlagView, StationView, severity
 from stackwitness.flags import matters
 from stackwitness.flags.domain import FlagState, sseq_of
 from stackwitness.readings import flow as readings
+from stackwitness_detectors.attribution import rank_kinds
 from stackwitness_detectors.mass_units import KG_M3, M3_H
 from stackwitness_detectors.matters import Member, group
 from stackwitness_detectors.ranking import FDR, Spoken, choose_stations, evidence_of
@@ -24,6 +25,7 @@ _FLOWS: WeakKeyDictionary[Engine, dict[tuple[str, int, int], float | None]] = We
 _MOST_FLOWS = 5_000
 _MOST_DAYS = 400
 DAY_MS = 86_400_000
+MOST_KINDS = 5
 JUDGED = ("pollutant", "diluent", "flow")
 
 
@@ -38,12 +40,13 @@ class Mass:
 
 @dataclass(frozen=True)
 class MatterView:
-    """A matter as lists need it: its flags strongest first, and what it may hide as far as anybody can tell."""
+    """A matter as lists need it: its flags strongest first, what it may hide, and which forgeries all of them together fit best."""
 
     flags: tuple[FlagView, ...]
     hidden: Hidden | None
     mass: Mass | None
     gravity: float
+    kinds: tuple[str, ...] = ()
 
     @property
     def lead(self) -> FlagView:
@@ -117,18 +120,18 @@ def list_matters(
         flags = facts.list_flags(conn, stn=stn)
     found = _gather(flags)
     chosen = [own for own in found if state is None or _state(own) == state]
-    estimates = matters.estimate(conn, [flag.flag_id for own in chosen for flag in own])
+    told = matters.read_told(conn, [flag.flag_id for own in chosen for flag in own])
     stations = {one: facts.find_station(conn, one) for one in {own[0].stn for own in chosen}}
     return sorted(
-        (_weigh(conn, stations[own[0].stn], own, estimates) for own in chosen), key=lambda view: view.order
+        (_weigh(conn, stations[own[0].stn], own, told) for own in chosen), key=lambda view: view.order
     )
 
 
 def find_matter(conn: Connection, flag: FlagView) -> MatterView:
     """Return the matter of a flag."""
     own = next(own for own in _gather(facts.list_flags(conn, stn=flag.stn)) if flag in own)
-    estimates = matters.estimate(conn, [one.flag_id for one in own])
-    return _weigh(conn, facts.find_station(conn, flag.stn), own, estimates)
+    told = matters.read_told(conn, [one.flag_id for one in own])
+    return _weigh(conn, facts.find_station(conn, flag.stn), own, told)
 
 
 def choose_visits(stations: Sequence[StationView], flags: Iterable[FlagView]) -> tuple[StationView, ...]:
@@ -172,12 +175,14 @@ def _weigh(
     conn: Connection,
     station: StationView,
     flags: tuple[FlagView, ...],
-    estimates: Mapping[str, Hidden | None],
+    told: Mapping[str, matters.Told],
 ) -> MatterView:
-    hidden = largest_of(estimates.get(flag.flag_id) for flag in flags)
+    said = [told[flag.flag_id] for flag in flags if flag.flag_id in told]
+    hidden = largest_of(one.hidden for one in said)
     from_ms, to_ms = min(flag.from_ms for flag in flags), max(flag.to_ms for flag in flags)
     mass = None if hidden is None else _mass(conn, station, hidden, from_ms, to_ms)
-    return MatterView(flags, hidden, mass, gravity(flags[0].verdict, hidden, from_ms, to_ms))
+    weight = gravity(flags[0].verdict, hidden, from_ms, to_ms)
+    return MatterView(flags, hidden, mass, weight, rank_kinds(said)[:MOST_KINDS])
 
 
 def _mass(conn: Connection, station: StationView, hidden: Hidden, from_ms: int, to_ms: int) -> Mass | None:

@@ -13,7 +13,9 @@ from urllib.parse import urlencode
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from emdi.legible import spell_out
 from stackwitness import clock
 from stackwitness.console import figures, words
 from stackwitness.console.assets import load_assets
@@ -131,6 +133,14 @@ def set_language(response: Response, code: str, secure: bool) -> None:
         response.set_cookie(COOKIE, code, max_age=31_536_000, samesite="lax", secure=secure, httponly=True)
 
 
+def _legible(value: object) -> object:
+    """Spell out what would make a page read otherwise than it was signed."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    shown = spell_out(value, keep="\n\t\r")
+    return Markup(shown) if isinstance(value, Markup) else shown
+
+
 @cache
 def environment(code: str) -> Environment:
     """Return the template environment of a language: escaping always on, undefined names are errors."""
@@ -142,6 +152,7 @@ def environment(code: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        finalize=_legible,
     )
     messages = tongue(code).messages
     env.install_gettext_translations(messages, newstyle=True)  # type: ignore[attr-defined]

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
 
-from emdi.errors import EmdiError
 from emdi.event import parse_event
 from stackwitness.flags import queries
 from stackwitness.flags.domain import Flag, sseq_of
 from stackwitness.flags.flow import find_flag, plain
 from stackwitness_detectors.matters import Matter, Member, group
-from stackwitness_detectors.severity import Hidden, hidden_of, largest_of
+from stackwitness_detectors.severity import Hidden, hidden_of
 
-# Estimates by the event they were made from, which never changes.
+# What flags tell, by their events, which never change.
 _MOST_KEPT = 20_000
-_KEPT: WeakKeyDictionary[Engine, dict[bytes, Hidden | None]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[Engine, dict[bytes, Told]] = WeakKeyDictionary()
 _LOCK = Lock()
+
+
+@dataclass(frozen=True)
+class Told:
+    """Hold what the newest event of a flag tells beyond its row: the kinds it ranks, and what its channel hides."""
+
+    detector: str
+    kinds: tuple[str, ...]
+    hidden: Hidden | None
 
 
 def member_of(flag: Flag) -> Member:
@@ -59,30 +68,28 @@ def find_matter(conn: Connection, flag_id: str) -> Matter:
     )
 
 
-def estimate(conn: Connection, flag_ids: Sequence[str]) -> Mapping[str, Hidden | None]:
-    """Estimate what each flag's channel hides, from its newest signed numbers and its picture; kept by event."""
+def read_told(conn: Connection, flag_ids: Sequence[str]) -> Mapping[str, Told]:
+    """Return what each flag's newest event and picture tell; kept by event, so that lists stay quick."""
     newest = queries.list_newest_events(conn, flag_ids)
     with _LOCK:
         kept = _KEPT.setdefault(conn.engine, {})
         missing = [event_id for event_id in newest.values() if event_id not in kept]
-    made = {row.event_id: _estimate(row) for row in queries.list_evidence(conn, missing)} if missing else {}
+    made = {row.event_id: _read(row) for row in queries.list_evidence(conn, missing)} if missing else {}
     with _LOCK:
         if len(kept) > _MOST_KEPT:
             kept.clear()
         kept.update(made)
-        return {flag_id: kept.get(event_id, made.get(event_id)) for flag_id, event_id in newest.items()}
+        return {flag_id: kept[event_id] for flag_id, event_id in newest.items() if event_id in kept}
 
 
-def hidden_by(matter: Matter, estimates: Mapping[str, Hidden | None]) -> Hidden | None:
-    """Return the greatest estimate among a matter's flags that is sure to hide anything; None without one."""
-    return largest_of(estimates.get(member.key) for member in matter.members)
-
-
-def _estimate(row: queries.Evidence) -> Hidden | None:
-    try:
-        claims = plain(parse_event(row.jws).data)
-        plot = json.loads(row.plot) if row.plot else {}
-    except (EmdiError, ValueError):
-        return None
+def _read(row: queries.Evidence) -> Told:
+    claims = plain(parse_event(row.jws).data)
     channels = claims.get("channels") or [""]
-    return hidden_of(channels[0], claims["from_ms"], claims["to_ms"], claims.get("numbers") or {}, plot or {})
+    hidden = hidden_of(
+        channels[0],
+        claims["from_ms"],
+        claims["to_ms"],
+        claims.get("numbers") or {},
+        json.loads(row.plot) if row.plot else {},
+    )
+    return Told(claims["detector"], tuple(claims.get("kinds") or ()), hidden)
