@@ -238,22 +238,5 @@ def rounded(value: float | int | str) -> float | int | str:
 
 
 def operating(memory: Memory) -> NDArray[np.bool_]:
-    """Tell for each remembered hour whether the unit runs and has run the two hours before (no start-up).
-
-    Without a load channel every hour counts.
-    """
-    loads = memory.indices("load")
-    hour = memory.hours.view("hour")
-    if not loads:
-        return np.ones(len(hour), np.bool_)
-    load = memory.hours.view("mean")[:, loads[0]]
-    finite = load[np.isfinite(load)]
-    if not finite.size:
-        return np.zeros(len(hour), np.bool_)
-    on = load > 0.05 * finite.max()
-    steady: NDArray[np.bool_] = on.copy()
-    for lag in (1, 2):
-        before = np.zeros(len(hour), np.bool_)
-        before[lag:] = on[:-lag] & (hour[lag:] - hour[:-lag] == lag)
-        steady &= before
-    return steady
+    """Tell for each remembered hour whether the unit runs and has run the two hours before; see `Memory.steady`."""
+    return memory.steady()

@@ -9,7 +9,7 @@ from stackwitness_detectors.calibration import pulses
 from stackwitness_detectors.conditional import Dependence, Exceedances, Level, Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.config_change import Implied
-from stackwitness_detectors.copy import Copies, Likeness, Pieces, Repeats
+from stackwitness_detectors.copy import Copies, Courses, Likeness, Pieces, Repeats
 from stackwitness_detectors.daily import DailyTest
 from stackwitness_detectors.dynamics import Course, movements, responses
 from stackwitness_detectors.freeze import Holds
@@ -59,7 +59,8 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
     pieces = Pieces(memory, config)
     day, week = Repeats(memory, config, pieces, 1), Repeats(memory, config, pieces, 7)
     day.others, week.others = [week], [day]
-    likeness = [Likeness(memory, config, days) for days in (1, 2, 7)]
+    courses = Courses(memory, config)
+    likeness = [Likeness(memory, config, days, courses) for days in (1, 2, 7)]
     for one in likeness:
         one.others = [other for other in likeness if other is not one]
     copies: list[Family] = [Copies(memory, config), pieces, day, week, *likeness]

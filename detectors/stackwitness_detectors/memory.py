@@ -84,6 +84,7 @@ class Memory:
         self.config = config
         self.channels: tuple[ChannelInfo, ...] = context.channels
         self.names = tuple(channel.name for channel in self.channels)
+        self._steady: tuple[int, int, NDArray[np.bool_]] | None = None
         width = len(self.names)
         self.rows = Table(config.history_rows, {"at_ms": ("<i8", -1), "values": ("<f8", width)})
         self.hours = Table(
@@ -115,6 +116,33 @@ class Memory:
         hour = self.hours.view("hour")
         first, last = np.searchsorted(hour, [from_ms // HOUR_MS, to_ms // HOUR_MS + 1])
         self.hours.view("claimed")[first:last, slice(None) if channel is None else channel] = True
+
+    def steady(self) -> NDArray[np.bool_]:
+        """Tell for each remembered hour whether the unit runs and has run the two hours before (no start-up).
+
+        Without a load channel every hour counts.
+        """
+        hour = self.hours.view("hour")
+        known = (len(hour), int(hour[-1]) if len(hour) else -1)
+        if self._steady is None or self._steady[:2] != known:
+            self._steady = (*known, self._operating(hour))
+        return self._steady[2]
+
+    def _operating(self, hour: NDArray[np.int64]) -> NDArray[np.bool_]:
+        loads = self.indices("load")
+        if not loads:
+            return np.ones(len(hour), np.bool_)
+        load = self.hours.view("mean")[:, loads[0]]
+        finite = load[np.isfinite(load)]
+        if not finite.size:
+            return np.zeros(len(hour), np.bool_)
+        on = load > 0.05 * finite.max()
+        steady: NDArray[np.bool_] = on.copy()
+        for lag in (1, 2):
+            before = np.zeros(len(hour), np.bool_)
+            before[lag:] = on[:-lag] & (hour[lag:] - hour[:-lag] == lag)
+            steady &= before
+        return steady
 
     def indices(self, *roles: str) -> list[int]:
         """Give the positions of the channels that play one of the roles."""

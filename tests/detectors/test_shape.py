@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackwitness_detectors.conditional import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import ChannelInfo, Context
 from stackwitness_detectors.engine import Family
 from stackwitness_detectors.forge import forge
 from stackwitness_detectors.memory import Memory
 from stackwitness_detectors.shape import Comb, DigitReader, EqualMeans, Grid, Heaps, ceilings
-from stackwitness_detectors.shape.comb import _gain, _transform, factor_of, pitch_of
+from stackwitness_detectors.shape.comb import _gains, _transform, factor_of, pitch_of
 from stackwitness_detectors.shape.means import _cluster
 from stackwitness_detectors.shape.units import fresh_values, on_grid, units_of
 from tests.detectors.alone import alone
@@ -42,7 +43,7 @@ def digits(memory: Memory, config: Config) -> list[Family]:
 
 
 def limits(memory: Memory, config: Config) -> list[Family]:
-    return [*ceilings(memory, config), EqualMeans(memory, config)]
+    return [*ceilings(memory, config, Residuals(memory, config)), EqualMeans(memory, config)]
 
 
 def test_the_last_place_is_found_where_it_moves_with_the_size() -> None:
@@ -68,17 +69,17 @@ def test_any_values_have_units_or_none(values: list[float]) -> None:
 def test_smooth_values_show_no_comb(seed: int) -> None:
     rng = np.random.default_rng(seed)
     now, past = (np.round(rng.normal(20_000, 900, n)) for n in (168, 2000))
-    usual = np.maximum(_gain(past[-1000:]) / 1000, 0.0)
-    assert pitch_of(now, _transform(past) / len(past), len(past), 0.01)[0] < 6
-    assert factor_of(now, usual)[0] < 6
+    usual = np.maximum(_gains([past[-1000:]])[0] / 1000, 0.0)
+    assert pitch_of(now, _transform([past])[0] / len(past), len(past), 0.01)[0] < 6
+    assert factor_of(_gains([now])[0], len(now), usual)[0] < 6
 
 
 def test_a_factor_after_rounding_and_a_coarser_converter_show() -> None:
     rng = np.random.default_rng(2)
     past = np.round(rng.normal(20_000, 900, 2000))
-    waves, usual = _transform(past) / len(past), np.maximum(_gain(past[-1000:]) / 1000, 0.0)
+    waves, usual = _transform([past])[0] / len(past), np.maximum(_gains([past[-1000:]])[0] / 1000, 0.0)
     scaled = np.round(0.7 * np.round(rng.normal(20_000, 900, 900)))
-    score, factor = factor_of(scaled, usual)
+    score, factor = factor_of(_gains([scaled])[0], len(scaled), usual)
     assert factor == pytest.approx(0.7)
     assert score > 6
     coarse = np.round(np.round(rng.normal(20_000, 900, 168) / 12.3) * 12.3)

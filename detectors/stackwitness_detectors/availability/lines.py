@@ -13,6 +13,7 @@ from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.quantiles import quantile
 from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.units import DigitReader, Digits
 
@@ -61,7 +62,7 @@ class Lines(DigitTest):
         past, wide = self.past[k], 1.0
         tries = 2 * len(_WINDOWS)
         if len(past) >= self.config.calibration_min_days:
-            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / math.log10(20.0 * tries))
+            wide = max(1.0, quantile(past, 0.95) / math.log10(20.0 * tries))
         if judged.score <= _QUIET:
             return math.inf
         law = float(SLIDING * tries * 10.0 ** (-judged.score / wide) * DAYS_PER_MONTH)

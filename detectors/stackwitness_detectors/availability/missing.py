@@ -14,6 +14,7 @@ from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.quantiles import quantile
 
 _DAYS = 14
 _NEAR_LIMIT = 0.9  # of the limit: the model's expectation is smoother than the hours themselves
@@ -62,7 +63,7 @@ class MissingWhenHigh(DailyTest):
         if missing.sum() < self.config.missing_min_hours or missing.all():
             return None
         limit = self.memory.channels[k].limit
-        level = float(np.quantile(expected, _HIGH_SHARE))
+        level = quantile(expected, _HIGH_SHARE)
         if limit is not None and _LEAST_HIGH <= (expected >= _NEAR_LIMIT * limit).sum() <= 0.5 * len(
             expected
         ):

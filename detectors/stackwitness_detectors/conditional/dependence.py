@@ -6,13 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import short
+from stackwitness_detectors.quantiles import median
 from stackwitness_detectors.tail import LEAST_RATE
 
 _DAYS = 7
@@ -77,7 +78,7 @@ class Dependence(DailyTest):
         spread = math.sqrt(
             (weeks * float(past.var()) + _PRIOR_WEEKS * _PRIOR_SPREAD**2) / (weeks + _PRIOR_WEEKS)
         )
-        p = float(stats.t.sf((judged.score - float(np.median(past))) / spread, _STUDENT))
+        p = float(special.stdtr(_STUDENT, -(judged.score - median(past)) / spread))
         return max(SLIDING * p * DAYS_PER_MONTH / _DAYS, LEAST_RATE)
 
     def past_days(self, k: int) -> list[int]:

@@ -19,6 +19,7 @@ from stackwitness_detectors.contract import Finding, Note
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import short
+from stackwitness_detectors.quantiles import quantile
 
 _HIGH_SHARE = 0.2
 _HIGH_HOURS = 2  # of a day, at the least
@@ -83,7 +84,7 @@ class Exceedances(DailyTest):
         hours, limit = self.memory.hours, self.memory.channels[k].limit
         past = hours.view("mean")[hours.view("hour") // 24 < day - self.config.reference_lag_days, k]
         past = past[np.isfinite(past)]
-        level = float(np.quantile(past, 1.0 - _HIGH_SHARE)) if past.size else math.inf
+        level = quantile(past, 1.0 - _HIGH_SHARE) if past.size else math.inf
         return level if limit is None else min(level, limit)
 
     def _flag(self, k: int, judged: Judged, rate: float) -> list[Finding]:

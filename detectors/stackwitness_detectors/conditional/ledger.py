@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
+from stackwitness_detectors.quantiles import median
 from stackwitness_detectors.tail import monthly_rate
 
 # Window and the days before it that it is compared with. Short before short: plants wander slowly, so a step stands
@@ -53,6 +54,7 @@ class Ledger:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.rows: Values = np.empty((0, 6))
+        self._sums: tuple[Values, Values, Values, Values, Values] | None = None
 
     def add(self, day: int, residual: Values, least_hours: int) -> bool:
         """Add a day; tell whether it is the newest and counts."""
@@ -68,6 +70,7 @@ class Ledger:
     def flag(self, from_day: int) -> None:
         """Mark the days from `from_day` on: they are no reference."""
         self.rows[self.rows[:, _DAY] >= from_day, _FLAGGED] = 1.0
+        self._sums = None
 
     def windows(self, days: float, base_days: int, upwards: bool) -> tuple[Values, Values]:
         """Give for each row how far its window lies below (above) the days before it, and the mean of these.
@@ -79,19 +82,12 @@ class Ledger:
         size, base = np.full(n, np.nan), np.full(n, np.nan)
         if n < width + 2:
             return size, base
-        mean = rows[:, _MEAN]
-        middle = float(np.median(mean))
-        spread = _WINSOR * 1.4826 * float(np.median(np.abs(mean - middle)))
-        tame = np.clip(mean, middle - spread, middle + spread)
-        recent = rows[:, _DAY] > rows[-1, _DAY] - _FORGIVEN_DAYS
-        weight = np.where((rows[:, _FLAGGED] > 0) & recent, 0.0, rows[:, _HOURS])
-        held, summed = _cumulated(weight), _cumulated(weight * tame)
+        held, summed, all_hours, all_summed = self._cumulated()
         at = np.arange(width, n)
         first = at - width + 1
         before = np.maximum(first - base_days, 0)
         hours = held[first] - held[before]
         level = (summed[first] - summed[before]) / np.where(hours > 0, hours, np.nan)
-        all_hours, all_summed = _cumulated(rows[:, _HOURS]), _cumulated(rows[:, _HOURS] * mean)
         there = all_hours[at + 1] - all_hours[first]
         here = (all_summed[at + 1] - all_summed[first]) / there
         if days < 1.0:
@@ -103,6 +99,21 @@ class Ledger:
         size[at[good]] = (shift * there / (there + _SOLID_HOURS))[good]
         base[at[good]] = level[good]
         return size, base
+
+    def _cumulated(self) -> tuple[Values, Values, Values, Values]:
+        """Give running sums over the days: hours and residuals of those that count as a reference, then of all."""
+        rows = self.rows
+        if self._sums is None or self._sums[0] is not rows:
+            mean, hours = rows[:, _MEAN], rows[:, _HOURS]
+            middle = median(mean)
+            spread = _WINSOR * 1.4826 * median(np.abs(mean - middle))
+            tame = np.clip(mean, middle - spread, middle + spread)
+            recent = rows[:, _DAY] > rows[-1, _DAY] - _FORGIVEN_DAYS
+            weight = np.where((rows[:, _FLAGGED] > 0) & recent, 0.0, hours)
+            sums = (_cumulated(x) for x in (weight, weight * tame, hours, hours * mean))
+            self._sums = (rows, *sums)  # type: ignore[assignment]
+        assert self._sums is not None
+        return self._sums[1:]
 
     def rarest(self, spread: float, upwards: bool = False) -> Shift | None:
         """Judge the newest day: the window whose shift is rarest among this channel's own; `spread` is that of hours."""
@@ -135,7 +146,7 @@ class Ledger:
             steep = tail_exponent(kept, self.config)
             tail = max(float(kept[0]), 0.0) * max(1.0, 1.0 / (reference.months * part)) ** (1.0 / steep)
             p = min(part * width / 30.0, 0.5)
-            law = reference.middle + reference.spread * float(stats.t.isf(p, reference.freedom))
+            law = reference.middle + reference.spread * float(-special.stdtrit(reference.freedom, p))
             hours = 24.0 * width
             found.append((max(tail, law) * (hours + _SOLID_HOURS) / hours, days))
         return min(found, default=None)
@@ -169,7 +180,7 @@ def rarity(
     kept = reference.kept
     rate = monthly_rate(x, kept, reference.months, config, exponent=tail_exponent(kept, config))
     z = (x - reference.middle) / reference.spread
-    p = float(stats.t.sf(z, reference.freedom))
+    p = float(special.stdtr(reference.freedom, -z))
     return max(rate, p * 30.0 / days)
 
 
@@ -199,7 +210,7 @@ def reference_of(
     return Reference(
         kept,
         len(past) / 30.0,
-        float(np.median(past)),
+        median(past),
         math.sqrt(max(variance, 1e-12)),
         min(apart + _PRIOR_WINDOWS - 1.0, _STUDENT),
     )

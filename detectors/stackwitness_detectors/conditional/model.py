@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stackwitness_detectors.contract import Values
+from stackwitness_detectors.quantiles import median, quantile
 
 _RIDGE = 0.01  # of the number of hours: about 40 shared terms on 1,000 hours stay stable
 _HUBER = 2.5  # residual spreads beyond which an hour loses weight (start-up, fault)
@@ -82,7 +83,7 @@ def fit_model(
     """
     positive = y[y > 0]
     logarithmic = positive.size >= 0.95 * y.size
-    floor = float(np.quantile(positive, 0.01)) / 2 if logarithmic else 0.0
+    floor = quantile(positive, 0.01) / 2 if logarithmic else 0.0
     target = np.log(np.maximum(y, floor)) if logarithmic else y
     centre = np.nanmedian(x, axis=0)
     spread = np.nanstd(x, axis=0)
@@ -116,7 +117,7 @@ def _ridge(terms: Values, target: Values) -> tuple[Values, float]:
     gram, side, total = whole.T @ whole, whole.T @ target, float(len(target))
     solution = _solve(gram, side, total)
     off = np.abs(target - whole @ solution)
-    scale = _HUBER * 1.4826 * float(np.median(off))
+    scale = _HUBER * 1.4826 * median(off)
     if scale > 0:
         far = off > scale
         # What the far hours lose is taken off the sums: they are few.

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Values
 from stackwitness_detectors.copy.evidence import rate_beyond
-from stackwitness_detectors.copy.motif import best_match, on_log_scale, own_course
+from stackwitness_detectors.copy.motif import Past, best_match, on_log_scale, own_course
 from stackwitness_detectors.copy.pieces import forgeable
 from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, operating
 from stackwitness_detectors.memory import HOUR_MS, Memory
@@ -19,6 +18,37 @@ from stackwitness_detectors.plots import plain, series_of, short, span_ms
 _LEAST_NATS = 6.0
 _LEAST_R = 0.9  # what goes together less is no copy, however poorly the window explains itself
 _LOOKS_H = (0, 6, 12, 18)  # hours before the day's end at which windows end: forgeries begin at any hour
+
+
+class Courses:
+    """Give the hourly courses of a day, made once for all lengths of window."""
+
+    def __init__(self, memory: Memory, config: Config) -> None:
+        self.memory, self.config = memory, config
+        self._day = -1
+        self._made: dict[int, tuple[int, Past, float]] = {}
+
+    def of(self, k: int, day: int) -> tuple[int, Past, float]:
+        """Give the first hour, the course without gaps in time (NaN missing), and what rounding makes."""
+        if day != self._day:
+            self._day, self._made = day, {}
+        if k not in self._made:
+            self._made[k] = self._make(k)
+        return self._made[k]
+
+    def _make(self, k: int) -> tuple[int, Past, float]:
+        hours = self.memory.hours
+        hour = hours.view("hour")
+        if not len(hour):
+            return 0, Past(np.empty(0)), 0.0
+        off = hours.view("claimed")[:, k] | hours.view("marked")[:, k] | ~operating(self.memory)
+        base = int(hour[0])
+        series = np.full(int(hour[-1]) - base + 1, np.nan)
+        series[hour - base] = np.where(off, np.nan, hours.view("mean")[:, k])
+        series = series[-self.config.history_hours :]
+        base = int(hour[-1]) + 1 - len(series)
+        values, least = on_log_scale(series, self.memory.channels[k].resolution or 0.0)
+        return base, Past(values), least
 
 
 class Likeness(DailyTest):
@@ -30,24 +60,24 @@ class Likeness(DailyTest):
     kinds = ("replay_disguised", "replay_exact", "replay_shifted", "generated")
     innocent = ("deterministic_process", "substitute_data", "steady_operation")
 
-    def __init__(self, memory: Memory, config: Config, days: int) -> None:
+    def __init__(self, memory: Memory, config: Config, days: int, courses: Courses | None = None) -> None:
         super().__init__(memory, config, forgeable(memory), config.likeness_budget / 3)
-        self.days = days
+        self.courses, self.days = courses or Courses(memory, config), days
         self.others: list[Likeness] = []
         self.name = f"likeness_{days}d"
 
     def measure(self, k: int, day: int) -> Judged | None:
         """Search all remembered hours for the stretch most alike."""
         hours = self.memory.hours
-        base, series, least = self._series(k)
-        width = 24 * self.days
+        base, past, least = self.courses.of(k, day)
+        series, width = past.series, 24 * self.days
         best: tuple[float, Judged] | None = None
         for back in _LOOKS_H:
             stop = (day + 1) * 24 - back - base
             if stop > len(series) or stop < 2 * width:
                 continue
             window = series[stop - width : stop]
-            found = best_match(window, series[: stop - width], least, own_course(window, least))
+            found = best_match(window, past, least, own_course(window, least), stop - width)
             if found is None or (best is not None and found.score <= best[0]):
                 continue
             from_h = base + stop - width
@@ -63,21 +93,6 @@ class Likeness(DailyTest):
             judged = Judged(found.score, from_h * HOUR_MS, (from_h + width) * HOUR_MS - 1, numbers)
             best = (found.score, judged)
         return best[1] if best is not None and len(hours) else None
-
-    def _series(self, k: int) -> tuple[int, Values, float]:
-        """Give the first hour, the hourly course without gaps in time (NaN missing), and what rounding makes."""
-        hours = self.memory.hours
-        hour = hours.view("hour")
-        if not len(hour):
-            return 0, np.empty(0), 0.0
-        off = hours.view("claimed")[:, k] | hours.view("marked")[:, k] | ~operating(self.memory)
-        base = int(hour[0])
-        series = np.full(int(hour[-1]) - base + 1, np.nan)
-        series[hour - base] = np.where(off, np.nan, hours.view("mean")[:, k])
-        series = series[-self.config.history_hours :]
-        base = int(hour[-1]) + 1 - len(series)
-        values, least = on_log_scale(series, self.memory.channels[k].resolution or 0.0)
-        return base, values, least
 
     def rate(self, k: int, judged: Judged) -> float | None:
         """Expect exponential tails: the score is a log-likelihood ratio."""

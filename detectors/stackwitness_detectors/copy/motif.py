@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stackwitness_detectors.contract import Values
+from stackwitness_detectors.quantiles import median, sorted_quantile
 
 _LEAST_SHARE = 0.75  # of the window's hours that must stand on both sides
 _SLOPES = (0.3, 3.0)
@@ -38,16 +39,17 @@ class Match:
 
 def innovations(y: Values) -> Values:
     """Return what is left of y [n] given its two values before (least squares inside the window), [k] finite ones."""
-    now, one, two = y[2:], y[1:-1], y[:-2]
-    known = np.isfinite(now) & np.isfinite(one) & np.isfinite(two)
-    count = int(known.sum())
+    finite = np.isfinite(y)
+    known = finite[2:] & finite[1:-1] & finite[:-2]
+    count = int(np.count_nonzero(known))
     if count < _LEAST_HOURS:
         return np.empty(0)
-    x = np.column_stack([np.ones(count), one[known], two[known]])
-    gram = x.T @ x + 1e-9 * np.eye(3) * max(float(np.trace(x.T @ x)), 1e-9)
-    left: Values = (now[known] - x @ np.linalg.solve(gram, x.T @ now[known])) * np.sqrt(
-        count / max(count - 3.0, 1.0)
-    )
+    now = y[2:][known]
+    x = np.empty((count, 3))
+    x[:, 0], x[:, 1], x[:, 2] = 1.0, y[1:-1][known], y[:-2][known]
+    gram = x.T @ x
+    gram = gram + 1e-9 * np.eye(3) * max(float(np.trace(gram)), 1e-9)
+    left: Values = (now - x @ np.linalg.solve(gram, x.T @ now)) * math.sqrt(count / max(count - 3.0, 1.0))
     return left
 
 
@@ -83,28 +85,59 @@ class Own:
 def own_course(y: Values, least: float) -> Own | None:
     """Work out a window's own innovations; None when it is too short or stands still."""
     left = innovations(y)
-    if not left.size or float((left != 0).mean()) < _LEAST_MOVING:
+    if not left.size or np.count_nonzero(left) / left.size < _LEAST_MOVING:
         return None
-    size = float(typical_sizes(left[None, :])[0][0])
+    sizes = np.abs(left - median(left))
+    size = float(np.minimum(sizes, _CUT * max(median(sizes), 1e-12)).sum()) / left.size
     return Own(max(size, math.sqrt(max(least, _LEAST_VARIANCE))), float(left @ left) / left.size)
 
 
-def scores_of(y: Values, past: Values, own: float, least: float) -> tuple[Values, Values, Values]:
-    """Return score, variance of the noise and slope at each place of `past` [n] where y [w] fits: arrays [n - w + 1].
+class Past:
+    """Prepare a course [n] (NaN missing) once for all windows that are laid along it."""
 
-    NaN is a missing hour, -inf the score of a place that cannot be compared. `own` is the innovation variance,
-    `least` the variance that rounding alone makes.
+    def __init__(self, series: Values) -> None:
+        self.series = series
+        self.known = np.isfinite(series)
+        self.whole = bool(self.known.all())
+        level = float(np.mean(series[self.known])) if self.known.any() else 0.0
+        self.centred: Values = np.where(self.known, series - level, 0.0)
+        self.present: Values = self.known.astype(np.float64)
+        self._sums: dict[int, tuple[Values, Values, Values]] = {}
+
+    def sums(self, width: int) -> tuple[Values, Values, Values]:
+        """Give for each place where `width` hours fit: hours known, their sum and sum of squares about the mean."""
+        if width not in self._sums:
+            ones = np.ones(width)
+            count = _slide(self.present, ones)
+            total = _slide(self.centred, ones)
+            squares = _slide(self.centred * self.centred, ones) - total * total / np.maximum(count, 1.0)
+            self._sums[width] = (np.rint(count), total, squares)
+        return self._sums[width]
+
+
+def scores_of(y: Values, past: Past, end: int, own: float, least: float) -> tuple[Values, Values, Values]:
+    """Return score, variance of the noise and slope at each place of `past` up to `end` where y [w] fits.
+
+    Arrays [end - w + 1]. NaN is a missing hour, -inf the score of a place that cannot be compared. `own` is the
+    innovation variance, `least` the variance that rounding alone makes.
     """
-    known_y, known_p = np.isfinite(y), np.isfinite(past)
-    centre = float(np.mean(y[known_y])) if known_y.any() else 0.0
-    level = float(np.mean(past[known_p])) if known_p.any() else 0.0
-    y0, p0 = np.where(known_y, y - centre, 0.0), np.where(known_p, past - level, 0.0)
-    in_y, in_p = known_y.astype(np.float64), known_p.astype(np.float64)
-    m = np.rint(_slide(in_p, in_y))
-    safe = np.maximum(m, 1.0)
-    sx, sy = _slide(p0, in_y), _slide(in_p, y0)
-    sxx = _slide(p0 * p0, in_y) - sx * sx / safe
-    syy = _slide(in_p, y0 * y0) - sy * sy / safe
+    known = np.isfinite(y)
+    centre = float(np.mean(y[known])) if known.any() else 0.0
+    y0, places = np.where(known, y - centre, 0.0), end - len(y) + 1
+    p0, in_p = past.centred[:end], past.present[:end]
+    if known.all():
+        m, sx, sxx = (sums[:places] for sums in past.sums(len(y)))
+        safe = np.maximum(m, 1.0)
+    else:
+        in_y = known.astype(np.float64)
+        m = np.rint(_slide(in_p, in_y))
+        safe = np.maximum(m, 1.0)
+        sx = _slide(p0, in_y)
+        sxx = _slide(p0 * p0, in_y) - sx * sx / safe
+    sy, syy = y0.sum(), (y0 * y0).sum()
+    if not past.whole:
+        sy, syy = _slide(in_p, y0), _slide(in_p, y0 * y0)
+    syy = syy - sy * sy / safe
     sxy = _slide(p0, y0) - sx * sy / safe
     slope = sxy / np.maximum(sxx, 1e-300)
     noise = (syy - slope * sxy) / np.maximum(m - 2, 1.0)
@@ -115,19 +148,23 @@ def scores_of(y: Values, past: Values, own: float, least: float) -> tuple[Values
     return score, noise, slope
 
 
-def best_match(y: Values, past: Values, least: float, own: Own | None) -> Match | None:
+def best_match(
+    y: Values, past: Past | Values, least: float, own: Own | None, end: int | None = None
+) -> Match | None:
     """Return the earlier stretch that explains y best, None when nothing can be compared.
 
-    Least squares choose the candidates; sizes that no spike decides give the score. `own` is that of `own_course`.
+    Least squares choose the candidates; sizes that no spike decides give the score. `own` is that of `own_course`,
+    `end` how much of the past counts.
     """
-    if own is None or len(past) < len(y):
+    past = past if isinstance(past, Past) else Past(past)
+    end = len(past.series) if end is None else end
+    if own is None or end < len(y):
         return None
-    likely, noise, slope = scores_of(y, past, own.variance, least)
-    places = np.argsort(-likely, kind="stable")[:_CANDIDATES]
-    places = places[np.isfinite(likely[places])]
+    likely, noise, slope = scores_of(y, past, end, own.variance, least)
+    places = _largest(likely, _CANDIDATES)
     if not places.size:
         return None
-    there = past[places[:, None] + np.arange(len(y))]
+    there = past.series[places[:, None] + np.arange(len(y))]
     there = np.where(np.isfinite(y), there, np.nan)
     sizes, count = typical_sizes(y - slope[places, None] * there)
     sizes = np.maximum(
@@ -145,18 +182,29 @@ def best_match(y: Values, past: Values, least: float, own: Own | None) -> Match 
     return Match(float(score[top]), place, float(slope[place]), math.sqrt(float(noise[place])), r)
 
 
+def _largest(scores: Values, count: int) -> NDArray[np.int64]:
+    """Give the places of the largest finite scores, largest first, earliest first among equals."""
+    places = np.flatnonzero(np.isfinite(scores))
+    if len(places) > count:
+        found = scores[places]
+        places = places[found >= np.partition(found, len(found) - count)[len(found) - count]]
+    order = np.argsort(-scores[places], kind="stable")[:count]
+    largest: NDArray[np.int64] = places[order]
+    return largest
+
+
 def on_log_scale(values: Values, resolution: float) -> tuple[Values, float]:
     """Return logarithms of a series that is positive (else the series itself) and the variance that rounding makes."""
     known = values[np.isfinite(values)]
-    positive = known[known > 0]
     moves = np.abs(np.diff(known))
-    seen = float(np.quantile(moves[moves > 0], 0.01)) if (moves > 0).any() else 0.0
-    step = max(resolution, min(seen, float(np.median(moves[moves > 0]))) if seen else 0.0) ** 2 / 12.0
+    moves = np.sort(moves[moves > 0])
+    seen = sorted_quantile(moves, 0.01) if moves.size else 0.0
+    step = max(resolution, min(seen, median(moves)) if seen else 0.0) ** 2 / 12.0
+    positive = np.sort(known[known > 0])
     if positive.size < 0.95 * max(known.size, 1) or not positive.size:
         return values, 2.0 * step
-    floor = float(np.quantile(positive, 0.01)) / 2
-    middle = float(np.median(positive))
-    return np.log(np.maximum(values, floor)), 2.0 * step / middle**2
+    floor = sorted_quantile(positive, 0.01) / 2
+    return np.log(np.maximum(values, floor)), 2.0 * step / median(positive) ** 2
 
 
 def _slide(long: Values, short: Values) -> Values:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.memory import HOUR_MS, Block, Memory, Table, place_of
+from stackwitness_detectors.quantiles import median
 
 ROLES = ("pollutant", "flow")
 _HOURS = 24 * 60
@@ -82,7 +83,7 @@ class Course:
         if use.any():
             top = float(np.nanmax(load)) if np.isfinite(load).any() else 1.0
             self.level[k] = (
-                float(np.median(self.table.view("mean")[use, self.tested.index(k)])),
+                median(self.table.view("mean")[use, self.tested.index(k)]),
                 max(top, 1e-9),
             )
 

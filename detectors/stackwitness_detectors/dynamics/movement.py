@@ -16,6 +16,7 @@ from stackwitness_detectors.daily import DailyTest, Judged
 from stackwitness_detectors.dynamics.course import Course
 from stackwitness_detectors.memory import HOUR_MS, Block, Memory
 from stackwitness_detectors.plots import series_of, span_ms
+from stackwitness_detectors.quantiles import median, quantile
 
 _FILLED = 0.8  # of the window's hours must be there
 _MOST_EQUAL = 0.4  # share of equal steps: beyond it the holds are judged, not the movement
@@ -214,7 +215,7 @@ class Movement(DailyTest):
         if self.aspect.loaded and float(np.var(load)) > 1e-6:
             centred = load - load.mean()
             slope = min(max(-float(centred @ odd) / float(centred @ centred), 0.0), 1.0)
-        self.slope[k] = [slope, float(np.median(odd + slope * load)), step]
+        self.slope[k] = [slope, median(odd + slope * load), step]
 
     def muted(self, k: int, day: int) -> bool:
         """Leave it to another window of the same that already speaks, or to a hold."""
@@ -262,7 +263,7 @@ def resolution(memory: Memory, k: int) -> float:
     values = memory.rows.view("values")[-_RESOLUTION_VALUES:, k]
     steps = np.abs(np.diff(values[np.isfinite(values)]))
     steps = steps[steps > 0]
-    return float(np.quantile(steps, 0.02)) if steps.size >= 50 else 0.0
+    return quantile(steps, 0.02) if steps.size >= 50 else 0.0
 
 
 def movements(memory: Memory, config: Config, course: Course) -> list[Movement]:

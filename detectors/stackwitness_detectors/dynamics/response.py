@@ -14,6 +14,7 @@ from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, operating
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import short
+from stackwitness_detectors.quantiles import median
 
 _RIDGE = 1e-3
 _BOUND = 5.0  # spreads beyond which a step counts no more: start-ups and faults
@@ -205,7 +206,7 @@ class Loose(Response):
 def _spread(x: Values) -> float:
     """Give a standard deviation that a few large steps do not move, at least a tenth of the plain one."""
     plain = float(np.std(x))
-    return max(1.4826 * float(np.median(np.abs(x - np.median(x)))), 0.1 * plain)
+    return max(1.4826 * median(np.abs(x - median(x))), 0.1 * plain)
 
 
 def _bounded(x: Values, known: NDArray[np.bool_]) -> Values:

@@ -10,6 +10,7 @@ import numpy as np
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.memory import HOUR_MS
+from stackwitness_detectors.quantiles import quantile
 from stackwitness_detectors.tail import HOURS_PER_MONTH, monthly_rate, run_exponent
 
 LONGEST_GAP_MS = 24 * HOUR_MS  # a value that is the same after a day without readings is another run
@@ -102,7 +103,7 @@ class Reference:
     def renew_floor(self) -> None:
         """Take the lowest tenth of the latest hours as the floor, if the same few values fill it."""
         values = np.array(self.recent)
-        edge = float(np.quantile(values, _FLOOR_SHARE))
+        edge = quantile(values, _FLOOR_SHARE)
         low = values[values <= edge]
         sticky = len(np.unique(low)) <= _STICKY * len(low)
         self.floor = edge if sticky else float("-inf")

@@ -9,19 +9,22 @@ under a smooth density is at most exp(-x) (Markov). Both are asked of the past a
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import short
+from stackwitness_detectors.quantiles import quantile, quartile_range
 from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.grid import digit_plot
-from stackwitness_detectors.shape.units import DigitReader, Digits, on_grid
+from stackwitness_detectors.shape.units import DigitReader, Digits
 
 _WINDOWS = (3, 7, 30)
 _LEAST_VALUES = 60
@@ -34,6 +37,9 @@ _STRETCH = 168
 _MOST_VALUES = 1000  # for the factors
 _LIKELY = 2.0  # -log10 p of a factor that explains a pitch as well
 _LENGTH = 1 << 15  # of the transform: pitches are told apart to one part in this many steps
+_ROUGH = 0.05  # of a score: ten times what single precision may be out
+_ENDLESS = 10**9  # values: a past without any comb
+_NOTHING = np.zeros(_LENGTH // 2 + 1, np.complex128)
 
 
 class Comb(DigitTest):
@@ -51,21 +57,24 @@ class Comb(DigitTest):
 
     def weigh(self, k: int, day: int, digits: Digits) -> Judged | None:
         """Look for the sharpest pitch and the likeliest factor."""
-        past = np.round(digits.before[on_grid(digits.before)])
-        best: Judged | None = None
-        if len(past) < _LEAST_VALUES or _quartiles(past) < _LEAST_SPREAD:
+        past = digits.past_steps.whole
+        if len(past) < _LEAST_VALUES or (usual_spread := quartile_range(past)) < _LEAST_SPREAD:
             self.why[k] = "the resolution is too coarse for the movement: a comb would not show"
             return None
-        waves, gain = _transform(past) / len(past), _gain(past[-_MOST_VALUES:])
-        usual = np.maximum(gain / min(len(past), _MOST_VALUES), 0.0)
-        for days in _WINDOWS:
-            now = digits.now.get(days, np.empty(0))
-            now = np.round(now[on_grid(now)])
-            if len(now) < _LEAST_VALUES or _quartiles(now) < _LEAST_SPREAD:
-                continue
-            least = max(_CYCLES / min(_quartiles(now), _quartiles(past)), 1.0 / _WIDEST)
-            factor = factor_of(now[-_MOST_VALUES:], usual)
-            pitch = (0.0, 1.0) if own_comb(past, least) else pitch_of(now, waves, len(past), least)
+        looks = {}
+        for days in (days for days in _WINDOWS if days in digits.steps):
+            now = digits.steps[days].whole
+            if len(now) >= _LEAST_VALUES and (spread := quartile_range(now)) >= _LEAST_SPREAD:
+                looks[days] = (now, max(_CYCLES / min(spread, usual_spread), 1.0 / _WIDEST))
+        if not looks:
+            return None
+        pitches = Pitches(past, looks)
+        gains = _gains([past[-_MOST_VALUES:], *(now[-_MOST_VALUES:] for now, _ in looks.values())])
+        usual = np.maximum(gains[0] / min(len(past), _MOST_VALUES), 0.0)
+        best: Judged | None = None
+        for (days, (now, _)), gain in zip(looks.items(), gains[1:], strict=True):
+            factor = factor_of(gain, min(len(now), _MOST_VALUES), usual)
+            pitch = pitches.above(days, max(factor[0], best.score if best is not None else 0.0))
             for how, (score, size) in (("pitch", pitch), ("factor", factor)):
                 if best is None or score > best.score:
                     numbers: dict[str, float | int | str] = {
@@ -78,7 +87,7 @@ class Comb(DigitTest):
         """The score is corrected for all pitches and factors; widen by what the channel's own days exceed."""
         past, wide = self.past[k], 1.0
         if len(past) >= self.config.calibration_min_days:
-            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / math.log10(20.0 * 2 * len(_WINDOWS)))
+            wide = max(1.0, quantile(past, 0.95) / math.log10(20.0 * 2 * len(_WINDOWS)))
         p = min(1.0, 10.0 ** (-judged.score / wide))
         return float(SLIDING * 2 * len(_WINDOWS) * p * DAYS_PER_MONTH / _WINDOWS[0])
 
@@ -111,8 +120,29 @@ class Comb(DigitTest):
         return en, zh, digit_plot(self, k, judged)
 
 
-def _quartiles(whole: Values) -> float:
-    return float(np.subtract(*np.quantile(whole, [0.75, 0.25])))
+class Pitches:
+    """Look for combs in some windows; what plainly shows none in single precision is not worked out in double."""
+
+    def __init__(self, past: Values, looks: dict[int, tuple[Values, float]]) -> None:
+        self.past, self.looks = past, looks
+        waves = _transform([past, *(now for now, _ in looks.values())], rough=True)
+        self.rough = {
+            days: _score(_power(now_waves / len(now) - waves[0] / len(past)), len(now), len(past), least)[0]
+            for (days, (now, least)), now_waves in zip(looks.items(), waves[1:], strict=True)
+        }
+
+    def above(self, days: int, least: float) -> tuple[float, float]:
+        """Give -log10 p of the strongest frequency that the past has not and its pitch; 0 when not above `least`."""
+        now, slowest = self.looks[days]
+        if self.rough[days] < least - _ROUGH:
+            return 0.0, 1.0
+        pitch = pitch_of(now, self._waves, len(self.past), slowest)
+        return (0.0, 1.0) if pitch[0] < least or pitch[0] <= 0 or own_comb(self.past, slowest) else pitch
+
+    @cached_property
+    def _waves(self) -> NDArray[np.complex128]:
+        waves: NDArray[np.complex128] = _transform([self.past])[0] / len(self.past)
+        return waves
 
 
 def pitch_of(now: Values, waves: NDArray[np.complex128], past: int, least: float) -> tuple[float, float]:
@@ -120,43 +150,69 @@ def pitch_of(now: Values, waves: NDArray[np.complex128], past: int, least: float
 
     `waves` are the mean waves of the `past` reference values, by frequency.
     """
-    apart = np.abs(_transform(now) / len(now) - waves) ** 2 / (1.0 / len(now) + 1.0 / past)
-    first = max(1, math.ceil(least * _LENGTH))
-    if first >= len(apart):
-        return 0.0, 1.0
-    at = first + int(np.argmax(apart[first:]))
-    score = (float(apart[at]) - math.log(len(apart) - first)) / math.log(10.0)
+    score, at = _score(_power(_transform([now])[0] / len(now) - waves), len(now), past, least)
     return max(score, 0.0), _LENGTH / at
 
 
 def own_comb(past: Values, least: float) -> bool:
     """Tell whether stretches of the past lie on a comb of their own: its pitch may wander (heat content of the fuel)."""
-    nothing = np.zeros(_LENGTH // 2 + 1, np.complex128)
     parts = [past[at : at + _STRETCH] for at in range(max(0, len(past) - 6 * _STRETCH), len(past), _STRETCH)]
-    return any(
-        pitch_of(part, nothing, 10**9, least)[0] > _LIKELY for part in parts if len(part) >= _LEAST_VALUES
-    )
+    parts = [part for part in parts if len(part) >= _LEAST_VALUES]
+    for part, waves in zip(parts, _transform(parts, rough=True), strict=True):
+        found = _score(_power(waves / len(part)), len(part), _ENDLESS, least)[0]
+        if found > _LIKELY + _ROUGH:
+            return True
+        if found > _LIKELY - _ROUGH and pitch_of(part, _NOTHING, _ENDLESS, least)[0] > _LIKELY:
+            return True
+    return False
 
 
-def _transform(whole: Values) -> NDArray[np.complex128]:
-    counts = np.bincount(np.mod(whole, _LENGTH).astype(np.int64), minlength=_LENGTH)
-    made: NDArray[np.complex128] = np.fft.rfft(counts)
+def _score(power: NDArray[Any], now: int, past: int, least: float) -> tuple[float, int]:
+    """Give -log10 p of the largest power above the frequency `least` and its place; powers of means of `now`, `past` values."""
+    first = max(1, math.ceil(least * _LENGTH))
+    if first >= len(power):
+        return 0.0, _LENGTH
+    at = first + int(np.argmax(power[first:]))
+    apart = float(power[at]) / (1.0 / now + 1.0 / past)
+    return (apart - math.log(len(power) - first)) / math.log(10.0), at
+
+
+def _power(waves: NDArray[Any]) -> NDArray[Any]:
+    power: NDArray[Any] = waves.real**2 + waves.imag**2
+    return power
+
+
+def _transform(parts: list[Values], *, rough: bool = False) -> NDArray[Any]:
+    """Give the waves of each list of whole numbers, in single precision when `rough`."""
+    counts = np.zeros((len(parts), _LENGTH), np.float32 if rough else np.float64)
+    for line, whole in zip(counts, parts, strict=True):
+        places, times = np.unique(np.mod(whole, _LENGTH).astype(np.int64), return_counts=True)
+        line[places] = times
+    made: NDArray[Any] = fft.rfft(counts, axis=1)
     return made
 
 
-def factor_of(now: Values, usual: Values) -> tuple[float, float]:
+def factor_of(gain: Values, values: int, usual: Values) -> tuple[float, float]:
     """Give -log10 p of the likeliest factor applied after rounding, and the factor; `usual` is the past's gain a value."""
-    gain = _gain(now) - len(now) * usual
+    gain = gain - values * usual
     at = int(np.argmax(gain))
     score = (float(gain[at]) - math.log(len(_FACTORS))) / math.log(10.0)
     return max(score, 0.0), float(_FACTORS[at])
 
 
-def _gain(whole: Values) -> Values:
-    """Sum the log likelihood ratio per factor: how many whole numbers become each value, times the factor."""
+def _gains(parts: list[Values]) -> list[Values]:
+    """Sum for each list of whole numbers the log likelihood ratio per factor (equal numbers are worked out once)."""
+    different, which = np.unique(np.concatenate(parts), return_inverse=True)
+    likely = _likely(different)[which]
+    ends = np.cumsum([len(part) for part in parts])
+    return [likely[end - len(part) : end].sum(axis=0) for end, part in zip(ends.tolist(), parts, strict=True)]
+
+
+def _likely(whole: Values) -> Values:
+    """Give the log likelihood ratio of whole numbers [n] per factor: how many become each value, times the factor."""
     edge = np.abs(whole)[:, None] + np.array([-0.5, 0.5])
     high, low = edge[:, 1:] / _FACTORS, edge[:, :1] / _FACTORS
     # Halves go up with one logger, to the even one with another: they count half to each side.
     sources = sum(np.floor(high + side) - np.floor(low + side) for side in (-1e-6, 1e-6)) / 2.0
-    likely: Values = np.log(np.maximum(sources * _FACTORS, _HOLE)).sum(axis=0)
+    likely: Values = np.log(np.maximum(sources * _FACTORS, _HOLE))
     return likely

@@ -6,14 +6,16 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short
+from stackwitness_detectors.quantiles import quantile
 
+_COMMON = float(special.ndtri(0.95))
 _BELOW, _ABOVE = 2, 1  # bins of one band each on either side of the judged one
 _SMOOTH = 1.0 / (_BELOW + _ABOVE + 1)  # share of the judged bin when the limit is nothing special
 
@@ -65,8 +67,8 @@ class LimitDensity(DailyTest):
         past = self.past[k]
         wide = 1.0
         if len(past) >= self.config.calibration_min_days:
-            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / float(stats.norm.ppf(0.95)))
-        p = float(stats.norm.sf(judged.score / wide))
+            wide = max(1.0, quantile(past, 0.95) / _COMMON)
+        p = float(special.ndtr(-judged.score / wide))
         return SLIDING * p * DAYS_PER_MONTH / self.config.density_window_days
 
     def _values(self, k: int, rows: slice) -> tuple[Values, Any]:

@@ -13,8 +13,9 @@ from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import series_of, short
+from stackwitness_detectors.quantiles import quantile
 from stackwitness_detectors.shape.daily_digits import DigitTest
-from stackwitness_detectors.shape.units import DigitReader, Digits, on_grid
+from stackwitness_detectors.shape.units import DigitReader, Digits, Steps, on_grid
 
 GRIDS = (2, 3, 4, 5, 10, 20, 25, 50, 100)
 _OFF = 0  # the name of "between the steps" among the grids
@@ -40,21 +41,22 @@ class Grid(DigitTest):
     def weigh(self, k: int, day: int, digits: Digits) -> Judged | None:
         """Count on each grid."""
         best: tuple[tuple[float, int, int, float], int, int] | None = None
+        usual = {grid: usual_share(digits, grid) for grid in (_OFF, *GRIDS)}
         for days in (1, 3, 7):
             for grid in (_OFF, *GRIDS):
-                judged = count_on(digits, days, grid)
+                judged = count_on(digits, days, grid, usual[grid])
                 if judged is not None and (best is None or judged[0] > best[0][0]):
                     best = (judged, days, grid)
         if best is None:
             return None
-        (score, hits, n, usual), days, grid = best
+        (score, hits, n, share), days, grid = best
         numbers: dict[str, float | int | str] = {
             "values": n,
             "on_grid": hits,
             "grid": grid,
             "fives_percent": _fives(digits.now[days]),
             "share_percent": 100.0 * hits / n,
-            "usual_percent": 100.0 * usual,
+            "usual_percent": 100.0 * share,
             "resolution": digits.units.text,
             "days": days,
         }
@@ -66,7 +68,7 @@ class Grid(DigitTest):
         past, wide = self.past[k], 1.0
         if len(past) >= self.config.calibration_min_days:
             # The oddest of so many tries exceeds log10(10 tries) on one day in ten.
-            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / math.log10(20.0 * tries))
+            wide = max(1.0, quantile(past, 0.95) / math.log10(20.0 * tries))
         p = 10.0 ** (-judged.score / wide)
         return float(SLIDING * tries * p * DAYS_PER_MONTH)
 
@@ -106,24 +108,27 @@ _MIXED = 90.0
 _HANDMADE = 19.0  # per cent of fives among the digits 1 to 9 of an even hand: 11
 
 
-def count_on(digits: Digits, days: int, grid: int) -> tuple[float, int, int, float] | None:
+def usual_share(digits: Digits, grid: int) -> float:
+    """Give the share of the past's values on a grid, at least that of even digits; 0: between the steps."""
+    past = digits.past_steps
+    if grid == _OFF:
+        return (float(past.off) + 1.0) / (len(digits.before) + 2.0)
+    on, n = _on(past, grid)
+    return max((float(on) + 1.0) / (n + 2.0), 1.0 / grid) if n >= 50 else 1.0 / grid
+
+
+def count_on(digits: Digits, days: int, grid: int, usual: float) -> tuple[float, int, int, float] | None:
     """Give -log10 of the binomial tail, hits, values, usual share of one grid and window; None when untestable."""
     now = digits.now.get(days)
     if now is None or not len(now):
         return None
-    before = digits.before
     if grid == _OFF:
-        usual = (float((~on_grid(before)).sum()) + 1.0) / (len(before) + 2.0)
-        hits, n = int((~on_grid(now)).sum()), len(now)
+        hits, n = digits.steps[days].off, len(now)
     else:
-        now, past = _reaching(now, grid), _reaching(before, grid)
-        if len(now) < _LEAST_VALUES or float(np.ptp(now)) < grid:
+        reaching = digits.steps[days].reaching(_LEAST_REACH * grid)
+        if len(reaching) < _LEAST_VALUES or float(np.ptp(reaching)) < grid:
             return None
-        if len(past) >= 50:
-            usual = max((float(_on(past, grid).sum()) + 1.0) / (len(past) + 2.0), 1.0 / grid)
-        else:
-            usual = 1.0 / grid
-        hits, n = int(_on(now, grid).sum()), len(now)
+        hits, n = int(np.count_nonzero(reaching % grid == 0)), len(reaching)
     if n < _LEAST_VALUES or hits / n < usual + _LEAST_SHIFT * (1.0 - usual):
         return None
     return min(-float(stats.binom.logsf(hits - 1, n, usual)) / math.log(10.0), _LARGEST_P), hits, n, usual
@@ -136,14 +141,10 @@ def _fives(whole: Values) -> float:
     return 100.0 * float((np.abs(tenths - 5.0) < 0.05).mean()) if len(off) else 0.0
 
 
-def _reaching(whole: Values, grid: int) -> Values:
-    kept: Values = np.round(whole[on_grid(whole) & (np.abs(whole) >= _LEAST_REACH * grid)])
-    return kept
-
-
-def _on(whole: Values, grid: int) -> Values:
-    on: Values = (np.mod(whole, grid) == 0).astype(np.float64)
-    return on
+def _on(steps: Steps, grid: int) -> tuple[int, int]:
+    """Count the values on a grid, and those large enough to have a choice."""
+    reaching = steps.reaching(_LEAST_REACH * grid)
+    return int(np.count_nonzero(reaching % grid == 0)), len(reaching)
 
 
 def last_digits(whole: Values) -> Values:

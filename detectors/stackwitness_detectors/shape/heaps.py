@@ -6,18 +6,21 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import special
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import short
+from stackwitness_detectors.quantiles import quantile, quartile_range
 from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.grid import digit_plot
-from stackwitness_detectors.shape.units import DigitReader, Digits, on_grid
+from stackwitness_detectors.shape.units import DigitReader, Digits
 
 _WINDOWS = (3, 7, 30)
+_COMMON = float(special.ndtri(1 - 0.05 / 2))
 _LEAST_VALUES = 40
 _LEAST_WHOLE = 20.0  # below two tens the last digit is not free
 _LEAST_SPREAD = 6.0  # steps: else neighbouring digits depend on the level
@@ -39,22 +42,22 @@ class Heaps(DigitTest):
 
     def weigh(self, k: int, day: int, digits: Digits) -> Judged | None:
         """Count 0 and 5."""
-        past = _free(digits.before)
+        past = digits.past_steps.reaching(_LEAST_WHOLE)
+        heaped = _heaped(past)
         best: Judged | None = None
         for days in _WINDOWS:
-            now = _free(digits.now.get(days, np.empty(0)))
-            if (
-                len(now) < _LEAST_VALUES
-                or float(np.subtract(*np.quantile(now, [0.75, 0.25]))) < _LEAST_SPREAD
-            ):
+            if days not in digits.steps:
                 continue
-            usual = (_heaped(past) + 0.2 * _PRIOR) / (len(past) + _PRIOR)
+            now = digits.steps[days].reaching(_LEAST_WHOLE)
+            if len(now) < _LEAST_VALUES or quartile_range(now) < _LEAST_SPREAD:
+                continue
+            usual = (heaped + 0.2 * _PRIOR) / (len(past) + _PRIOR)
             share = _heaped(now) / len(now)
             z = (share - usual) / math.sqrt(usual * (1 - usual) * (1 / len(now) + 1 / (len(past) + _PRIOR)))
             if best is None or z > best.score:
                 numbers: dict[str, float | int | str] = {
                     "values": len(now), "share_percent": 100 * share, "usual_percent": 100 * usual, "days": days,
-                    "tens_percent": 100 * float((np.mod(now, 10) == 0).mean()), "resolution": digits.units.text,
+                    "tens_percent": 100 * float((now % 10 == 0).mean()), "resolution": digits.units.text,
                 }  # fmt: skip
                 best = Judged(z, (day - days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
         return best
@@ -63,8 +66,8 @@ class Heaps(DigitTest):
         """Take the normal law, widened by how much the channel's own days exceed it."""
         past, wide = self.past[k], 1.0
         if len(past) >= self.config.calibration_min_days:
-            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / float(stats.norm.ppf(1 - 0.05 / 2)))
-        p = float(stats.norm.sf(judged.score / wide))
+            wide = max(1.0, quantile(past, 0.95) / _COMMON)
+        p = float(special.ndtr(-judged.score / wide))
         return SLIDING * len(_WINDOWS) * p * DAYS_PER_MONTH / _WINDOWS[0]
 
     def ranked(self, judged: Judged) -> tuple[str, ...]:
@@ -90,10 +93,5 @@ class Heaps(DigitTest):
         return en, zh, digit_plot(self, k, judged)
 
 
-def _free(whole: Values) -> Values:
-    kept: Values = np.round(whole[on_grid(whole) & (np.abs(whole) >= _LEAST_WHOLE)])
-    return kept
-
-
-def _heaped(whole: Values) -> float:
-    return float((np.mod(whole, 5) == 0).sum())
+def _heaped(whole: NDArray[np.int64] | Values) -> float:
+    return float(np.count_nonzero(whole % 5 == 0))

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
@@ -18,6 +18,7 @@ from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged
 from stackwitness_detectors.dynamics.movement import resolution
 from stackwitness_detectors.memory import DAY_MS, Block, Memory
 from stackwitness_detectors.plots import series_of, short
+from stackwitness_detectors.quantiles import median, quantile, quartile_range
 
 _DAYS = 120
 _WINDOWS = (14, 30)
@@ -26,6 +27,8 @@ _LEAST_REFERENCE = 20
 _BAND = 1e-4  # of the mean, beside a step of the instrument
 _LEAST_HOURS = 18
 _UPPER = 0.5  # only means in the upper half are worth bending
+_LEAST_P = 5e-324
+_ROOT_2_PI = math.sqrt(2 * math.pi)
 _KERNEL = 0.4  # of the spread of the means
 
 
@@ -65,15 +68,13 @@ class EqualMeans(DailyTest):
         if len(kept) < _LEAST_REFERENCE or not kept or int(kept[-1][0]) != day:
             return None
         days, means, counts = (np.array(column) for column in zip(*kept, strict=True))
-        spread = float(stats.iqr(means)) / 1.349
-        middle = float(np.quantile(means, _UPPER))
+        spread = quartile_range(means) / 1.349
+        middle = quantile(means, _UPPER)
         step = resolution(self.memory, k)
         best: Judged | None = None
         for window in _WINDOWS:
             use = days > day - window
-            found = _cluster(
-                means[use], means, step / math.sqrt(max(float(np.median(counts)), 1.0)), spread, middle
-            )
+            found = _cluster(means[use], means, step / math.sqrt(max(median(counts), 1.0)), spread, middle)
             if found is not None and (best is None or found[0] > best.score):
                 score, level, equal, expected = found
                 numbers: dict[str, float | int | str] = {
@@ -96,7 +97,7 @@ class EqualMeans(DailyTest):
         """Take Poisson's law, widened by what the channel's own days exceed it."""
         past, wide = self.past[k], 1.0
         if len(past) >= self.config.calibration_min_days:
-            wide = max(1.0, float(np.quantile(np.array(past), 0.95)) / math.log10(20.0 * len(_WINDOWS)))
+            wide = max(1.0, quantile(past, 0.95) / math.log10(20.0 * len(_WINDOWS)))
         return float(len(_WINDOWS) * 10.0 ** (-judged.score / wide) * DAYS_PER_MONTH)
 
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
@@ -163,7 +164,9 @@ def _cluster(
     count = int(equal[at])
     if count < _LEAST_EQUAL:
         return None
-    density = float(stats.norm.pdf((means - ordered[at]) / (_KERNEL * spread)).mean()) / (_KERNEL * spread)
+    density = float(np.exp(-(((means - ordered[at]) / (_KERNEL * spread)) ** 2) / 2.0).mean()) / (
+        _ROOT_2_PI * _KERNEL * spread
+    )
     others = max(len(now) * density * float(band[at]), 1e-12)
-    log_p = math.log(len(now)) + float(stats.poisson.logsf(count - 2, others))
+    log_p = math.log(len(now)) + math.log(max(float(special.pdtrc(count - 2, others)), _LEAST_P))
     return max(-log_p / math.log(10.0), 0.0), float(ordered[at]), count, 0.5 * len(now) * others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ _ON_GRID = 0.995  # share of values that must lie on a grid for it to be the res
 _LEAST_IN_DECADE = 100
 _LEAST_REFERENCE = 300
 _NEAR = 1e-3  # of a step: nearer to the grid is on it
+_EXACT = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,48 @@ def units_of(values: Values, declared: float | None) -> Units | None:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """Hold what lies on the steps of the last place: `whole` [n] rounded, `size` [n] before rounding, and how many do not."""
+
+    whole: Values
+    size: Values
+    off: int
+
+    @cached_property
+    def exact(self) -> NDArray[np.int64] | Values:
+        """Give the whole numbers as integers where they fit, which divide three times as fast."""
+        return self.whole.astype(np.int64) if self.whole.size and self.size.max() < _EXACT else self.whole
+
+    def reaching(self, least: float) -> NDArray[np.int64] | Values:
+        """Give the whole numbers of at least that size."""
+        chosen: NDArray[np.int64] | Values = self.exact[self.size >= least]
+        return chosen
+
+
+def steps_of(whole: Values) -> Steps:
+    """Keep of readings in units of their last place those that lie on its steps."""
+    on = on_grid(whole)
+    kept = whole[on]
+    return Steps(np.round(kept), np.abs(kept), len(whole) - len(kept))
+
+
+@dataclass(frozen=True)
 class Digits:
     """Hold the reference and the latest days as whole numbers of the last place (off-grid ones are fractions)."""
 
     units: Units
     before: Values
     now: dict[int, Values]
+
+    @cached_property
+    def past_steps(self) -> Steps:
+        """Give the reference's values that lie on the steps."""
+        return steps_of(self.before)
+
+    @cached_property
+    def steps(self) -> dict[int, Steps]:
+        """Give those of each window of days."""
+        return {days: steps_of(now) for days, now in self.now.items()}
 
 
 class DigitReader:
