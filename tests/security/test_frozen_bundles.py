@@ -4,6 +4,7 @@ A forger makes MANIFEST fit; whoever holds the export key signs bundle.note too;
 log's keys writes what log he likes. Each attempt fails with a code that names it.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -258,6 +259,15 @@ def test_an_id_is_of_its_scope_alone(change: Callable[[Scope], Scope]) -> None:
     log = ended()
     report = check(frozen_members_of(log, change=change), log)
     assert (report.exit_code, codes(report)) == (1, {"seal.id"}), report.text()
+
+
+def test_an_id_as_the_formats_spell_it() -> None:
+    asked = '["log.example/2026",19,["mill-1"],0,5,null,"regulator-1","Why? \u4e3a",false]'
+    digest = hashlib.sha256(b"emdi/export/frozen/v1\n" + asked.encode()).hexdigest()
+    made = frozen_export_id(
+        ORIGIN, 19, ["mill-1"], (0, 5), None, "regulator-1", "Why? \u4e3a", redacted=False
+    )
+    assert made == f"x{digest[:32]}" == "xd47ae01b0f49121909363e378f01be3b"
 
 
 def after_the_end(log: Log, typ: str = "policy.change") -> None:

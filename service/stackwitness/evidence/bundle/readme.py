@@ -102,4 +102,6 @@ holds (.parquet: the same rows). disclosures.jsonl has the texts that this reque
 SHA-256(salt, text). heads/<size> are lines of heads of the log (the last envelope of each station, the last event
 of each subject), <size>.proof their paths to the root in the event head.daily. MANIFEST has the SHA-256 of each
 file, export.jws, an event of the same log, names MANIFEST, and bundle.note is signed over it by the export key.
+Without export.jws the bundle is of a log that has ended: the last entry, number <size> - 1 of checkpoint, is the
+event log.freeze, so no event could name the bundle.
 """
