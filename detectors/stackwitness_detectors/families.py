@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stackwitness_detectors.availability import Lines, MarkedHigh, MissingWhenHigh
-from stackwitness_detectors.calibration import pulses
+from stackwitness_detectors.calibration import Challenge, Convenient, pulses
 from stackwitness_detectors.conditional import Dependence, Exceedances, Level, Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.config_change import Implied
@@ -15,7 +15,7 @@ from stackwitness_detectors.dynamics import Course, movements, responses
 from stackwitness_detectors.freeze import Holds
 from stackwitness_detectors.inspections import Visits
 from stackwitness_detectors.memory import Memory
-from stackwitness_detectors.physics import OxygenLine
+from stackwitness_detectors.physics import CommonMode, FlowToLoad, OxygenLine, Saturation
 from stackwitness_detectors.second_opinion import SecondOpinion
 from stackwitness_detectors.shape import Comb, DigitReader, EqualMeans, Grid, Heaps, LimitDensity, ceilings
 
@@ -51,6 +51,11 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
         *limits,
         *pulses(memory, config, residuals),
         Implied(memory, config),
+        CommonMode(memory, config, residuals),
+        FlowToLoad(memory, config),
+        Saturation(memory, config),
+        Challenge(memory, config),
+        Convenient(memory, config, residuals),
     ]
     marked = MarkedHigh(memory, config)
     missing = MissingWhenHigh(memory, config, residuals, marked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from stackwitness_detectors import ChannelInfo, Context, Frame
@@ -25,7 +27,7 @@ CONTEXT = Context(
 
 
 def computed(
-    values: dict[str, np.ndarray], area_m2: float = AREA_M2, o2_ref: float = REFERENCE_O2
+    values: Mapping[str, np.ndarray], area_m2: float = AREA_M2, o2_ref: float = REFERENCE_O2
 ) -> dict[str, np.ndarray]:
     """Compute what the logger computes from the readings."""
     flow = (

@@ -23,6 +23,7 @@ from stackwitness_detectors.plots import plain, series_of, short, span_ms, thin
 from stackwitness_detectors.shape.units import decimals_of
 
 _LEAST_ROWS = 240
+_TRIED_ROWS = 1000  # of the remembered ones, evenly
 _LEAST_DAYS = 7
 _RETRY_DAYS = 7
 _EXACT, _LOOSE = 0.01, 0.03  # spread and 90 % quantile of a constant that still counts as one
@@ -81,6 +82,7 @@ class Implied(DailyTest):
 
     def _choose(self, k: int) -> bool:
         rows = self.memory.rows.view("values")
+        rows = rows[:: max(1, len(rows) // _TRIED_ROWS)]
         best: tuple[float, Relation] | None = None
         for relation in self.proposed[k]:
             with np.errstate(all="ignore"):

@@ -1,5 +1,8 @@
-"""What the laws of combustion say of gases measured side by side."""
+"""What the laws of combustion, of mixing and of vapour say of channels measured side by side."""
 
+from stackwitness_detectors.physics.common_mode import CommonMode
+from stackwitness_detectors.physics.flow_to_load import FlowToLoad
 from stackwitness_detectors.physics.oxygen import OxygenLine
+from stackwitness_detectors.physics.saturation import Saturation
 
-__all__ = ["OxygenLine"]
+__all__ = ["CommonMode", "FlowToLoad", "OxygenLine", "Saturation"]
