@@ -31,8 +31,8 @@ bench: $(READY) ## measure on this machine; results in bench/results
 test-faults: $(READY) ## break every write and every system call of the log, and print the table
 	@$(BIN)/python -m tests.fault
 
-test-timescale: $(READY) ## the database tests on a real TimescaleDB (needs node and npm)
-	@$(BIN)/python -m tests.support.timescale_server
+test-timescale: $(READY) ## the database tests on a real TimescaleDB (needs node and npm); FILES="tests/service/test_x.py ..." for some
+	@$(BIN)/python -m tests.support.timescale_server $(FILES)
 
 test-insider: $(READY) ## what an insider does, for real, and the check that finds it: the table
 	@$(BIN)/python -m tests.insider

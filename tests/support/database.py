@@ -25,7 +25,6 @@ GUARDED_BY_TIMESCALE = (
 # What the TimescaleDB of `make test-timescale` cannot do (one backend, no concurrency, not our cluster): why, by
 # part of a test's id. Everything else of the service's tests runs there too.
 NOT_ON_ONE_BACKEND = {
-    "test_lifecycle": "starts and kills the embedded PostgreSQL itself",
     "test_migrating_again_or_at_once": "needs a database of its own and concurrent migrations",
     "test_a_back_fill_makes_its_months": "native partitions only; a hypertable makes its chunks",
     "test_months_are_made_beside": "native partitions only, and needs concurrent transactions",
