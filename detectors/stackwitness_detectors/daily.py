@@ -49,6 +49,9 @@ class DailyTest:
     kinds: tuple[str, ...] = ()
     innocent: tuple[str, ...] = ()
     needs_reference = True
+    # Steepest tail exponent believed beyond the highest score of the past, None: that of the configuration. Set per test by how
+    # often clean design stations go beyond it (bench/false_alarms.py): windows of a week have few equals in a past of months.
+    steepest: float | None = None
 
     def __init__(self, memory: Memory, config: Config, tested: list[int], budget: float) -> None:
         self.memory, self.config, self.tested = memory, config, tested
@@ -122,7 +125,7 @@ class DailyTest:
             return max(judged.least_rate, (1 + reached) / months)
         # The tail begins at the highest eighth: below it these scores are not Pareto-like at all.
         kept = np.sort(np.array(past))[::-1][: max(_LEAST_TAIL, len(past) // 8)]
-        steepest = self.config.daily_alpha_high
+        steepest = self.steepest or self.config.daily_alpha_high
         return max(judged.least_rate, monthly_rate(judged.score, kept, months, self.config, steepest))
 
     def _plain(self, k: int, judged: Judged) -> float | None:

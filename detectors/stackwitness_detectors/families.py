@@ -36,10 +36,13 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
     ]
     limits: list[DailyTest] = [
         LimitDensity(memory, config),
-        *ceilings(memory, config),
+        *ceilings(memory, config, residuals),
         EqualMeans(memory, config),
     ]
-    moving: list[DailyTest] = [*movements(memory, config, course), *responses(memory, config, residuals)]
+    moving: list[DailyTest] = [
+        *movements(memory, config, course, residuals),
+        *responses(memory, config, residuals),
+    ]
     named: list[DailyTest] = [
         level,
         Exceedances(memory, config, residuals),

@@ -23,6 +23,11 @@ _LEAST_RISE = 3.0  # steps between the two neighbours: less is a hold, not a lin
 _LEAST_TRIPLES = 12
 _LEAST_PAST = 200
 _LEAST_HITS = 2
+_BRIDGED = (
+    0.05  # a month: how often a logger at least bridges a gap by itself (a gas turbine: once in 20 months)
+)
+_LONGER = 0.5  # of the gaps it bridges are longer by one more reading
+_SHORT_RUN = 3
 _QUIET = 1.0  # the score of a day without lines, and the least one
 
 
@@ -72,7 +77,7 @@ class Lines(DigitTest):
             if len(past) >= self.config.calibration_min_days and judged.score > 0
             else law
         )
-        return max(law, own or 0.0)
+        return max(law, own or 0.0, _by_itself(judged.numbers))
 
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
@@ -92,8 +97,27 @@ class Lines(DigitTest):
             "title_en": f"{name} on straight lines",
             "title_zh": f"{name} 呈直线",
             "series": series_of(self.memory, [k], first, last),
+            "marks": self._midway(k, judged),
         }
         return en, zh, plot
+
+    def _midway(self, k: int, judged: Judged) -> list[int]:
+        """Give the times of the readings that lie midway, the newest where there are many."""
+        digits = self.reader.read(k, judged.to_ms // DAY_MS)
+        if not isinstance(digits, Digits):
+            return []
+        at_ms = self.memory.rows.view("at_ms")
+        on = straight(at_ms, digits.units.whole(self.memory.rows.view("values")[:, k]))
+        told = (on > 0) & (at_ms >= judged.from_ms) & (at_ms <= judged.to_ms)
+        return [int(t) for t in at_ms[told][-self.config.plot_points :]]
+
+
+def _by_itself(numbers: dict[str, float | int | str]) -> float:
+    """Expect so often a month as many gaps, or as long a one, that a logger has bridged by itself."""
+    days, stretches, longest = (float(numbers[key]) for key in ("days", "stretches", "longest"))
+    usual = _BRIDGED * days / DAYS_PER_MONTH
+    many = float(stats.poisson.sf(stretches - 1, usual)) * DAYS_PER_MONTH / days
+    return float(min(many, _BRIDGED * _LONGER ** max(longest - _SHORT_RUN, 0.0)))
 
 
 def straight(at_ms: Any, whole: Values) -> Values:
@@ -129,6 +153,7 @@ def _judged(on: Values, usual: float, day: int, days: int) -> Judged | None:
     )
     numbers: dict[str, float | int | str] = {
         "midway": count, "readings": len(hits), "usual_percent": 100 * usual, "longest": run, "days": days,
+        "stretches": int((np.diff(hits, prepend=0.0) > 0).sum()),
     }  # fmt: skip
     return Judged(
         max(-log_p / math.log(10.0), 0.0), (day - days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers

@@ -27,6 +27,8 @@ _FLOOR = 0.05  # of the usual level: below it readings are at nought
 _LEAST_DEPTH = 0.1  # a tenth lower is the least that would be worth a night's work
 _SPREAD_AT = 0.98  # of the depths of a length: what counts as one unit
 _PRIOR_DEPTH = 0.03
+# See DailyTest.steepest; three nights alike are so rare that the past shows none at all.
+_STEEPEST = {1: 4.0, 3: 2.5}
 
 
 class Pulses(DailyTest):
@@ -41,6 +43,7 @@ class Pulses(DailyTest):
         super().__init__(memory, config, residuals.targets, config.pulse_budget / 2)
         self.residuals, self.nights = residuals, nights
         self.name = self.detector = f"pulse_{nights}d"
+        self.steepest = _STEEPEST.get(nights)
         self.others: list[Pulses] = []
         self.unit: dict[int, list[float]] = {}
         self.running = np.empty(0, np.bool_)

@@ -16,6 +16,7 @@ from stackwitness_detectors.memory import HOUR_MS, Memory
 from stackwitness_detectors.plots import plain, series_of, short, span_ms
 
 _LEAST_NATS = 6.0
+_MOST_NOISE = 0.1  # of the level: daily cycles of a unit that is started every morning are as alike as that
 _LEAST_R = 0.9  # what goes together less is no copy, however poorly the window explains itself
 _LOOKS_H = (0, 6, 12, 18)  # hours before the day's end at which windows end: forgeries begin at any hour
 
@@ -99,7 +100,9 @@ class Likeness(DailyTest):
         past = self.past[k]
         if len(past) < self.config.week_reference_days:
             return None
-        if judged.score < _LEAST_NATS or float(judged.numbers["correlation"]) < _LEAST_R:
+        n = judged.numbers
+        alike = float(n["correlation"]) >= _LEAST_R and float(n["noise"]) <= _MOST_NOISE
+        if judged.score < _LEAST_NATS or not alike:
             return math.inf
         return rate_beyond(judged.score, past, len(past) / DAYS_PER_MONTH, self.config.likeness_tail_nats)
 

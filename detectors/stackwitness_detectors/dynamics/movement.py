@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged
@@ -60,6 +61,9 @@ STEPS_ZH = "{hours} 小时内相邻读数之变化仅为其水平的 {now} %;按
 ROUGH = "jumped by {now} of its spread from one reading to the next within {hours} h; by its own past it is {usual}"
 ROUGH_ZH = "{hours} 小时内相邻读数之跳动为其波动的 {now} 倍;按其自身历史为 {usual} 倍"
 
+_KNOWING_R2 = 0.8  # of a model that can tell how much a window should move
+_AS_PREDICTED = 0.5  # of that: what moves so much follows its drivers
+_STEEPEST = {"still_24h": 5.0, "steps_24h": 4.0, "steps_7d": 4.0, "smooth_7d": 3.0}  # see DailyTest.steepest
 _STILL_KINDS = ("near_freeze", "manual_jitter", "smoothed", "freeze", "invented_records")
 _SMOOTH_KINDS = ("smoothed", "backfill", "near_freeze", "generated")
 _ROUGH_KINDS = ("manual_jitter", "near_freeze", "invented_records", "generated", "altered_records")
@@ -99,10 +103,20 @@ class Movement(DailyTest):
 
     innocent = ("steady_operation", "analyser_hold", "instrument_fault", "treatment_change")
 
-    def __init__(self, memory: Memory, config: Config, course: Course, aspect: Aspect, budget: float) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        config: Config,
+        course: Course,
+        aspect: Aspect,
+        budget: float,
+        residuals: Residuals | None = None,
+    ) -> None:
         super().__init__(memory, config, course.tested, budget)
+        self.residuals = residuals
         self.course, self.aspect = course, aspect
         self.name = self.detector = aspect.name
+        self.steepest = _STEEPEST.get(aspect.name)
         self.kind, self.kinds = aspect.kind, aspect.kinds
         self.family = "freeze" if aspect.kind == "near_hold" else "dynamics"
         self.others: list[Movement] = []
@@ -194,6 +208,29 @@ class Movement(DailyTest):
             return ("invented_records", "near_freeze", "manual_jitter", "altered_records")
         return self.kinds
 
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Leave alone what a good model of the channel leads one to expect: the drivers stood still as well."""
+        rate = super().rate(k, judged)
+        if rate is not None and rate <= self.budget and self.aspect.loaded and self._driven(k, judged):
+            return math.inf
+        return rate
+
+    def _driven(self, k: int, judged: Judged) -> bool:
+        model = self.residuals.models.get(k) if self.residuals is not None else None
+        if model is None or model.r2 < _KNOWING_R2 or not model.logarithmic:
+            return False
+        hours = self.memory.hours
+        first, last = np.searchsorted(
+            hours.view("hour"), [judged.from_ms // HOUR_MS, judged.to_ms // HOUR_MS + 1]
+        )
+        mean, expected = hours.view("mean")[first:last, k], hours.view("expected")[first:last, k]
+        known = np.isfinite(mean) & np.isfinite(expected) & (expected > 0)
+        if known.sum() < _FILLED * self.aspect.hours:
+            return False
+        moves, ought = float(np.std(mean[known])), expected[known]
+        predicted = math.hypot(float(np.std(ought)), model.residual_spread * float(np.mean(ought)))
+        return moves > _AS_PREDICTED * predicted
+
     def _learn_load(self, k: int, before: int) -> None:
         """Ask the past windows how the oddness hangs on the load's movement; keep slope, median, resolution."""
         hour = self.course.table.view("hour")
@@ -266,7 +303,9 @@ def resolution(memory: Memory, k: int) -> float:
     return quantile(steps, 0.02) if steps.size >= 50 else 0.0
 
 
-def movements(memory: Memory, config: Config, course: Course) -> list[Movement]:
+def movements(
+    memory: Memory, config: Config, course: Course, residuals: Residuals | None = None
+) -> list[Movement]:
     """Make the tests of one station; those that say the same know of each other."""
     still = sum(a.kind == "near_hold" for a in aspects())
     made = []
@@ -277,7 +316,7 @@ def movements(memory: Memory, config: Config, course: Course) -> list[Movement]:
             if still_one
             else config.dynamics_budget / (len(aspects()) - still)
         )
-        made.append(Movement(memory, config, course, a, share))
+        made.append(Movement(memory, config, course, a, share, residuals))
     for one in made:
         one.others = [other for other in made if other is not one and other.kind == one.kind]
     return made

@@ -22,9 +22,11 @@ _LEAST_HOURS = 240
 _LEAST_R = 0.2  # correlation of steps and expected steps: below it there is nothing to lose
 _FILLED = 0.6
 _SHARP = 0.35
+_WANDERS = 0.05  # standard deviation of the slope from week to week where nothing is forged (fuel, season)
 _LEAST_T = 2.0  # standard errors: below it nothing is odd, however steadily the past followed
 _MOST_SCORE = 60.0
 _SMALL, _LARGE = 0.4, 1.8
+_STEEPEST = {1: 5.0, 7: 3.0}  # see DailyTest.steepest
 _YOUNG_HOURS = 24 * 40
 
 
@@ -85,6 +87,7 @@ class Response(DailyTest):
     def __init__(self, memory: Memory, config: Config, steps: Steps, days: int) -> None:
         super().__init__(memory, config, steps.residuals.targets, config.response_budget / 3)
         self.steps, self.residuals, self.days = steps, steps.residuals, days
+        self.steepest = _STEEPEST[days]
         self.name = self.detector = f"response_{days}d"
         self.others: list[Response] = []
 
@@ -106,7 +109,7 @@ class Response(DailyTest):
         slope = float(x @ y) / swing
         # In units of the usual spread about the expected steps; a rougher window is less sure.
         rest = max(1.0, math.sqrt(float(np.mean((y - slope * x) ** 2))))
-        t = (1.0 - slope) * math.sqrt(swing) / rest
+        t = (1.0 - slope) / math.sqrt(rest**2 / swing + _WANDERS**2)
         spread = float(np.sqrt(np.mean(y**2)))
         numbers: dict[str, float | int | str] = {
             "slope": slope,
@@ -180,6 +183,7 @@ class Loose(Response):
     def __init__(self, memory: Memory, config: Config, steps: Steps) -> None:
         super().__init__(memory, config, steps, 1)
         self.name = self.detector = "loose_1d"
+        self.steepest = None
 
     def oddness(self, y: Values, x: Values, t: float) -> float:
         """Give the spread about the expected steps, in usual spreads."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged
@@ -27,6 +28,10 @@ _PRIOR = 12.0
 _THIN = 1.3  # per cent of the level: half of what a clamp with its jitter makes lies nearer to the top
 _SHARP = 0.4
 _MOST_SCORE = 60.0
+_PRECISE = 0.05  # residual spread of a model that can tell which hours would have exceeded a level
+_HELD_BACK = (
+    0.25  # share of a pile expected above it: fewer, and the unit simply ran at that output (full load)
+)
 
 
 class Ceiling(DailyTest):
@@ -37,11 +42,11 @@ class Ceiling(DailyTest):
     kinds = ("clip", "bunch", "averaging_game", "span_change")
     innocent = ("limit_control", "steady_operation", "recalibration", "resolution_change")
 
-    def __init__(self, memory: Memory, config: Config, band: float) -> None:
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals, band: float) -> None:
         super().__init__(
             memory, config, memory.indices("pollutant", "flow"), config.ceiling_budget / len(BANDS)
         )
-        self.band = band
+        self.band, self.residuals = band, residuals
         self.name = self.detector = f"ceiling_{100 * band:g}"
         self.others: list[Ceiling] = []
 
@@ -68,6 +73,9 @@ class Ceiling(DailyTest):
             found = _scan(now, on, past, levels[levels > 0], self.band)
             if found is not None and (best is None or found[0] > float(best.numbers["z"])):
                 z, level, below, above, share, usual = found
+                expected = hours.view("expected")[first:last, k][use]
+                if self._driven(k, expected[(now >= level * (1 - self.band)) & (now < level)], level):
+                    z = 0.0
                 numbers: dict[str, float | int | str] = {
                     "z": z,
                     "level": level,
@@ -83,6 +91,19 @@ class Ceiling(DailyTest):
                 score = math.exp(min(_SHARP * z, _MOST_SCORE))
                 best = Judged(score, (day - days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
         return best
+
+    def _driven(self, k: int, expected: Values, level: float) -> bool:
+        """Tell whether the drivers lead one to expect a pile [n] where it is: few of its hours would have exceeded the level."""
+        model = self.residuals.models.get(k)
+        known = expected[np.isfinite(expected)]
+        if (
+            model is None
+            or not model.logarithmic
+            or model.residual_spread > _PRECISE
+            or 2 * len(known) < len(expected)
+        ):
+            return False
+        return float((known >= level * (1.0 + 2.0 * model.residual_spread)).mean()) < _HELD_BACK
 
     def past_days(self, k: int) -> list[int]:
         """Learn from the remembered days at the beginning."""
@@ -150,9 +171,9 @@ class Ceiling(DailyTest):
         return self.short_reference("days scanned for a ceiling")
 
 
-def ceilings(memory: Memory, config: Config) -> list[Ceiling]:
+def ceilings(memory: Memory, config: Config, residuals: Residuals) -> list[Ceiling]:
     """Make the tests of a narrow and of a wide band."""
-    made = [Ceiling(memory, config, band) for band in BANDS]
+    made = [Ceiling(memory, config, residuals, band) for band in BANDS]
     for one in made:
         one.others = [other for other in made if other is not one]
     return made

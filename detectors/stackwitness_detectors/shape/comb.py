@@ -33,7 +33,7 @@ _CYCLES = 12.0  # a density as wide as that many pitches is smooth
 _FACTORS = np.round(np.arange(0.5, 0.995, 0.01), 2)
 _HOLE = 0.02  # likelihood of a value that the factor cannot give: not every reading of the window was forged
 _WIDEST = 60.0  # steps: wider combs are those of the load, set in whole megawatts
-_STRETCH = 168
+_STRETCHES = (168, 720)  # a week shows a strong comb of the past, a month a faint one
 _MOST_VALUES = 1000  # for the factors
 _LIKELY = 2.0  # -log10 p of a factor that explains a pitch as well
 _LENGTH = 1 << 15  # of the transform: pitches are told apart to one part in this many steps
@@ -156,7 +156,11 @@ def pitch_of(now: Values, waves: NDArray[np.complex128], past: int, least: float
 
 def own_comb(past: Values, least: float) -> bool:
     """Tell whether stretches of the past lie on a comb of their own: its pitch may wander (heat content of the fuel)."""
-    parts = [past[at : at + _STRETCH] for at in range(max(0, len(past) - 6 * _STRETCH), len(past), _STRETCH)]
+    parts = [
+        past[at : at + stretch]
+        for stretch in _STRETCHES
+        for at in range(max(0, len(past) - 6 * stretch), len(past), stretch)
+    ]
     parts = [part for part in parts if len(part) >= _LEAST_VALUES]
     for part, waves in zip(parts, _transform(parts, rough=True), strict=True):
         found = _score(_power(waves / len(part)), len(part), _ENDLESS, least)[0]

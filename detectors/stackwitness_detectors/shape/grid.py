@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from stackwitness_detectors.config import Config
@@ -23,6 +24,9 @@ _LEAST_VALUES = 12
 _LEAST_REACH = 2.0  # values below two steps of a grid have no choice
 _LEAST_SHIFT = 0.15  # share of values that must have moved
 _LARGEST_P = 300.0
+_BLOCK = (
+    24  # values: what comes in bunches in the past (a report written by hand, a spare logger) may do so again
+)
 
 
 class Grid(DigitTest):
@@ -131,7 +135,19 @@ def count_on(digits: Digits, days: int, grid: int, usual: float) -> tuple[float,
         hits, n = int(np.count_nonzero(reaching % grid == 0)), len(reaching)
     if n < _LEAST_VALUES or hits / n < usual + _LEAST_SHIFT * (1.0 - usual):
         return None
-    return min(-float(stats.binom.logsf(hits - 1, n, usual)) / math.log(10.0), _LARGEST_P), hits, n, usual
+    past = digits.past_steps.reaching(_LEAST_REACH * grid) % grid == 0 if grid else ~on_grid(digits.before)
+    bunched = dispersion(past)
+    law = float(stats.binom.logsf(math.ceil(hits / bunched) - 1, math.ceil(n / bunched), usual))
+    return min(-law / math.log(10.0), _LARGEST_P), hits, n, usual
+
+
+def dispersion(hits: NDArray[np.bool_] | Values) -> float:
+    """Give how many times the hits [n] of the past vary more from block to block than independent ones; at least 1."""
+    blocks = np.asarray(hits, np.float64)[: len(hits) // _BLOCK * _BLOCK].reshape(-1, _BLOCK).sum(axis=1)
+    share = float(blocks.mean()) / _BLOCK if len(blocks) else 0.0
+    if len(blocks) < 2 or not 0.0 < share < 1.0:
+        return 1.0
+    return max(1.0, float(blocks.var()) / (_BLOCK * share * (1.0 - share)))
 
 
 def _fives(whole: Values) -> float:

@@ -16,7 +16,7 @@ from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import short
 from stackwitness_detectors.quantiles import quantile, quartile_range
 from stackwitness_detectors.shape.daily_digits import DigitTest
-from stackwitness_detectors.shape.grid import digit_plot
+from stackwitness_detectors.shape.grid import digit_plot, dispersion
 from stackwitness_detectors.shape.units import DigitReader, Digits
 
 _WINDOWS = (3, 7, 30)
@@ -43,7 +43,7 @@ class Heaps(DigitTest):
     def weigh(self, k: int, day: int, digits: Digits) -> Judged | None:
         """Count 0 and 5."""
         past = digits.past_steps.reaching(_LEAST_WHOLE)
-        heaped = _heaped(past)
+        heaped, bunched = _heaped(past), dispersion(past % 5 == 0)
         best: Judged | None = None
         for days in _WINDOWS:
             if days not in digits.steps:
@@ -53,7 +53,8 @@ class Heaps(DigitTest):
                 continue
             usual = (heaped + 0.2 * _PRIOR) / (len(past) + _PRIOR)
             share = _heaped(now) / len(now)
-            z = (share - usual) / math.sqrt(usual * (1 - usual) * (1 / len(now) + 1 / (len(past) + _PRIOR)))
+            variance = usual * (1 - usual) * (1 / len(now) + 1 / (len(past) + _PRIOR))
+            z = (share - usual) / math.sqrt(variance * bunched)
             if best is None or z > best.score:
                 numbers: dict[str, float | int | str] = {
                     "values": len(now), "share_percent": 100 * share, "usual_percent": 100 * usual, "days": days,
