@@ -20,7 +20,7 @@ from stackwitness.accounts import queries
 from stackwitness.accounts.backing import is_backed
 from stackwitness.accounts.domain import Account, Session, TokenKind, subject_of
 from stackwitness.errors import Conflict, Forbidden, NotFound, Unauthorized
-from stackwitness.log.events import append_event, append_explained, lock_subject
+from stackwitness.log.events import append_event, append_explained, check_names, lock_subject
 from stackwitness.log.service_keys import read_spans
 
 BEARER_LIFE = timedelta(days=365)
@@ -48,6 +48,7 @@ def grant_access(conn: Connection, signer: Signer, account: Account, *, act: str
 
     Raises Conflict account.fixed: nobody's role changes, they get another account.
     """
+    check_names(account_id=account.account_id, display_name=account.display_name, agency=account.agency)
     lock_subject(conn, subject_of(account.account_id))
     known = queries.find_account(conn, account.account_id)
     if known is not None:

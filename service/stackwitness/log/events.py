@@ -1,7 +1,6 @@
 """Governance events: signed JWS, chained per subject, each a leaf of the log."""
 
 import secrets
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 
 from emdi.event import Event, seal_event
 from emdi.keys import Signer
+from emdi.legible import hides, refuse_text
 from emdi.tables import salted_sha256
 from stackwitness import clock
 from stackwitness.db.locks import SERVICE_KEY_LOCK
@@ -18,7 +18,6 @@ from stackwitness.log.service_keys import live_key
 
 ZERO_ID = bytes(32)
 MAX_WHY = 500
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,16 @@ def append_explained(
 
 def check_why(why: str) -> None:
     """Raise Unprocessable event.why unless these are words, without letters that hide, turn or break a line."""
-    unseen = any(unicodedata.category(letter) in _UNSEEN for letter in why)
-    if unseen or not 0 < len(why.strip()) <= MAX_WHY:
+    if any(map(hides, why)) or not 0 < len(why.strip()) <= MAX_WHY:
         raise Unprocessable("event.why", f"Say why, in 1 to {MAX_WHY} visible characters on one line")
+
+
+def check_names(**names: str | None) -> None:
+    """Raise Unprocessable name.letters for a name that reads otherwise than it is signed: `field=name`."""
+    for field, name in names.items():
+        if refused := refuse_text(name or ""):
+            detail = f"{field}: {refused}"
+            raise Unprocessable("name.letters", "A name must read as it is written", detail=detail, field=field)
 
 
 def lock_subject(conn: sa.Connection, subj: str) -> SubjectHead | None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from emdi.keys import Signer
 from emdi.units import UNITS
 from stackwitness.errors import Conflict, NotFound, Unprocessable
-from stackwitness.log.events import lock_subject
+from stackwitness.log.events import check_names, lock_subject
 from stackwitness.stations import queries
 from stackwitness.stations.domain import Channel, Limit, Station, subject_of
 from stackwitness.stations.keys import append, explain, lock
@@ -18,6 +18,7 @@ def register_station(
     conn: Connection, signer: Signer, station: Station, channels: Sequence[Channel], *, act: str
 ) -> None:
     """Store a station and its channels. Raises Conflict station.exists, Unprocessable channel.*."""
+    check_names(name=station.name, agency=station.agency, industry=station.industry)
     _check_channels(channels)
     # The subject's lock is what two registrations of one id wait on: the row does not exist yet.
     # It knows of stations too that belong to an agency the caller does not see.
@@ -107,6 +108,7 @@ def _check_channels(channels: Sequence[Channel]) -> None:
                 channel=channel.name,
                 unit=channel.unit,
             )
+        check_names(quantity=channel.quantity)
         seen.add(channel.name)
 
 

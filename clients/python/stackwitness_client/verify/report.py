@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from emdi.errors import EmdiError
+from emdi.legible import spell_out
 
 MAX_FINDINGS = 200
 MAX_NOTES = 200
@@ -236,5 +237,7 @@ class Report:
 
 
 def printable(line: str) -> str:
-    """Return the line with control characters spelled out: a bundle must not steer the reader's terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+    """Return the line with control characters spelled out: a bundle must not steer the reader's terminal, nor deceive
+    the reader with letters that hide or pass for others.
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in spell_out(line))

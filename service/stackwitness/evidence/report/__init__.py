@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from emdi.legible import spell_out
 from emdi.report import report_keyword
 from stackwitness.evidence.report.words import WORDS
 from stackwitness_detectors.matters import Member, group
@@ -26,7 +27,7 @@ def print_report(report: bytes) -> bytes:
     flags = json.loads(report)["flags"]
     words = {code: {"en": en, "zh": zh} for code, (en, zh) in WORDS.items()}
     inputs = {
-        "report": report.decode("utf-8"),
+        "report": json.dumps(_legible(json.loads(report)), ensure_ascii=False),
         "words": json.dumps(words, ensure_ascii=False, sort_keys=True),
         "matters": json.dumps(_group(flags)),
         "keyword": report_keyword(report),
@@ -36,6 +37,15 @@ def print_report(report: bytes) -> bytes:
     pdf = typst.compile(TEMPLATE, format="pdf", sys_inputs=inputs, timestamp=0)
     assert isinstance(pdf, bytes)
     return pdf
+
+
+def _legible(value: Any) -> Any:
+    """Return JSON whose texts say which letters they hold where that would not be seen on paper."""
+    if isinstance(value, str):
+        return spell_out(value, keep="\n")
+    if isinstance(value, list):
+        return [_legible(item) for item in value]
+    return {name: _legible(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _group(flags: list[dict[str, Any]]) -> list[list[int]]:

@@ -1,0 +1,46 @@
+"""Names that read as they are signed, and those that do not."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emdi.legible import refuse_text, spell_out
+from stackwitness_client.verify.report import printable
+
+HONEST = (
+    "Linfen电厂", "临汾 № 2 (热电)", "Норильск Plant", "µg", "O₂ dry", "ﾌﾞﾗﾝﾄ2号", "Ｐｌａｎｔ", "Straße", "烟气O2", "Kraftwerk Łódź",
+    "Αθήνα", "NOₓ", "Ⅱ期", "étage 3", "한국 1호기", "stack-1_b.2",
+)  # fmt: skip
+DECEIVING = {
+    "audit\u202egpj.exe": "audit\\u202egpj.exe",
+    "a\u200bb": "a\\u200bb",
+    "\u2066x\u2069": "\\u2066x\\u2069",
+    "B\u0430otou steel": "B\\u0430otou steel",
+    "\u3164": "\\u3164",
+    "厂\ufe0f": "厂\\ufe0f",
+    "\U0001d400bc": "\\U0001d400bc",
+    "\U000e0041": "\\U000e0041",
+    "\u2028\u202eабв": "\\u2028\\u202eабв",
+}
+
+
+@pytest.mark.parametrize("text", HONEST)
+def test_an_honest_name_stays(text: str) -> None:
+    assert (refuse_text(text), spell_out(text)) == ("", text)
+
+
+@pytest.mark.parametrize("text", DECEIVING)
+def test_a_deceiving_one_is_refused_and_spelled_out(text: str) -> None:
+    assert refuse_text(text)
+    assert spell_out(text) == DECEIVING[text] == printable(text)
+
+
+@given(st.text())
+def test_what_is_spelled_out_needs_no_spelling(text: str) -> None:
+    shown = spell_out(text)
+    assert refuse_text(shown) == ""
+    assert spell_out(shown) == shown
+    assert (shown == text) == (refuse_text(text) == "")
+    assert not any(unicodedata.category(letter) in ("Cf", "Cc") for letter in shown)
