@@ -26,6 +26,7 @@ _NORMAL = ord("N")
 _DAYS = 56
 _LEAST_DAYS = 28
 _LEAST_GROUPS = 5
+_EVERY_DAY = 0.9
 _HIGH_RANK = 0.65  # a mean rank below it is not worth a word
 
 
@@ -59,8 +60,11 @@ class Convenient(DailyTest):
     def measure(self, k: int, day: int) -> Judged | None:
         """Rank the calibrated hours among the same clock hours of the window's days."""
         events = np.array([hour for hour in self.marked[k] if hour > (day - _DAYS + 1) * 24], np.int64)
-        if len(np.unique(events // 24)) < _LEAST_GROUPS or events[-1] // 24 != day:
+        used = len(np.unique(events // 24))
+        if used < _LEAST_GROUPS or events[-1] // 24 != day:
             return None  # nothing new today
+        if used > _EVERY_DAY * min(_DAYS, day + 1 - int(self.memory.hours.view("hour")[0]) // 24):
+            return None  # no day was chosen
         grid = self._grid(k, day)
         inside = events - (day - _DAYS + 1) * 24
         rank, free = ranks(grid, inside)
