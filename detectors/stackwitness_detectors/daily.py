@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -172,7 +172,10 @@ class DailyTest:
         name = self.memory.names[k]
         judged, episode = self.latest[name], self.episodes[name]
         past = self.past[k]
-        text_en, text_zh, plot = self.describe(k, judged, max(past) if past else 0.0)
+        # The window that is judged slides; what is drawn begins with the episode, so that the past stands beside it.
+        seen = replace(judged, from_ms=min(judged.from_ms, episode.from_ms))
+        text_en, text_zh, plot = self.describe(k, seen, max(past) if past else 0.0)
+        limit = self.memory.channels[k].limit
         return Finding(
             detector=self.detector,
             version=VERSION,
@@ -195,7 +198,11 @@ class DailyTest:
             innocent=self.innocent,
             look_at_en=LOOK_AT[self.kind][0],
             look_at_zh=LOOK_AT[self.kind][1],
-            plot={**plot, "interval": [episode.from_ms, episode.seen_ms]},
+            plot={
+                **({} if limit is None else {"limit": limit}),
+                **plot,
+                "interval": [episode.from_ms, episode.seen_ms],
+            },
             episode=episode.key,
             extends=extends,
         )

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 NEAR_MS = 86_400_000  # daily tests cut at midnight, so two tests of one forgery may be a day apart
+SURE = 1e4  # an e-value of once in a hundred million months
 VERDICTS = ("cannot be", "very unlikely", "unusual")
 
 
@@ -30,10 +31,13 @@ class Member:
     order: int
 
     @property
-    def strength(self) -> tuple[int, float, int]:
-        """Order members, strongest first: worst verdict, then highest e-value, then the earlier one."""
+    def strength(self) -> tuple[int, float, int, float, int]:
+        """Order members, strongest first: worst verdict, then highest e-value, then the longer, the earlier one.
+
+        Beyond SURE more is no more sure: the finding that covers most speaks for the matter.
+        """
         rank = VERDICTS.index(self.verdict) if self.verdict in VERDICTS else len(VERDICTS)
-        return rank, -self.e_value, self.order
+        return rank, -min(self.e_value, SURE), self.from_ms - self.to_ms, -self.e_value, self.order
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,7 @@ class Likeness(DailyTest):
             "match": {
                 "t": (hour[rows] * HOUR_MS).tolist(),
                 "v": plain(self.memory.hours.view("mean")[rows, k]),
+                "lag_ms": int(float(n["lag_hours"]) * HOUR_MS),
             },
         }
         return en, zh, plot

@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding
 from stackwitness_detectors.copy.evidence import rate_beyond
@@ -138,7 +140,9 @@ class Repeats(DailyTest):
             lag_ms = int(float(n["running_lag_days"]) * DAY_MS)
             source, stop = judged.from_ms - lag_ms, judged.to_ms - lag_ms
         at_ms, values = self.pieces.rows_of(k, source, stop)
-        shown = thin(at_ms, self.config.plot_points)
+        shown = thin(at_ms.astype(np.int64), self.config.plot_points)
+        now_ms, now = self.pieces.rows_of(k, source + lag_ms, stop + lag_ms)
+        again = thin(now_ms.astype(np.int64), self.config.plot_points)
         plot: dict[str, Any] = {
             "kind": "copy",
             "title_en": f"{channel.name} is strung together from earlier pieces",
@@ -148,6 +152,8 @@ class Repeats(DailyTest):
                 "t": [int(t) for t in at_ms[shown]],
                 "v": plain(values[shown]),
                 "lag_ms": lag_ms,
+                "now_t": [int(t) for t in now_ms[again]],
+                "now_v": plain(now[again]),
             },
         }
         return en, zh, plot

@@ -16,7 +16,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short
+from stackwitness_detectors.plots import series_of, short, span_ms
 
 _WINDOWS = (7, 14, 28)
 BANDS = (0.01, 0.05)  # of the level: clamped values lie within a hundredth, moved ones within a twentieth
@@ -152,7 +152,7 @@ class Ceiling(DailyTest):
             "kind": "density",
             "title_en": f"{channel.name} piles up below a level",
             "title_zh": f"{channel.name} 集中于某一水平之下",
-            "series": series_of(self.memory, [k], judged.from_ms, judged.to_ms),
+            "series": series_of(self.memory, [k], *span_ms(self.memory, judged.from_ms, judged.to_ms)),
             "histogram": {
                 "edges": [float(f"{e:.6g}") for e in edges],
                 "counts": np.histogram(y[first:][np.isfinite(y[first:])], edges)[0].tolist(),

@@ -24,7 +24,7 @@ from stackwitness_detectors.plots import short
 from stackwitness_detectors.quantiles import quantile, quartile_range
 from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.grid import digit_plot
-from stackwitness_detectors.shape.units import DigitReader, Digits
+from stackwitness_detectors.shape.units import DigitReader, Digits, on_grid
 
 _WINDOWS = (3, 7, 30)
 _LEAST_VALUES = 60
@@ -117,7 +117,40 @@ class Comb(DigitTest):
         )
         en += f"; smooth readings do so with a probability of 1e-{judged.score:.1f}."
         zh = f"{name} {n['days']} 天内的 {n['values']} 个数值{what_zh};平滑读数出现的概率为 1e-{judged.score:.1f}。"
-        return en, zh, digit_plot(self, k, judged)
+        return en, zh, self._plot(k, judged)
+
+    def _plot(self, k: int, judged: Judged) -> dict[str, Any]:
+        """Draw the teeth: where values lie between two of them, or for a factor how often each step was sent."""
+        plot, n = digit_plot(self, k, judged), judged.numbers
+        digits = self.reader.read(k, judged.to_ms // DAY_MS)
+        if not isinstance(digits, Digits):
+            return plot
+        both = [digits.now.get(int(n["days"]), np.empty(0)), digits.before]
+        now, before = (np.round(whole[on_grid(whole)]) for whole in both)
+        if n["comb"] == "pitch":
+            pitch = float(n["pitch"])
+            wave = np.exp(2j * np.pi * now / pitch).mean()
+            # The teeth stand in the middle of the picture.
+            turn = 0.5 - float(np.angle(wave)) / (2 * np.pi)
+            edges = np.linspace(0.0, 1.0, 21)
+            now, before = np.mod(now / pitch + turn, 1.0), np.mod(before / pitch + turn, 1.0)
+            label = ("place of each value between two gaps of the comb", "各数值在梳齿间的位置")
+        else:
+            edges = np.median(now) - 20.5 + np.arange(42)
+            label = (f"how often each value was sent, in steps of {n['resolution']}", f"各数值出现次数(以 {n['resolution']} 为单位)")  # fmt: skip
+        name = self.memory.names[k]
+        return {
+            **plot,
+            "title_en": f"The values of {name} stand like a comb",
+            "title_zh": f"{name} 的数值呈梳状",
+            "histogram": {
+                "edges": [float(f"{e:.6g}") for e in edges],
+                "counts": np.histogram(now, edges)[0].tolist(),
+                "reference": np.histogram(before, edges)[0].tolist(),
+                "label_en": label[0],
+                "label_zh": label[1],
+            },
+        }
 
 
 class Pitches:

@@ -12,7 +12,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short
+from stackwitness_detectors.plots import series_of, short, span_ms
 from stackwitness_detectors.quantiles import quantile
 
 _COMMON = float(special.ndtri(0.95))
@@ -111,7 +111,7 @@ class LimitDensity(DailyTest):
             "kind": "density",
             "title_en": f"{channel.name} just below its limit",
             "title_zh": f"{channel.name} 集中于限值下方",
-            "series": series_of(self.memory, [k], judged.from_ms, judged.to_ms),
+            "series": series_of(self.memory, [k], *span_ms(self.memory, judged.from_ms, judged.to_ms)),
             "limit": limit,
             "histogram": {
                 "edges": [float(f"{e:.6g}") for e in edges],

@@ -13,7 +13,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short
+from stackwitness_detectors.plots import series_of, short, span_ms
 from stackwitness_detectors.quantiles import quantile
 from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.units import DigitReader, Digits, Steps, on_grid
@@ -177,19 +177,20 @@ def digit_plot(test: DigitTest, k: int, judged: Judged) -> dict[str, Any]:
     counts, reference = np.zeros(11), np.zeros(11)
     if isinstance(digits, Digits):
         counts, reference = last_digits(digits.now.get(days, np.empty(0))), last_digits(digits.before)
-    top = int(np.argmax(counts / max(counts.sum(), 1.0) - reference / max(reference.sum(), 1.0)))
+    between = counts[10] + reference[10] > 0
+    if not between:
+        counts, reference = counts[:10], reference[:10]
     name = test.memory.names[k]
     return {
         "kind": "digits",
         "title_en": f"Last digits of {name}",
         "title_zh": f"{name} 末位数字",
-        "series": series_of(test.memory, [k], judged.from_ms, judged.to_ms),
+        "series": series_of(test.memory, [k], *span_ms(test.memory, judged.from_ms, judged.to_ms)),
         "histogram": {
-            "edges": list(range(12)),
+            "edges": list(range(len(counts) + 1)),
             "counts": [int(c) for c in counts],
             "reference": [int(c) for c in reference],
-            "mark": top,
-            "label_en": "last digit (10: off the grid)",
-            "label_zh": "末位数字(10:不在网格上)",
+            "label_en": f"how often each last digit was sent{' (10: between the steps)' if between else ''}",
+            "label_zh": f"各末位数字出现次数{'(10:不在网格上)' if between else ''}",
         },
     }

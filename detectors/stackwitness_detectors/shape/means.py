@@ -17,7 +17,7 @@ from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged
 from stackwitness_detectors.dynamics.movement import resolution
 from stackwitness_detectors.memory import DAY_MS, Block, Memory
-from stackwitness_detectors.plots import series_of, short
+from stackwitness_detectors.plots import series_of, short, span_ms
 from stackwitness_detectors.quantiles import median, quantile, quartile_range
 
 _DAYS = 120
@@ -113,8 +113,19 @@ class EqualMeans(DailyTest):
             "kind": "hold",
             "title_en": f"{channel.name}: days with the same mean",
             "title_zh": f"{channel.name}:日均值相同的日子",
-            "series": series_of(self.memory, [k], judged.from_ms, judged.to_ms),
+            "series": series_of(self.memory, [k], *span_ms(self.memory, judged.from_ms, judged.to_ms)),
         }
+        first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
+        shown = [(int(row[0]) * DAY_MS + DAY_MS // 2, row[1]) for row in self.means[k]]
+        shown = [(noon, mean) for noon, mean in shown if first <= noon <= last]
+        daily = {
+            "channel": f"{channel.name} 24 h",
+            "unit": channel.unit,
+            "role": "mean",
+            "t": [noon for noon, _ in shown],
+            "v": [float(f"{mean:.7g}") for _, mean in shown],
+        }
+        plot["series"] = [*plot["series"], daily]
         if channel.limit is not None:
             plot["limit"] = channel.limit
         return en, zh, plot

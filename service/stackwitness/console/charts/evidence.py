@@ -23,7 +23,7 @@ from stackwitness.console.charts.panels import (
     open_panel,
     shade,
 )
-from stackwitness.console.charts.scale import Scale, extent, tick_label, value_ticks
+from stackwitness.console.charts.scale import HOUR_MS, Scale, extent, tick_label, value_ticks
 from stackwitness.console.charts.spec import PlotSpec, Series
 
 WIDTH = 920.0
@@ -164,20 +164,28 @@ def _draw_overlay(spec: PlotSpec, channels: Sequence[str], t: Says) -> Markup:
     flagged = [(t - start, v) for t, v in zip(series.t, series.v, strict=True) if start <= t <= end]
     back_ms = start - match.t[0] if match.lag_ms is None else match.lag_ms
     earlier = [(t + back_ms - start, v) for t, v in zip(match.t, match.v, strict=False)]
-    length = max([t for t, _ in flagged] + [t for t, _ in earlier] + [1])
+    first, length = 0, max([t for t, _ in flagged] + [t for t, _ in earlier] + [1])
+    piece = earlier[-1][0] - earlier[0][0]
+    if 3 * piece < length:
+        # One piece of many: the hours around it, or nobody sees it.
+        pad = max(2 * piece, 3 * HOUR_MS)
+        first, length = max(0, earlier[0][0] - pad), min(length, earlier[-1][0] + pad)
+        near = [(t, v) for t, v in flagged if first <= t <= length]
+        whole = [(t - start, v) for t, v in zip(match.now_t, match.now_v, strict=False)]
+        flagged = sorted({*near, *whole}, key=lambda point: point[0])
     canvas = Canvas(
         WIDTH, TOP_PX + 170 + FOOT_PX, t.say("The flagged stretch over the earlier one"), "evidence"
     )
     domain = extent([v for _, v in (*flagged, *earlier)])
     words = t.say("flagged stretch over the earlier one, hours from the start of each")
     caption = f"{_caption(series)} · {words}"
-    panel = open_panel(canvas, Span(0, length), domain, TOP_PX, 170, caption)
+    panel = open_panel(canvas, Span(first, length), domain, TOP_PX, 170, caption)
     css = ("earlier", "suspect")
     for points, name in zip((earlier, flagged), css, strict=True):
         runs = runs_of([t for t, _ in points], [v for _, v in points], panel.x, panel.y)
         canvas.polyline(runs, name)
-    for hours in value_ticks(0, length / 3_600_000, 8):
-        x = panel.x(hours * 3_600_000)
+    for hours in value_ticks(first / HOUR_MS, length / HOUR_MS, 8):
+        x = panel.x(hours * HOUR_MS)
         canvas.line(x, panel.top, x, panel.bottom, "guide")
         canvas.text(x, panel.bottom + 16, f"{tick_label(hours)} h", "tick", "middle")
     return canvas.markup()

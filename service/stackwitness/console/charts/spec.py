@@ -42,11 +42,16 @@ class Band(_Part):
 
 
 class Match(_Part):
-    """The earlier segment a copy resembles, with its own times; it comes back `lag_ms` later."""
+    """The earlier segment a copy resembles, with its own times; it comes back `lag_ms` later.
+
+    `now_t` and `now_v` are the flagged readings there, each of them, where the series is thinner.
+    """
 
     t: list[int] = Field(max_length=MAX_POINTS)
     v: list[float | None]
     lag_ms: int | None = None
+    now_t: list[int] = Field(default=[], max_length=MAX_POINTS)
+    now_v: list[float | None] = Field(default=[], max_length=MAX_POINTS)
 
 
 class Histogram(_Part):
