@@ -182,6 +182,14 @@ def test_two_do_not_make_one_bundle_at_once(shop: Shop) -> None:
     assert verify(shop, flow.build_export(shop, export.export_id)).exit_code == 0
 
 
+def test_another_agency_sees_no_request(shop: Shop) -> None:
+    export = ask(shop)
+    for role in ("sw_read", "sw_review", "sw_export"):
+        for agency, seen in (("agency", [export]), ("another", []), ("", [])):
+            with unit_of_work(shop.engine, role, agency) as conn:  # type: ignore[arg-type]
+                assert flow.list_exports(conn) == seen, (role, agency)
+
+
 def test_an_unlogged_request_is_for_frozen_logs_alone(settings: Settings, engine: sa.Engine) -> None:
     shop = make_shop(settings, engine)
     asked = (
