@@ -48,6 +48,11 @@ def short(x: float) -> str:
     return f"{x:.5g}" if 1e-4 <= abs(x) < 1e6 or x == 0 else f"{x:.2e}"
 
 
+def rough(x: float) -> str:
+    """Write a statistic for a sentence: three digits tell enough; a reading is written by `short`, as it was sent."""
+    return short(float(f"{x:.3g}")) if math.isfinite(x) else "-"
+
+
 def span_ms(memory: Memory, from_ms: int, to_ms: int) -> tuple[int, int]:
     """Widen an interval for the eye: as much before as it is long, within a day and a fortnight."""
     pad = min(max(to_ms - from_ms, 86_400_000), 14 * 86_400_000)

@@ -13,7 +13,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, MEASURING, Block, Memory, Table, place_of
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import rough, series_of, short, span_ms
 from stackwitness_detectors.quantiles import quantile
 
 _HOURS = 24 * 45
@@ -109,9 +109,8 @@ class MarkedHigh(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
-        high, other, level = (
-            short(float(n[key])) for key in ("share_high_percent", "share_other_percent", "level")
-        )
+        high, other = (rough(float(n[f"share_{which}_percent"])) for which in ("high", "other"))
+        level = short(float(n["level"]))
         en = (
             f"{channel.name} carries a mark that takes it out of the report in {n['marked_high']} of {n['high_hours']} hours "
             f"in which more than {level} {channel.unit} was sent ({high} %), but in {other} % of the other hours."

@@ -13,7 +13,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import rough, series_of, short, span_ms
 from stackwitness_detectors.quantiles import quantile
 
 _DAYS = 14
@@ -109,7 +109,7 @@ class MissingWhenHigh(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
-        high, other = short(float(n["share_high_percent"])), short(float(n["share_other_percent"]))
+        high, other = rough(float(n["share_high_percent"])), rough(float(n["share_other_percent"]))
         level = short(float(n["level"]))
         en = (
             f"{channel.name} is missing or invalid in {n['missing_high']} of {n['high_hours']} hours for which the "

@@ -15,7 +15,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, MEASURING, Block, Memory
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough, short
 
 _CALIBRATING = ord("C")
 _LEAST_SAMPLES = 4  # of a curve
@@ -133,11 +133,11 @@ class Challenge(DailyTest):
         said_zh = what_zh.format(now=now, usual=usual, unit=channel.unit)
         en = (
             f"A calibration of {channel.name} is unlike the {n['calibrations_before']} before it: {said_en} "
-            f"({short(judged.score)} spreads off; most before: {short(longest)})."
+            f"({rough(judged.score)} spreads off; most before: {rough(longest)})."
         )
         zh = (
             f"{channel.name} 的一次校准与此前 {n['calibrations_before']} 次不同:{said_zh}"
-            f"(偏离 {short(judged.score)} 倍离散度,此前最大 {short(longest)})。"
+            f"(偏离 {rough(judged.score)} 倍离散度,此前最大 {rough(longest)})。"
         )
         events = [e for e in self.events[k] if e[1] <= float(n["calibration_ms"])][-60:]
         plot: dict[str, Any] = {

@@ -12,7 +12,7 @@ from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough
 from stackwitness_detectors.quantiles import median
 from stackwitness_detectors.tail import LEAST_RATE
 
@@ -92,12 +92,12 @@ class Dependence(DailyTest):
         r, usual = float(n["correlation"]), float(n["usual_correlation"])
         en = (
             f"Over {n['hours']} h {channel.name} followed {drivers_en} with a correlation of "
-            f"{r:.2f}; ordinarily it is {usual:.2f} (loss in Fisher z {short(judged.score)}, largest before "
-            f"{short(longest)})."
+            f"{r:.2f}; ordinarily it is {usual:.2f} (loss in Fisher z {rough(judged.score)}, largest before "
+            f"{rough(longest)})."
         )
         zh = (
             f"在 {n['hours']} 小时内,{channel.name} 与{drivers_zh}的相关系数为 {r:.2f},平时为 {usual:.2f}"
-            f"(Fisher z 下降 {short(judged.score)},此前最大 {short(longest)})。"
+            f"(Fisher z 下降 {rough(judged.score)},此前最大 {rough(longest)})。"
         )
         title_en, title_zh = (
             f"{channel.name} no longer follows its drivers",

@@ -18,7 +18,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough, short
 from stackwitness_detectors.quantiles import quantile
 
 _HIGH_SHARE = 0.2
@@ -94,16 +94,16 @@ class Exceedances(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
-        level, by = short(float(n["level"])), short(abs(float(n["shift_percent"])))
-        before = short(float(n["largest_before"]))
+        level, by = short(float(n["level"])), rough(abs(float(n["shift_percent"])))
+        before = rough(float(n["largest_before"]))
         en = (
             f"Hours of {channel.name} expected above {level} {channel.unit} were reported {by} % lower, against the "
             f"other hours of their week, than before (window {n['window_days']} d; largest such shift before {before}, "
-            f"now {short(judged.score)})."
+            f"now {rough(judged.score)})."
         )
         zh = (
             f"{channel.name} 预期高于 {level} {channel.unit} 的时段,相对同周其他时段,比以往低报 {by} %"
-            f"(窗口 {n['window_days']} 天;此前最大偏移 {before},现为 {short(judged.score)})。"
+            f"(窗口 {n['window_days']} 天;此前最大偏移 {before},现为 {rough(judged.score)})。"
         )
         title_en, title_zh = (
             f"{channel.name}: high hours lower than expected",

@@ -14,7 +14,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough, short
 
 _LEAST_HOURS = 6
 _WEEK = 7
@@ -180,17 +180,17 @@ class Level(DailyTest):
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
         drivers_en, drivers_zh = self.residuals.drivers()
-        by = f" ({short(float(n['shift_percent']))} %)" if "shift_percent" in n else ""
+        by = f" ({rough(float(n['shift_percent']))} %)" if "shift_percent" in n else ""
         reported, expected = short(float(n["reported"])), short(float(n["expected"]))
-        largest, compared = short(float(n["largest_before"])), n["compared_days"]
+        largest, compared = rough(float(n["largest_before"])), n["compared_days"]
         en = (
             f"{channel.name} averaged {reported} {channel.unit} over {n['hours']} h where {drivers_en}, and its own "
             f"{compared} days before, lead one to expect {expected}{by}; the largest such shift before was "
-            f"{largest}, now {short(judged.score)} (model R2 {float(n['model_r2']):.2f})."
+            f"{largest}, now {rough(judged.score)} (model R2 {float(n['model_r2']):.2f})."
         )
         zh = (
             f"{channel.name} 在 {n['hours']} 小时内平均 {reported} {channel.unit},而按{drivers_zh}及此前 {compared} 天预期为 "
-            f"{expected}{by};此前最大的同类偏移为 {largest},现为 {short(judged.score)}"
+            f"{expected}{by};此前最大的同类偏移为 {largest},现为 {rough(judged.score)}"
             f"(模型 R2 {float(n['model_r2']):.2f})。"
         )
         below = n["direction"] == "below"

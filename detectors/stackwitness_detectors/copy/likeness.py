@@ -13,7 +13,7 @@ from stackwitness_detectors.copy.motif import Past, best_match, on_log_scale, ow
 from stackwitness_detectors.copy.pieces import forgeable
 from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged, operating
 from stackwitness_detectors.memory import HOUR_MS, Memory
-from stackwitness_detectors.plots import plain, series_of, short, span_ms
+from stackwitness_detectors.plots import plain, rough, series_of, short, span_ms
 
 _LEAST_NATS = 6.0
 _MOST_NOISE = 0.1  # of the level: daily cycles of a unit that is started every morning are as alike as that
@@ -114,16 +114,16 @@ class Likeness(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
-        lag, noise = short(float(n["lag_hours"]) / 24), short(100 * float(n["noise"]))
+        lag, noise = short(float(n["lag_hours"]) / 24), rough(100 * float(n["noise"]))
         r = f"{float(n['correlation']):.4f}"
         en = (
             f"Over {n['hours']} h {channel.name} follows its own course of {lag} days before (correlation {r}, what differs "
-            f"is {noise} %) more closely than it follows its own last hours; {short(judged.score)} nats for a copy with a "
-            f"factor or noise, the most before was {short(longest)}."
+            f"is {noise} %) more closely than it follows its own last hours; {rough(judged.score)} nats for a copy with a "
+            f"factor or noise, the most before was {rough(longest)}."
         )
         zh = (
             f"{channel.name} 在 {n['hours']} 小时内与 {lag} 天前自身曲线高度一致(相关系数 {r},差异 {noise}%),"
-            f"比跟随自身前几小时更紧密;支持加系数或噪声回放的证据为 {short(judged.score)} 奈特,此前最高 {short(longest)}。"
+            f"比跟随自身前几小时更紧密;支持加系数或噪声回放的证据为 {rough(judged.score)} 奈特,此前最高 {rough(longest)}。"
         )
         source = int(n["source_from_ms"])
         hour = self.memory.hours.view("hour")

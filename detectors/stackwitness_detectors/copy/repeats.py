@@ -14,7 +14,7 @@ from stackwitness_detectors.copy.evidence import rate_beyond
 from stackwitness_detectors.copy.pieces import DayLedger, Pieces
 from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Block, Memory
-from stackwitness_detectors.plots import plain, series_of, short, span_ms, thin
+from stackwitness_detectors.plots import plain, rough, series_of, span_ms, thin
 
 _LEAST_ROWS = 12
 _BLOCK_H = 6.5  # hours: a match at another hour of the day that is still going on after so long is one replay
@@ -83,7 +83,11 @@ class Repeats(DailyTest):
                 or self.muted(k, day)
             ):
                 continue
-            judged = self._judged(k, day, ledgers, sum(one.rows for one in ledgers))
+            rows, repeated = sum(one.rows for one in ledgers), sum(one.matched for one in ledgers)
+            repeated += self.pieces.running(k)[1]
+            if len(self.past[k]) < self.config.week_reference_days or repeated < _least(max(rows, repeated)):
+                continue
+            judged = self._judged(k, day, ledgers, rows)
             rate = self.rate(k, judged)
             if rate is not None and rate <= self.budget and _ripe(judged):
                 told = replace(judged, to_ms=int(block.at_ms[-1]))
@@ -101,8 +105,7 @@ class Repeats(DailyTest):
         if len(past) < self.config.week_reference_days:
             return None
         months = len(past) / DAYS_PER_MONTH
-        least = max(_LEAST_REPEATED, _LEAST_SHARE * int(judged.numbers["rows"]))
-        if int(judged.numbers["rows_repeated"]) < least:
+        if int(judged.numbers["rows_repeated"]) < _least(int(judged.numbers["rows"])):
             return math.inf
         # Sums of independent days spread as the root of their number.
         return rate_beyond(judged.score, past, months, self.config.piece_tail_bits / math.sqrt(self.days))
@@ -124,15 +127,15 @@ class Repeats(DailyTest):
         channel, n = self.memory.channels[k], judged.numbers
         span_en = "day" if self.days == 1 else f"{self.days} days"
         span_zh = "一天" if self.days == 1 else f"{self.days} 天"
-        hours = short(float(n["longest_hours"]))
+        hours = rough(float(n["longest_hours"]))
         en = (
             f"Within one {span_en} {channel.name} repeats {n['pieces']} pieces of its own past, {n['rows_repeated']} of "
-            f"{n['rows']} values, each from another time (the longest {hours} h); {short(judged.score)} bits a day above "
-            f"chance, the most before was {short(longest)}."
+            f"{n['rows']} values, each from another time (the longest {hours} h); {rough(judged.score)} bits a day above "
+            f"chance, the most before was {rough(longest)}."
         )
         zh = (
             f"{channel.name} 在{span_zh}内重复了自身历史中的 {n['pieces']} 个片段,共 {n['rows']} 个数值中的 {n['rows_repeated']} 个,"
-            f"来自不同时间(最长 {hours} 小时);每天高出偶然 {short(judged.score)} 比特,此前最高 {short(longest)}。"
+            f"来自不同时间(最长 {hours} 小时);每天高出偶然 {rough(judged.score)} 比特,此前最高 {rough(longest)}。"
         )
         lag_ms, source = int(n["longest_from_ms"]) - int(n["longest_source_ms"]), int(n["longest_source_ms"])
         stop = source + int(float(n["longest_hours"]) * HOUR_MS)
@@ -157,6 +160,11 @@ class Repeats(DailyTest):
             },
         }
         return en, zh, plot
+
+
+def _least(rows: int) -> float:
+    """Give how many values must be repeated in a window of so many."""
+    return max(_LEAST_REPEATED, _LEAST_SHARE * rows)
 
 
 def _ripe(judged: Judged) -> bool:

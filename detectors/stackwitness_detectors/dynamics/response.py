@@ -13,7 +13,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, operating
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough
 from stackwitness_detectors.quantiles import median
 
 _RIDGE = 1e-3
@@ -152,8 +152,8 @@ class Response(DailyTest):
         channel, n = self.memory.channels[k], judged.numbers
         drivers_en, drivers_zh = self.residuals.drivers()
         r, usual = float(n["correlation"]), float(n["usual_correlation"])
-        t = short(float(n["standard_errors"]))
-        before = short(math.log(max(longest, 1e-12)) / _SHARP)
+        t = rough(float(n["standard_errors"]))
+        before = rough(math.log(max(longest, 1e-12)) / _SHARP)
         en = (
             f"Over {n['hours']} h the hourly steps of {channel.name} followed those of {drivers_en} with a correlation "
             f"of {r:.2f}; usual is {usual:.2f} ({t} standard errors below, largest before {before})."
@@ -194,7 +194,7 @@ class Loose(Response):
         _, _, plot = super().describe(k, judged, longest)
         channel, n = self.memory.channels[k], judged.numbers
         drivers_en, drivers_zh = self.residuals.drivers()
-        now, before = short(judged.score), short(longest)
+        now, before = rough(judged.score), rough(longest)
         en = (
             f"Over {n['hours']} h the hourly steps of {channel.name} lay {now} times as far from what {drivers_en} lead one "
             f"to expect as they usually do; the most before was {before} times."

@@ -18,7 +18,7 @@ from stackwitness_detectors.fleet.kin import Kin, correlation
 from stackwitness_detectors.fleet.pictures import picture
 from stackwitness_detectors.fleet.table import FleetMemory
 from stackwitness_detectors.memory import DAY_MS
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough, short
 
 _LEAST_PEERS = 2
 _LEAST_SHARE = 0.5  # of the window's hours
@@ -122,11 +122,11 @@ class Lower(Apart):
         share = short(100 * (1 - math.exp(-float(n["effect"]))))
         en = (
             f"Over {n['hours']} h {name} is {share} % lower beside most of its {n['neighbours']} related neighbours than "
-            f"usual: {short(judged.score)} spreads of a day, the most before was {short(longest)}."
+            f"usual: {rough(judged.score)} spreads of a day, the most before was {rough(longest)}."
         )
         zh = (
             f"{name} 在 {n['hours']} 小时内相对 {n['neighbours']} 个相关站点中的多数比平时低 {share}%"
-            f"({short(judged.score)} 倍日均离散度,此前最高 {short(longest)})。"
+            f"({rough(judged.score)} 倍日均离散度,此前最高 {rough(longest)})。"
         )
         return en, zh, self.drawn(k, judged)
 
@@ -177,10 +177,10 @@ class Loosened(Apart):
         lost = short(float(n["effect"]))
         en = (
             f"Over {n['hours']} h {name} no longer goes with most of its {n['neighbours']} related neighbours: its correlation "
-            f"is {lost} below the usual one (loss in Fisher z {short(judged.score)}, largest before {short(longest)})."
+            f"is {lost} below the usual one (loss in Fisher z {rough(judged.score)}, largest before {rough(longest)})."
         )
         zh = (
             f"{name} 在 {n['hours']} 小时内不再与 {n['neighbours']} 个相关站点中的多数同步:相关系数比平时低 {lost}"
-            f"(Fisher z 下降 {short(judged.score)},此前最大 {short(longest)})。"
+            f"(Fisher z 下降 {rough(judged.score)},此前最大 {rough(longest)})。"
         )
         return en, zh, self.drawn(k, judged)

@@ -15,7 +15,7 @@ from stackwitness_detectors.fleet.kin import Kin
 from stackwitness_detectors.fleet.pictures import picture
 from stackwitness_detectors.fleet.table import FleetMemory
 from stackwitness_detectors.memory import HOUR_MS
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough, short
 
 _WIDTHS_NOW = (6, 12, 18, 24)  # hours: over longer ones relatives go together for days by nature
 _LOOKS = (0, 6, 12, 18)
@@ -98,15 +98,15 @@ class Foreign(DailyTest):
         lag = short(float(n["lag_hours"]) / 24)
         when_en = "at the same time" if not n["lag_hours"] else f"{lag} days before"
         when_zh = "同时" if not n["lag_hours"] else f"{lag} 天前"
-        off, score = short(100 * float(n["noise"])), short(judged.score)
+        off, score = rough(100 * float(n["noise"])), rough(judged.score)
         en = (
             f"Over {n['hours']} h {name} follows {n['station_channel']} of station {n['station']} {when_en} (factor in the "
             f"logarithm {short(float(n['slope']))}, what differs is {off} %), closer than its own last hours tell it: "
-            f"{score} nats, the most before was {short(longest)}."
+            f"{score} nats, the most before was {rough(longest)}."
         )
         zh = (
             f"{name} 在 {n['hours']} 小时内与站点 {n['station']} 的 {n['station_channel']} {when_zh}曲线一致"
-            f"(对数斜率 {short(float(n['slope']))},差异 {off}%),比自身前几小时更能解释:{score} 奈特,此前最高 {short(longest)}。"
+            f"(对数斜率 {short(float(n['slope']))},差异 {off}%),比自身前几小时更能解释:{score} 奈特,此前最高 {rough(longest)}。"
         )
         if self.same_time and "own_ties_lost" not in n:
             en += " Which of the two does not report its own gas cannot be told from this alone."

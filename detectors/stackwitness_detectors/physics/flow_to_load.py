@@ -18,7 +18,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import SLIDING, DailyTest, Judged, day_hours, operating
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import plain, series_of, short, span_ms
+from stackwitness_detectors.plots import plain, rough, series_of, short, span_ms
 
 _HOURS = 168
 _QUARTER_DAYS = 92
@@ -130,12 +130,12 @@ class FlowToLoad(DailyTest):
         fails = judged.score > float(n["limit_percent"])
         en = (
             f"{channel.name} per {load.name} lay {ef} % off its reference on average over {n['hours']} h at {at} {load.unit} "
-            f"+- 10 % ({mean} % with its sign; largest before {short(longest)} %). The flow-to-load test of 40 CFR 75 App. B "
+            f"+- 10 % ({mean} % with its sign; largest before {rough(longest)} %). The flow-to-load test of 40 CFR 75 App. B "
             f"2.2.5 allows {short(float(n['limit_percent']))} %: {'failed' if fails else 'not failed'}."
         )
         zh = (
             f"{channel.name} 与 {load.name} 之比在 {at} {load.unit}(±10%)的 {n['hours']} 小时内平均偏离基准 {ef} %"
-            f"(带符号 {mean} %;此前最大 {short(longest)} %)。40 CFR 75 附录 B 2.2.5 的流量负荷比检验允许 "
+            f"(带符号 {mean} %;此前最大 {rough(longest)} %)。40 CFR 75 附录 B 2.2.5 的流量负荷比检验允许 "
             f"{short(float(n['limit_percent']))} %:{'不合格' if fails else '合格'}。"
         )
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)

@@ -13,8 +13,14 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours, operating
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.physics.gases import carbon_dioxide_of, fuels_of, oxygen_of, stoichiometric_factor
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.physics.gases import (
+    AIR_O2,
+    carbon_dioxide_of,
+    fuels_of,
+    oxygen_of,
+    stoichiometric_factor,
+)
+from stackwitness_detectors.plots import rough, series_of, short, span_ms
 
 _LEAST_HOURS = 6
 _LEAST_SHIFT = 0.02  # two analysers, each 0.5 % of volume by its certificate
@@ -115,25 +121,35 @@ class OxygenLine(DailyTest):
         n, names = judged.numbers, self.memory.names
         o2, co2 = names[self.oxygen[0]], names[self.carbon[0]]
         now, usual = short(float(n["factor"])), short(float(n["usual_factor"]))
-        before = short(float(n["largest_before"]))
+        before = rough(float(n["largest_before"]))
         fuels_en, fuels_zh = fuels_of(float(n["factor"]))
         fits_en = f"fits {fuels_en}" if fuels_en else "fits no fuel in the tables"
         fits_zh = f"对应{fuels_zh}" if fuels_zh else "不对应表中任何燃料"
         en = (
             f"(20.9 - {o2}) / {co2} was {now}, ordinarily {usual}: {now} {fits_en} (Method 3B). The largest such shift "
-            f"before was {before}, now {short(judged.score)}."
+            f"before was {before}, now {rough(judged.score)}."
         )
         zh = (
             f"(20.9 - {o2}) / {co2} 为 {now},平时为 {usual}:{now} {fits_zh}(Method 3B)。"
-            f"此前最大的同类偏移为 {before},现为 {short(judged.score)}。"
+            f"此前最大的同类偏移为 {before},现为 {rough(judged.score)}。"
         )
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
+        gases = series_of(self.memory, [self.oxygen[0], self.carbon[0]], first, last)
+        line = {
+            "channel": f"(20.9 - {o2}) / {co2}",
+            "unit": "",
+            "role": "ratio",
+            "t": gases[0]["t"],
+            "v": [
+                float(f"{(AIR_O2 - a) / b:.6g}") if a is not None and b else None
+                for a, b in zip(gases[0]["v"], gases[1]["v"], strict=True)
+            ],
+        }
         plot = {
             "kind": "residual",
             "title_en": f"{o2} and {co2} off their line",
             "title_zh": f"{o2} 与 {co2} 偏离关系线",
-            "series": series_of(self.memory, [self.oxygen[0], self.carbon[0]], first, last),
-            "band": {"t": [], "lo": [], "mid": [], "hi": []},
+            "series": [gases[0], line, gases[1]],
         }
         return en, zh, plot
 

@@ -16,7 +16,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import rough, series_of, short, span_ms
 
 _WINDOWS = (7, 14, 28)
 BANDS = (0.01, 0.05)  # of the level: clamped values lie within a hundredth, moved ones within a twentieth
@@ -130,7 +130,7 @@ class Ceiling(DailyTest):
             short(float(n["band_percent"])),
             float(np.log(max(longest, 1.0))),
         )
-        z, most = short(float(n["z"])), short(before / _SHARP)
+        z, most = rough(float(n["z"])), rough(before / _SHARP)
         en = (
             f"{channel.name}: within {n['days']} days {n['below']} hours lie in the {band} % below {level} {channel.unit} and "
             f"{n['above']} in three times that width above it (z = {z}, most before {most})."

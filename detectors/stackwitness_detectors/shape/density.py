@@ -12,7 +12,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import rough, series_of, short, span_ms
 from stackwitness_detectors.quantiles import quantile
 
 _COMMON = float(special.ndtri(0.95))
@@ -94,7 +94,7 @@ class LimitDensity(DailyTest):
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
         limit, band = float(n["limit"]), self.config.density_band * float(n["limit"])
-        share, usual = short(float(n["share_percent"])), short(float(n["usual_percent"]))
+        share, usual = rough(float(n["share_percent"])), rough(float(n["usual_percent"]))
         en = (
             f"{channel.name}: {n['just_below']} of {n['near']} hours near the limit of {short(limit)} "
             f"{channel.unit} lie in the last 3 % below it ({share} %, expected {usual} %); {n['above']} lie above."

@@ -13,7 +13,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import rough, series_of, span_ms
 from stackwitness_detectors.quantiles import quantile
 from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.units import DigitReader, Digits, Steps, on_grid
@@ -94,8 +94,8 @@ class Grid(DigitTest):
         """Word the finding and draw it."""
         name, n = self.memory.names[k], judged.numbers
         share, usual, step = (
-            short(float(n["share_percent"])),
-            short(float(n["usual_percent"])),
+            rough(float(n["share_percent"])),
+            rough(float(n["usual_percent"])),
             n["resolution"],
         )
         if n["grid"] == _OFF:

@@ -13,7 +13,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough
 from stackwitness_detectors.quantiles import quantile, quartile_range
 from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.grid import digit_plot, dispersion
@@ -82,14 +82,14 @@ class Heaps(DigitTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         name, n = self.memory.names[k], judged.numbers
-        share, usual = short(float(n["share_percent"])), short(float(n["usual_percent"]))
+        share, usual = rough(float(n["share_percent"])), rough(float(n["usual_percent"]))
         en = (
             f"Of {n['values']} values of {name} within {n['days']} days {share} % end in 0 or 5; before it was {usual} % "
-            f"({short(judged.score)} standard errors)."
+            f"({rough(judged.score)} standard errors)."
         )
         zh = (
             f"{name} {n['days']} 天内的 {n['values']} 个数值中有 {share} % 末位为 0 或 5;此前为 {usual} %"
-            f"(相差 {short(judged.score)} 个标准误)。"
+            f"(相差 {rough(judged.score)} 个标准误)。"
         )
         return en, zh, digit_plot(self, k, judged)
 

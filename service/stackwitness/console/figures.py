@@ -195,7 +195,7 @@ def _legend_codes(spec: PlotSpec) -> list[str]:
         "reported": bool(spec.series),
         "suspect": bool(spec.series),
         "context": len(spec.series) > 1,
-        "expected": spec.band is not None,
+        "expected": spec.band is not None and bool(spec.band.t),
         "limit": spec.limit is not None,
         "earlier": spec.match is not None and bool(spec.match.t),
         "odd": bool(spec.marks),

@@ -30,6 +30,7 @@ WIDTH = 920.0
 MAIN_PX, CONTEXT_PX, BARS_PX = 210.0, 96.0, 220.0
 TOP_PX, GAP_PX, FOOT_PX = 24.0, 30.0, 24.0
 MOST_CONTEXT = 4
+MOST_DOUBT = 1.6
 
 
 class Says(Protocol):
@@ -116,7 +117,10 @@ def _draw_timeline(
 def _domain(spec: PlotSpec, series: Series, main: bool) -> tuple[float, float]:
     include: list[float] = []
     if main and spec.band is not None:
-        include += [v for v in (*spec.band.lo, *spec.band.hi) if v is not None]
+        # What the model expects belongs on the axis, its doubt only as far as it does not flatten the readings.
+        include += [v for v in spec.band.mid if v is not None]
+        most = MOST_DOUBT * max([abs(v) for v in (*series.v, *include) if v is not None], default=0.0)
+        include += [v for v in (*spec.band.lo, *spec.band.hi) if v is not None and abs(v) <= most]
     lo, hi = extent(series.v, include)
     # A limit far above all readings would flatten them: shown in the sentence, not on the axis.
     if main and spec.limit is not None and spec.limit < 2.2 * hi:
