@@ -17,6 +17,7 @@ from stackwitness.evidence.report import has_chinese_font, print_report
 from stackwitness.evidence.report.words import WORDS
 from stackwitness.settings import Settings
 from stackwitness_client.verify import verify_bundle
+from stackwitness_detectors.catalogue import LOOK_AT
 from tests.emdi.making import remanifest, write_zip
 from tests.service.evidence_support import make_shop
 from tests.service.test_evidence import REGULATOR
@@ -70,7 +71,7 @@ def test_words_on_paper_are_those_of_the_console() -> None:
     for code, (en, zh) in WORDS.items():
         if code in said:
             assert (said[code], chinese.say(said[code])) == (en, zh)
-    assert set(_VERDICT) | set(_DECISION) <= set(WORDS)
+    assert set(_VERDICT) | set(_DECISION) | set(LOOK_AT) <= set(WORDS)
 
 
 def test_without_a_chinese_font_it_is_english_only(
