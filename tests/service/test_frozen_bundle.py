@@ -78,7 +78,7 @@ def test_the_last_head_covers_all_that_waited(shop: Shop) -> None:
     with unit_of_work(shop.engine) as conn:
         found = find_end(conn)
         assert found is not None
-        head, end = found
+        head, end = found.head, found.freeze
     size = shop.log_reader.snapshot().size
     assert (head.as_of, end.idx, end.successor_origin) == (size - 2, size - 1, NEXT)
     lines = shop.log_reader.head_file(head.as_of).decode()

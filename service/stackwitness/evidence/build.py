@@ -38,7 +38,6 @@ from stackwitness.log.heads import DailyHead, find_newest, request_head
 from stackwitness.log.notekeys import load_export_key
 from stackwitness.log.policies import read_policy
 from stackwitness.log.queries import find_places
-from stackwitness.log.shards import find_freeze
 from stackwitness.wiring import Wiring
 
 LOG_WITHIN_S = 60.0
@@ -168,13 +167,12 @@ def _ensure_head(wiring: Wiring, export: Export) -> DailyHead:
 def _ensure_end(wiring: Wiring, export: Export) -> DailyHead:
     """Return the head that covers a frozen log, once the final checkpoint is published."""
     with unit_of_work(wiring.engine, "sw_export", EVERY_AGENCY) as conn:
-        head, freeze = find_covered_end(conn)
-    event_id = find_freeze(wiring.engine)
-    if event_id is None or wiring.log_reader.await_receipt(event_id, LOG_WITHIN_S) is None:
+        end = find_covered_end(conn)
+    if wiring.log_reader.await_receipt(end.event_id, LOG_WITHIN_S) is None:
         raise LogUnavailable(detail="the final checkpoint is not published")
-    if wiring.log_reader.snapshot().size != freeze.size:
+    if wiring.log_reader.snapshot().size != end.freeze.size:
         raise LogUnavailable(detail="the published log does not end with log.freeze; run fsck")
-    return head
+    return end.head
 
 
 def _plan(wiring: Wiring, conn: Connection, export: Export, head: DailyHead, folder: Path) -> Plan:

@@ -10,16 +10,14 @@ from sqlalchemy import Connection
 from emdi.errors import EmdiError
 from emdi.policy import parse_policy
 from emdi.scope import frozen_export_id
-from emdi.shard import Freeze
 from stackwitness.errors import Conflict, LogFrozen, LogUnavailable
 from stackwitness.evidence import queries
 from stackwitness.evidence.domain import Export, ms_of
 from stackwitness.log.disk import lock_file
 from stackwitness.log.genesis import read_genesis
-from stackwitness.log.heads import DailyHead
 from stackwitness.log.policies import read_policy
 from stackwitness.log.queries import find_successor
-from stackwitness.log.shards import find_end
+from stackwitness.log.shards import End, find_end
 
 NO_LAST_HEAD = (
     "it was frozen without a last head over all it holds, so nothing could show a bundle of it to be whole"
@@ -33,13 +31,13 @@ def ask_frozen(conn: Connection, draft: Export, *, defer: bool) -> Export | None
     """
     if find_successor(conn) is None:
         return None
-    _, freeze = find_covered_end(conn)
+    size = find_covered_end(conn).freeze.size
     genesis = read_genesis(conn)
     if genesis is None:
         raise LogUnavailable(detail="the log has no leaf 0")
     export_id = frozen_export_id(
         genesis.origin,
-        freeze.size,
+        size,
         draft.stns,
         (ms_of(draft.from_at), ms_of(draft.to_at)),
         draft.entries,
@@ -58,8 +56,8 @@ def ask_frozen(conn: Connection, draft: Export, *, defer: bool) -> Export | None
     return kept
 
 
-def find_covered_end(conn: Connection) -> tuple[DailyHead, Freeze]:
-    """Return a frozen log's last head and its end; raise LogFrozen where the head does not cover the log."""
+def find_covered_end(conn: Connection) -> End:
+    """Return how a frozen log ended; raise LogFrozen where the head does not cover the log."""
     end = find_end(conn)
     if end is None:
         raise LogFrozen(find_successor(conn) or "", why=NO_LAST_HEAD)

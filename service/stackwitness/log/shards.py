@@ -34,6 +34,15 @@ class Final:
     head: bytes
 
 
+@dataclass(frozen=True)
+class End:
+    """The end of a frozen log: the head that covers it, and the event behind that head."""
+
+    head: DailyHead
+    freeze: Freeze
+    event_id: bytes
+
+
 def freeze(engine: sa.Engine, disk: Disk, service_key: Signer, *, successor_origin: str, why: str) -> bytes:
     """Append a last head over all there is, then the last event this log will ever hold; return that one's id.
 
@@ -60,15 +69,16 @@ def freeze(engine: sa.Engine, disk: Disk, service_key: Signer, *, successor_orig
     return event.event_id
 
 
-def find_end(conn: sa.Connection) -> tuple[DailyHead, Freeze] | None:
-    """Return the head that covers a frozen log, and its end; None where no head does, as in logs frozen long ago."""
-    row = conn.execute(sa.text("SELECT w.jws FROM log_freeze f JOIN event w USING (event_id)")).one_or_none()
+def find_end(conn: sa.Connection) -> End | None:
+    """Return how a frozen log ended; None where no head covers it, as in logs frozen long ago."""
+    query = "SELECT event_id, w.jws FROM log_freeze f JOIN event w USING (event_id)"
+    row = conn.execute(sa.text(query)).one_or_none()
     head = find_newest(conn)
     if row is None or head is None:
         return None
     event = parse_event(bytes(row.jws))
     freeze = read_freeze(event.data["final_size_before"], event)
-    return (head, freeze) if head.as_of == freeze.head_as_of else None
+    return End(head, freeze, bytes(row.event_id)) if head.as_of == freeze.head_as_of else None
 
 
 def find_freeze(engine: sa.Engine, successor_origin: str | None = None) -> bytes | None:
