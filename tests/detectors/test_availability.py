@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stackwitness_detectors.availability import Lines, MarkedHigh
-from stackwitness_detectors.availability.lines import straight
+from stackwitness_detectors.availability.lines import bridged_by_itself, straight
 from stackwitness_detectors.availability.missing import p_of_edges
 from stackwitness_detectors.calibration import pulses
 from stackwitness_detectors.calibration.pulses import depths
@@ -94,3 +94,10 @@ def test_gaps_between_high_readings_are_told_from_gaps_anywhere() -> None:
     assert p_of_edges(lost) < 0.02
     assert p_of_edges(anywhere) > 0.02
     assert p_of_edges(np.full(10, np.nan)) == 1.0
+
+
+def test_one_short_gap_may_be_bridged_by_the_logger_itself() -> None:
+    alone_once = bridged_by_itself({"days": 1, "stretches": 1, "longest": 3})
+    assert alone_once == pytest.approx(0.05, rel=0.05)
+    assert bridged_by_itself({"days": 1, "stretches": 1, "longest": 12}) < 0.01 * alone_once
+    assert bridged_by_itself({"days": 7, "stretches": 7, "longest": 1}) < 1e-9

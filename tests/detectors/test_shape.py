@@ -15,6 +15,7 @@ from stackwitness_detectors.forge import forge
 from stackwitness_detectors.memory import Memory
 from stackwitness_detectors.shape import Comb, DigitReader, EqualMeans, Grid, Heaps, ceilings
 from stackwitness_detectors.shape.comb import _gains, _transform, factor_of, pitch_of
+from stackwitness_detectors.shape.grid import dispersion
 from stackwitness_detectors.shape.means import _cluster
 from stackwitness_detectors.shape.units import fresh_values, on_grid, units_of
 from tests.detectors.alone import alone
@@ -140,3 +141,13 @@ def test_days_with_one_mean_are_told_by_chance_and_number() -> None:
     score, level, equal, _ = found
     assert (equal, round(level, 1)) == (4, 91.1)
     assert score > 4
+
+
+def test_what_comes_in_bunches_in_the_past_counts_as_bunches() -> None:
+    rng = np.random.default_rng(2)
+    spread_out = rng.random(2400) < 0.02
+    bunched = np.zeros(2400, np.bool_)
+    bunched[240:264] = bunched[1200:1224] = True
+    assert dispersion(spread_out) < 1.5
+    assert dispersion(bunched) > 15.0
+    assert dispersion(np.zeros(2400, np.bool_)) == dispersion(spread_out[:20]) == 1.0

@@ -77,7 +77,7 @@ class Lines(DigitTest):
             if len(past) >= self.config.calibration_min_days and judged.score > 0
             else law
         )
-        return max(law, own or 0.0, _by_itself(judged.numbers))
+        return max(law, own or 0.0, bridged_by_itself(judged.numbers))
 
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
@@ -112,7 +112,7 @@ class Lines(DigitTest):
         return [int(t) for t in at_ms[told][-self.config.plot_points :]]
 
 
-def _by_itself(numbers: dict[str, float | int | str]) -> float:
+def bridged_by_itself(numbers: dict[str, float | int | str]) -> float:
     """Expect so often a month as many gaps, or as long a one, that a logger has bridged by itself."""
     days, stretches, longest = (float(numbers[key]) for key in ("days", "stretches", "longest"))
     usual = _BRIDGED * days / DAYS_PER_MONTH
