@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,11 @@ class Block:
     letters: Letters
 
     def measured(self) -> Values:
-        """Give the values, NaN where the mark says the instrument was not measuring."""
+        """Give the values, NaN where the mark says the instrument was not measuring. Nobody writes into them."""
+        return self._measured
+
+    @cached_property
+    def _measured(self) -> Values:
         return np.where(MEASURING[self.letters], self.values, np.nan)
 
 

@@ -80,9 +80,9 @@ def test_a_straight_line_is_told_from_chance() -> None:
 
 def test_the_depth_of_a_block_needs_both_edges() -> None:
     series = np.array([5.0, 5.0, 1.0, 2.0, 4.0, 5.0])
-    assert depths(series, 2)[4] == pytest.approx(2.0)
+    assert depths(series)[1, 4] == pytest.approx(2.0)
     falling = np.array([5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
-    assert np.nanmax(depths(falling, 2)) < 0
+    assert np.nanmax(depths(falling)[1]) < 0
 
 
 def test_gaps_between_high_readings_are_told_from_gaps_anywhere() -> None:

@@ -11,14 +11,14 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Finding, Note, Values
+from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, operating
 from stackwitness_detectors.memory import HOUR_MS, Memory
 from stackwitness_detectors.plots import short
+from stackwitness_detectors.quantiles import median, quantile
 
 LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
 _LEAST_HOURS = 240
@@ -31,56 +31,31 @@ _PRIOR_DEPTH = 0.03
 _STEEPEST = {1: 4.0, 3: 2.5}
 
 
-class Pulses(DailyTest):
-    """Score = depth / usual depth of the oddest block that ended today; of `nights` nights the least."""
+class Blocks:
+    """Give level and usual depths of blocks, worked out once for any number of nights."""
 
-    family = "calibration"
-    kind = "pulse"
-    kinds = ("calibration_gas", "zero_air", "averaging_game", "dilution")
-    innocent = ("analyser_hold", "instrument_fault", "treatment_change", "covariate_fault")
+    def __init__(self, memory: Memory, config: Config, residuals: Residuals) -> None:
+        self.memory, self.config, self.residuals = memory, config, residuals
+        self._last = -1
+        self._levels: dict[int, float] = {}
+        self._units: dict[int, list[float] | None] = {}
 
-    def __init__(self, memory: Memory, config: Config, residuals: Residuals, nights: int) -> None:
-        super().__init__(memory, config, residuals.targets, config.pulse_budget / 2)
-        self.residuals, self.nights = residuals, nights
-        self.name = self.detector = f"pulse_{nights}d"
-        self.steepest = _STEEPEST.get(nights)
-        self.others: list[Pulses] = []
-        self.unit: dict[int, list[float]] = {}
-        self.running = np.empty(0, np.bool_)
+    def _renew(self) -> None:
+        hour = self.memory.hours.view("hour")
+        if int(hour[-1]) != self._last:
+            self._last, self._levels, self._units = int(hour[-1]), {}, {}
 
-    def measure(self, k: int, day: int) -> Judged | None:
-        """Search the blocks that end within the day, at the same clock hours on each of the nights."""
-        if day == int(self.memory.hours.view("hour")[-1]) // 24:
-            self._settle(k, day)
-        if k not in self.unit:
-            return None
-        series = self._series(k, day, self.nights + 1)
-        if not np.isfinite(series[-24:]).any():
-            return None
-        best, found = 0.0, (1, 0)
-        for length, unit in zip(LENGTHS, self.unit[k], strict=True):
-            depth = depths(series, length)[-24 * self.nights :]
-            night = np.nan_to_num(depth.reshape(self.nights, 24), nan=0.0).min(axis=0)
-            at = int(np.argmax(night))
-            if night[at] / unit > best:
-                best, found = float(night[at]) / unit, (length, at)
-        length, end = found
-        deep = float(
-            np.nan_to_num(depths(series, length)[-24 * self.nights :].reshape(self.nights, 24).min(axis=0))[
-                end
-            ]
-        )
-        # The block ends before hour `end` of the day, in which the level is back.
-        to_ms = (day * 24 + end) * HOUR_MS - 1
-        numbers: dict[str, float | int | str] = {
-            "hours": length, "from_hour_utc": (end - length) % 24, "to_hour_utc": end, "nights": self.nights,
-            "fall_percent": 100 * (1 - math.exp(-deep)), "least_percent": self._lowest(k, day, end, length),
-            "depths": best,
-        }  # fmt: skip
-        from_ms = to_ms + 1 - (length + 24 * (self.nights - 1)) * HOUR_MS
-        return Judged(max(best, 1.0), from_ms, to_ms, numbers)
+    def level(self, k: int) -> float:
+        """Give the median while the unit runs; 0 for a channel that is not positive."""
+        self._renew()
+        if k not in self._levels:
+            y = self.memory.hours.view("mean")[operating(self.memory), k]
+            y = y[np.isfinite(y)]
+            positive = y.size > 0 and np.count_nonzero(y > 0) / y.size > 0.9
+            self._levels[k] = median(y) if positive else 0.0
+        return self._levels[k]
 
-    def _series(self, k: int, day: int, days: int) -> Values:
+    def series(self, k: int, day: int, days: int) -> Values:
         """Give log level, relative to the expectation where there is a model, of each clock hour of the last days."""
         hours = self.memory.hours
         hour = hours.view("hour")
@@ -92,9 +67,9 @@ class Pulses(DailyTest):
 
     def _log(self, k: int, rows: slice) -> Values:
         hours, model = self.memory.hours, self.residuals.models.get(k)
-        off = hours.view("claimed")[rows, k] | ~self.running[rows]
+        off = hours.view("claimed")[rows, k] | ~operating(self.memory)[rows]
         y = np.where(off, np.nan, hours.view("mean")[rows, k])
-        usual = self._level(k)
+        usual = self.level(k)
         if usual <= 0:
             return y / max(float(np.nanstd(hours.view("mean")[:, k])), 1e-12)
         floor = _FLOOR * usual
@@ -103,39 +78,84 @@ class Pulses(DailyTest):
             level = level - np.log(np.maximum(hours.view("expected")[rows, k], floor))
         return level
 
-    def _level(self, k: int) -> float:
-        y = self.memory.hours.view("mean")[self.running, k]
-        y = y[np.isfinite(y)]
-        positive = y.size > 0 and float((y > 0).mean()) > 0.9
-        return float(np.median(y)) if positive else 0.0
+    def units(self, k: int, day: int) -> list[float] | None:
+        """Say how deep blocks of each length usually are; None with too few hours behind them."""
+        self._renew()
+        if k not in self._units:
+            self._units[k] = self._settle(k, day)
+        return self._units[k]
 
-    def day(self, day: int) -> list[Finding]:
-        """Judge the day among the hours in which the unit runs."""
-        self.running = operating(self.memory)
-        return super().day(day)
+    def _settle(self, k: int, day: int) -> list[float] | None:
+        hour = self.memory.hours.view("hour")
+        known = int(np.searchsorted(hour, (day - self.config.young_lag_days) * 24))
+        if known < _LEAST_HOURS:
+            return None
+        series = self.series(k, int(hour[known - 1]) // 24, int(hour[known - 1] - hour[0]) // 24 + 1)
+        units = []
+        for depth in depths(series):
+            depth = depth[np.isfinite(depth)]
+            usual = quantile(np.maximum(depth, 0.0), _SPREAD_AT) if depth.size >= 50 else 0.1
+            units.append(max(usual, _PRIOR_DEPTH))
+        return units
+
+
+class Pulses(DailyTest):
+    """Score = depth / usual depth of the oddest block that ended today; of `nights` nights the least."""
+
+    family = "calibration"
+    kind = "pulse"
+    kinds = ("calibration_gas", "zero_air", "averaging_game", "dilution")
+    innocent = ("analyser_hold", "instrument_fault", "treatment_change", "covariate_fault")
+
+    def __init__(
+        self, memory: Memory, config: Config, residuals: Residuals, blocks: Blocks, nights: int
+    ) -> None:
+        super().__init__(memory, config, residuals.targets, config.pulse_budget / 2)
+        self.residuals, self.blocks, self.nights = residuals, blocks, nights
+        self.name = self.detector = f"pulse_{nights}d"
+        self.steepest = _STEEPEST.get(nights)
+        self.others: list[Pulses] = []
+        self.unit: dict[int, list[float]] = {}
+
+    def measure(self, k: int, day: int) -> Judged | None:
+        """Search the blocks that end within the day, at the same clock hours on each of the nights."""
+        if day == int(self.memory.hours.view("hour")[-1]) // 24:
+            self._settle(k, day)
+        if k not in self.unit:
+            return None
+        series = self.blocks.series(k, day, self.nights + 1)
+        if not np.isfinite(series[-24:]).any():
+            return None
+        depth = depths(series)[:, -24 * self.nights :].reshape(len(LENGTHS), self.nights, 24)
+        night = np.nan_to_num(depth, nan=0.0).min(axis=1)
+        ends = night.argmax(axis=1)
+        odd = night.max(axis=1) / np.array(self.unit[k])
+        at = int(np.argmax(odd))
+        best = max(float(odd[at]), 0.0)
+        length, end = (LENGTHS[at], int(ends[at])) if best > 0 else (LENGTHS[0], 0)
+        deep = float(np.nan_to_num(depth[LENGTHS.index(length), :, end].min()))
+        # The block ends before hour `end` of the day, in which the level is back.
+        to_ms = (day * 24 + end) * HOUR_MS - 1
+        numbers: dict[str, float | int | str] = {
+            "hours": length, "from_hour_utc": (end - length) % 24, "to_hour_utc": end, "nights": self.nights,
+            "fall_percent": 100 * (1 - math.exp(-deep)), "least_percent": self._lowest(k, day, end, length),
+            "depths": best,
+        }  # fmt: skip
+        from_ms = to_ms + 1 - (length + 24 * (self.nights - 1)) * HOUR_MS
+        return Judged(max(best, 1.0), from_ms, to_ms, numbers)
 
     def _lowest(self, k: int, day: int, end: int, length: int) -> float:
         hour = self.memory.hours.view("hour")
         last = day * 24 + end
         rows = slice(*(int(i) for i in np.searchsorted(hour, [last - length, last])))
-        y, usual = self.memory.hours.view("mean")[rows, k], self._level(k)
+        y, usual = self.memory.hours.view("mean")[rows, k], self.blocks.level(k)
         return 100 * float(np.nanmean(y)) / usual if usual > 0 and np.isfinite(y).any() else math.nan
 
     def _settle(self, k: int, day: int) -> None:
         """Learn how deep blocks of each length usually are."""
-        hour = self.memory.hours.view("hour")
-        lag = self.config.young_lag_days
-        known = int(np.searchsorted(hour, (day - lag) * 24))
-        if known < _LEAST_HOURS:
-            return
-        series = self._series(k, int(hour[known - 1]) // 24, int(hour[known - 1] - hour[0]) // 24 + 1)
-        units = []
-        for length in LENGTHS:
-            depth = depths(series, length)
-            depth = depth[np.isfinite(depth)]
-            usual = float(np.quantile(np.maximum(depth, 0.0), _SPREAD_AT)) if depth.size >= 50 else 0.1
-            units.append(max(usual, _PRIOR_DEPTH))
-        self.unit[k] = units
+        units = self.blocks.units(k, day)
+        if units is not None:
+            self.unit[k] = units
 
     def rate(self, k: int, judged: Judged) -> float | None:
         """Leave alone what would not be worth a night's work, however sharp."""
@@ -207,18 +227,23 @@ class Pulses(DailyTest):
         self.unit = {here[name]: unit for name, unit in tree["unit"].items() if name in here}
 
 
-def depths(series: Values, length: int) -> Values:
-    """Give for each hour the depth of the block of `length` hours before it: NaN where an hour is missing."""
-    found = np.full(len(series), np.nan)
-    if len(series) > length + 1:
-        top = sliding_window_view(series, length).max(axis=1)
+def depths(series: Values) -> Values:
+    """Give for each of `LENGTHS` and each hour the depth of the block of so many hours before it: NaN with one missing."""
+    found = np.full((len(LENGTHS), len(series)), np.nan)
+    top, width = series, 1
+    for line, length in zip(found, LENGTHS, strict=True):
+        if len(series) <= length + 1:
+            break
+        while width < length:
+            top, width = np.maximum(top[:-1], series[width:]), width + 1
         # Block [i, i + length) stands between hour i - 1 and hour i + length.
-        found[length + 1 :] = np.minimum(series[: -length - 1], series[length + 1 :]) - top[1:-1]
+        line[length + 1 :] = np.minimum(series[: -length - 1], series[length + 1 :]) - top[1:-1]
     return found
 
 
 def pulses(memory: Memory, config: Config, residuals: Residuals) -> list[Pulses]:
     """Make the tests of one night and of three."""
-    once, thrice = Pulses(memory, config, residuals, 1), Pulses(memory, config, residuals, 3)
+    blocks = Blocks(memory, config, residuals)
+    once, thrice = (Pulses(memory, config, residuals, blocks, nights) for nights in (1, 3))
     once.others, thrice.others = [thrice], [once]
     return [once, thrice]

@@ -8,7 +8,7 @@ For each lag the evidence of the match that is going on is kept. A step that equ
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,21 +34,29 @@ class StepOdds:
             self._moves[k] = np.diff(self.history[:, k]).astype(np.float32)
         return self._moves[k]
 
-    def bits(self, k: int, value: float, move: float, was_still: bool) -> float:
-        """Give the evidence of one equal step: of the value at the start (`move` NaN), then of the move."""
-        if np.isnan(move):
-            p = self._share(self.history[:, k] == value)
-        elif move == 0.0 and was_still:
-            still = self.moves(k) == 0.0
-            usual = self._share(still)
-            p = (float((still[1:] & still[:-1]).sum()) + 2.0 * usual) / (float(still[:-1].sum()) + 2.0)
+    def start_bits(self, equal: int) -> float:
+        """Give the evidence of a value at the start of a match that came `equal` times in the history."""
+        return self._bits(self._share(equal, len(self.history)))
+
+    def move_bits(self, k: int, move: float, was_still: bool) -> float:
+        """Give the evidence of one equal step further."""
+        moves = self.moves(k)
+        if move == 0.0 and was_still:
+            still = moves == 0.0
+            usual = self._share(int(np.count_nonzero(still)), len(still))
+            p = (float(np.count_nonzero(still[1:] & still[:-1])) + 2.0 * usual) / (
+                float(np.count_nonzero(still[:-1])) + 2.0
+            )
         else:
-            p = self._share(self.moves(k) == np.float32(move))
+            p = self._share(int(np.count_nonzero(moves == np.float32(move))), len(moves))
+        return self._bits(p)
+
+    def _bits(self, p: float) -> float:
         return float(min(-np.log2(p), self.cap))
 
     @staticmethod
-    def _share(equal: NDArray[np.bool_]) -> float:
-        return min(1.0, (float(equal.sum()) + 1.0) / (len(equal) + 1.0))
+    def _share(equal: int, of: int) -> float:
+        return min(1.0, (equal + 1.0) / (of + 1.0))
 
 
 @dataclass
@@ -80,10 +88,18 @@ class Going:
         return int(self.lags[top]), float(self.bits[top])
 
 
-def next_step(before: Going, lags: NDArray[np.int64], start_bits: float, move_bits: float) -> Going:
-    """Lead the matches one step on: only `lags` are equal now."""
+def next_step(
+    before: Going, lags: NDArray[np.int64], start_bits: float, move_bits: Callable[[], float] | None
+) -> Going:
+    """Lead the matches one step on: only `lags` are equal now.
+
+    `move_bits` is asked only when a match goes on; None when the move is not known: the value counts again.
+    """
     had, _ = before.at(lags)
-    gain = np.where(had > 0, move_bits, start_bits)
+    going_on = had > 0
+    gain = np.full(len(lags), start_bits)
+    if move_bits is not None and going_on.any():
+        gain = np.where(going_on, move_bits(), start_bits)
     return Going(lags, had + gain, gain)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,10 +95,10 @@ class Copies:
             if not lags.size:
                 continue
             move = float(x[k] - values[i - 1, k])
-            still = i >= 2 and values[i - 1, k] == values[i - 2, k]
-            start_bits = odds.bits(k, float(x[k]), math.nan, False)
-            move_bits = start_bits if math.isnan(move) else odds.bits(k, float(x[k]), move, bool(still))
-            self.going[k] = next_step(before[k], lags, start_bits, move_bits)
+            still = i >= 2 and bool(values[i - 1, k] == values[i - 2, k])
+            start = odds.start_bits(int(np.count_nonzero(lags > i - len(odds.history))))
+            further = partial(odds.move_bits, k, move, still) if not math.isnan(move) else None
+            self.going[k] = next_step(before[k], lags, start, further)
         if len(present) >= 2:
             self._record(values, i, present, before[self.width])
 

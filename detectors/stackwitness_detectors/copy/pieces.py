@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -91,9 +92,9 @@ class Pieces:
             if lags.size:
                 move = float(x - values[-1])
                 still = bool(values[-1] == values[-2])
-                start = odds.bits(t, float(x), math.nan, False)
-                step = start if math.isnan(move) else odds.bits(t, float(x), move, still)
-                self.going[t] = next_step(before, lags, start, step)
+                start = odds.start_bits(int(np.count_nonzero(lags > len(values) - len(odds.history))))
+                further = partial(odds.move_bits, t, move, still) if not math.isnan(move) else None
+                self.going[t] = next_step(before, lags, start, further)
                 lag, bits = self.going[t].best()
                 now = Best(bits, lag)
         if now.bits < self.best[t].bits:

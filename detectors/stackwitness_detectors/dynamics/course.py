@@ -54,14 +54,18 @@ class Course:
         count = present.sum(axis=0)
         mean = np.where(count > 0, np.where(present, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
         within = np.where(present, (values - mean) ** 2, 0.0).sum(axis=0)
-        near = np.diff(block.at_ms, prepend=self.last_ms) <= HOUR_MS
-        steps = np.diff(np.vstack([self.last, values]), axis=0)
-        steps = np.where(near[:, None], steps, np.nan)
+        steps, far = np.empty_like(values), np.empty(len(values), np.bool_)
+        steps[0], far[0] = values[0] - self.last, block.at_ms[0] - self.last_ms > HOUR_MS
+        steps[1:], far[1:] = values[1:] - values[:-1], block.at_ms[1:] - block.at_ms[:-1] > HOUR_MS
+        steps[far] = np.nan
         known = np.isfinite(steps)
         squares = np.where(known, steps, 0.0) ** 2
         load = np.nan
-        if self.load_at is not None and np.isfinite(block.values[:, self.load_at]).any():
-            load = float(np.nanmean(block.values[:, self.load_at]))
+        if self.load_at is not None:
+            loads = block.values[:, self.load_at]
+            there = np.isfinite(loads)
+            if there.any():
+                load = float(np.where(there, loads, 0.0).sum() / np.count_nonzero(there))
         self.table.append(
             block.hour, mean, count, within, squares.sum(axis=0), known.sum(axis=0),
             (known & (squares == 0)).sum(axis=0), load,
@@ -117,35 +121,37 @@ class Course:
         usual, top = self.level.get(k, (0.0, 1.0))
         use = self.usable(k, rows)
 
-        def column(name: str) -> Values:
-            return np.where(use, table.view(name)[rows, j], 0.0)
-
-        count, within, squares, pairs = (column(name) for name in ("count", "within", "squares", "pairs"))
-        equal, load = column("equal"), table.view("load")[rows]
+        load = table.view("load")[rows]
         load = np.where(use & np.isfinite(load), load, 0.0)
         off = np.where(use, table.view("mean")[rows, j] - usual, 0.0)
-
-        def total(x: Values, skipped: int = 0) -> Values:
-            path = np.concatenate([[0.0], np.cumsum(x)])
-            summed: Values = path[last] - path[np.minimum(first + skipped, last)]
-            return summed
-
-        n, hours = np.maximum(total(count), 1e-9), np.maximum(total(use.astype(np.float64)), 1e-9)
-        m = total(count * off) / n
-        variance = np.maximum(total(within + count * off**2) / n - m**2, 0.0)
+        # Single precision as the columns are kept: their running sums stay those of earlier versions.
+        kept = np.empty((len(use), 4), np.float32)
+        for place, name in enumerate(("count", "pairs", "squares", "equal")):
+            kept[:, place] = np.where(use, table.view(name)[rows, j], 0.0)
+        count = kept[:, 0]
+        made = np.empty((len(use), 5))
+        made[:, 0], made[:, 1] = use, count * off
+        made[:, 2] = np.where(use, table.view("within")[rows, j], 0.0) + count * off**2
+        made[:, 3], made[:, 4] = load, load**2
+        late = np.minimum(first + 1, last)
+        counted, paired, squared, level_steps = _between(kept, first, late, last)
+        hours, moved, within, loads, squared_loads = _between(made, first, first, last)
+        filled = np.maximum(hours, 1e-9)
+        n = np.maximum(counted, 1e-9)
+        m = moved / n
+        variance = np.maximum(within / n - m**2, 0.0)
         level = np.maximum(np.abs(usual + m), _LEAST_LEVEL * abs(usual)) + 1e-12
         # The steps of the first hour lead into the window from outside.
-        paired = total(pairs, 1)
-        steps = total(squares, 1) / np.maximum(paired, 1e-9)
+        steps = squared / np.maximum(paired, 1e-9)
         least = step**2 / 4
-        mean_load = total(load) / hours
-        load_spread = np.sqrt(np.maximum(total(load**2) / hours - mean_load**2, 0.0)) / top
+        mean_load = loads / filled
+        load_spread = np.sqrt(np.maximum(squared_loads / filled - mean_load**2, 0.0)) / top
         return {
-            "hours": total(use.astype(np.float64)),
+            "hours": hours,
             "pairs": paired,
             "spread": 0.5 * np.log(variance + least + 1e-24) - np.log(level),
             "step": 0.5 * np.log(steps + least + 1e-24) - np.log(level),
-            "equal": total(equal, 1) / np.maximum(paired, 1e-9),
+            "equal": level_steps / np.maximum(paired, 1e-9),
             "load": np.log(load_spread + 0.005),
             "level": usual + m,
         }
@@ -170,3 +176,12 @@ class Course:
         self.last = np.where(place >= 0, tree["last"][place], np.nan)
         here = {self.memory.names[k]: k for k in self.tested}
         self.level = {here[n]: (pair[0], pair[1]) for n, pair in tree["level"].items() if n in here}
+
+
+def _between(columns: NDArray[Any], first: Any, late: Any, last: Any) -> Values:
+    """Sum columns [n, c] from `first` (all but the first column: from `late`) up to `last`: arrays [c, windows]."""
+    path = np.zeros((len(columns) + 1, columns.shape[1]))
+    path[1:] = np.cumsum(columns, axis=0)
+    summed: Values = path[last] - path[late]
+    summed[:, 0] = path[last, 0] - path[first, 0]
+    return summed.T

@@ -186,7 +186,7 @@ class Movement(DailyTest):
         at_ms = self.memory.rows.view("at_ms")
         first, last = np.searchsorted(at_ms, [from_ms, to_ms + 1])
         values = self.memory.rows.view("values")[first:last, k]
-        return len(np.unique(values[np.isfinite(values)]))
+        return len(set(values[np.isfinite(values)].tolist()))
 
     def ranked(self, judged: Judged) -> tuple[str, ...]:
         """Tell a signal set by hand (another level, a few values) from a noisy hold and from an average."""

@@ -1,4 +1,4 @@
-"""A second opinion that knows no forgery by name: PyOD's ECOD on standardised features of the residuals."""
+"""A second opinion that knows no forgery by name: ECOD on standardised features of the residuals."""
 
 from stackwitness_detectors.second_opinion.ecod import SecondOpinion
 

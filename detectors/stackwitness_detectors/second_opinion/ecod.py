@@ -1,4 +1,4 @@
-"""ECOD (Li et al. 2022, as in PyOD) on daily features of a channel's residuals, fitted on its own earlier days."""
+"""ECOD (Li et al. 2022, the numbers of PyOD) on daily features of a channel's residuals, fitted on its own earlier days."""
 
 from __future__ import annotations
 
@@ -97,9 +97,7 @@ class SecondOpinion(DailyTest):
         past = self.rows[k]
         if len(past) < _LEAST_DAYS or not np.isfinite(row).all():
             return None, math.inf
-        low, centre, high = np.quantile(past, [0.25, 0.5, 0.75], axis=0)
-        spread = np.where(high > low, high - low, 1.0)
-        reference, score = ecod_scores((past - centre) / spread, ((row - centre) / spread)[None, :])
+        reference, score = ecod_scores(past, row[None, :])
         x = math.exp(score / _STEEPNESS)
         rate = monthly_rate(
             x,
@@ -108,14 +106,12 @@ class SecondOpinion(DailyTest):
             self.config,
             self.config.daily_alpha_high,
         )
-        far = (row - centre) / spread
-        most = int(np.abs(far).argmax())
-        numbers: dict[str, float | int | str] = {
-            "ecod": score,
-            "largest_before": float(reference.max()),
-            "feature": FEATURES[most],
-            "feature_spreads": float(far[most]),
-        }
+        numbers: dict[str, float | int | str] = {"ecod": score, "largest_before": float(reference.max())}
+        if rate <= self.budget:
+            low, centre, high = np.quantile(past, [0.25, 0.5, 0.75], axis=0)
+            far = (row - centre) / np.where(high > low, high - low, 1.0)
+            most = int(np.abs(far).argmax())
+            numbers |= {"feature": FEATURES[most], "feature_spreads": float(far[most])}
         return Judged(x, day * DAY_MS, (day + 1) * DAY_MS - 1, numbers), rate
 
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
@@ -165,11 +161,28 @@ class SecondOpinion(DailyTest):
 
 
 def ecod_scores(reference: Values, rows: Values) -> tuple[Values, float]:
-    """Fit ECOD on the reference and the one row together; give the scores of both (exchangeable when alike)."""
-    # Imported late: PyOD takes seconds to load, and most calls judge no day. Only this module of it is used.
-    from pyod.models.ecod import ECOD
+    """Score the reference [n, F] and the one row together by ECOD (Li et al. 2022); exchangeable when alike.
 
-    detector = ECOD(contamination=0.01)
-    detector.fit(np.ascontiguousarray(np.vstack([reference, rows])))
-    scores = np.asarray(detector.decision_scores_, np.float64).copy()
-    return scores[:-1], float(scores[-1])
+    PyOD's own gives the same numbers (tests hold it to that); loading it takes seconds, with matplotlib and numba.
+    """
+    x = np.vstack([reference, rows])
+    # How rare a value is, by the share of values that are at most, or at least, as large.
+    rarity = -np.log(np.linspace(1.0 / len(x), 1.0, len(x)))
+    total = np.zeros(len(x))
+    for column in x.T:
+        ordered = np.sort(column)
+        low = rarity[np.searchsorted(ordered, column, "right") - 1]
+        high = rarity[len(x) - np.searchsorted(ordered, column, "left") - 1]
+        skew = _skew_sign(column)
+        skewed = low + high if skew == 0 else high if skew > 0 else low
+        total += np.maximum(np.maximum(low, high), skewed)
+    return total[:-1], float(total[-1])
+
+
+def _skew_sign(column: Values) -> float:
+    mean = float(column.mean())
+    centred = column - mean
+    squares = centred * centred
+    if float(squares.mean()) <= (np.finfo(np.float64).eps * mean) ** 2:
+        return 0.0
+    return float(np.sign((squares * centred).mean()))
