@@ -320,6 +320,8 @@ def runs() -> list[Case]:
     """Return the envelopes and runs of a station in the order of the log; each run with the faults it shows."""
     honest: list[int | Event] = [0, 1, 2, _run(0, 2, "", "1", (0, 1)), 3, 4, _run(2, 2, "1", "2", (2, 3))]
     later: list[int | Event] = [*honest, 5, _run(4, 1, "2", "3", (4, 4)), 6]
+    # What came late is judged by going back to where an earlier run ended; from the run behind it nothing goes on.
+    back: list[int | Event] = [_run(2, 2, "1", "5", (2, 3)), 5, _run(4, 1, "2", "6", (4, 4))]
     chains: list[list[int | Event]] = [
         [*later, _event("late.arrival", LATE), 7, _run(5, 1, "3", "4", (5, 5))],
         [*later, 7, _run(5, 1, "3", "4", (5, 5))],
@@ -330,6 +332,7 @@ def runs() -> list[Case]:
         [0, 1, 2, 3, 4, _run(2, 2, "1", "2", (2, 3))],
         [0, 1, 2, _run(0, 2, "", "1", (0, 1), digest="D")],
         [0, 1, 2, _run(0, 2, "", "1", (0, 1), input={})],
+        [*honest, 6, _event("late.arrival", LATE), *back],
     ]
     return [{"items": list(_judge(RunChain(complete=True), chain))} for chain in chains]
 

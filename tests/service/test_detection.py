@@ -162,11 +162,11 @@ def test_flags_and_memory_are_stored_together_or_not_at_all(
     forging.push(START_MS, END_MS, STEP_S)
     real, calls = flags.raise_flag, []
 
-    def fail_at_second(*given: Any) -> Any:
+    def fail_at_second(*given: Any, **more: Any) -> Any:
         calls.append(given)
         if len(calls) == 2:
             raise ZeroDivisionError
-        return real(*given)
+        return real(*given, **more)
 
     monkeypatch.setattr(flags, "raise_flag", fail_at_second)
     with pytest.raises(ZeroDivisionError):

@@ -21,7 +21,8 @@ from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import flow, tasks
 from stackwitness.evidence.command import Wanted, run_export, run_rerun
 from stackwitness.evidence.differences import RerunReport
-from stackwitness.evidence.rerun import find_state, rerun_leaves
+from stackwitness.evidence.carried import find_state
+from stackwitness.evidence.rerun import rerun_leaves
 from stackwitness.flags import flow as flags
 from stackwitness_client.simulator import Cheat, Plant
 from stackwitness_client.verify import findings, verify_bundle
@@ -103,15 +104,18 @@ def test_the_same_leaves_give_the_same_flags_byte_for_byte(
     assert judged[0][0] == report.readings
 
 
-def test_late_readings_are_logged_not_judged_and_do_not_disturb_a_rerun(
+def test_late_readings_are_logged_and_a_rerun_goes_back_to_them(
     service: Service, forging: PushedPlant
 ) -> None:
-    forging.push(START_MS, START_MS + DAY_MS, STEP_S)
+    late_ms = START_MS + 2 * DAY_MS + 3 * 3_600_000 + 1000
+    forging.push(START_MS, START_MS + 2 * DAY_MS, STEP_S)
+    scan(service)
+    forging.push(START_MS + 2 * DAY_MS, START_MS + 3 * DAY_MS, STEP_S)
     scan(service)
     [before] = service.rows("SELECT upto, state_hash FROM detection_state")
     honest = Plant(78, "glass")
-    for hour in (3, 4):
-        forging.station.record_pack(honest.readings(START_MS + hour * 3_600_000 + 1000))
+    for at_ms in (late_ms, late_ms + 3_600_000):
+        forging.station.record_pack(honest.readings(at_ms))
     forging.station.pusher.push(give_up_s=5)
     assert tasks.list_lagging(service.wiring) == [STN]
     scan(service)
@@ -120,8 +124,11 @@ def test_late_readings_are_logged_not_judged_and_do_not_disturb_a_rerun(
     scan(service)
     given = leaves(service)
     [(_, late)] = events(given, "late.arrival")
+    runs = [parse_run(event) for _, event in events(given, "detector.run")]
+    ends = [one.upto_ms for one in runs]
+    assert [ends.index(one.from_ms) for one in runs[1:]] == [0, 0, 1]
     assert (late.data["envelopes"], late.data["seq_last"] - late.data["seq"]) == (2, 1)
-    assert late.data["from_ms"] == START_MS + 3 * 3_600_000 + 1000
+    assert late.data["from_ms"] == late_ms
     assert flags.at_of(late.data["to_ms"]) == before.upto
     report = rerun(given)
     assert report.lines()[1:] == []

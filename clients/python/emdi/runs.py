@@ -1,8 +1,9 @@
 """Runs of the detectors: what each says about itself, and the chain they form for a station.
 
 A run judges the readings of [from_ms, upto_ms) that stand before it in the log; of several values for one channel
-and time the one first in the log. The next run begins where it ended, with the state it left: a detector that was
-silenced leaves a hole, or a state that nobody can compute.
+and time the one first in the log. The next run begins where it ended, with the state it left, or, when readings came
+late, where an earlier run ended, with what that one left: the runs between are then no longer in force. A detector
+that was silenced leaves a hole, or a state that nobody can compute.
 """
 
 import re
@@ -96,6 +97,13 @@ class RunChain:
         self._late: set[tuple[int, int]] = set()
         self._earliest_ms: int | None = None
         self._latest_ms = 0
+        # Where the runs in force ended, and the memory that each of them left.
+        self._ends: list[tuple[int, str]] = []
+        self._judged_ms = 0
+
+    def ended(self, upto_ms: int, state: str) -> bool:
+        """Tell whether a run in force ended there and left this memory: a run may go on from it."""
+        return any(end == (upto_ms, state) for end in reversed(self._ends))
 
     def take_envelope(self, span: Span) -> None:
         """Take one accepted envelope."""
@@ -119,11 +127,21 @@ class RunChain:
         except RunError as error:
             return [Fault(error.code, error.message)]
         faults = [*self._check_order(run), *(self._check_input(run) if self.complete else ())]
-        self.last = run
+        self._follow(run)
         self.runs += 1
         self._open = [span for span in self._open if span.last_ms >= run.upto_ms]
         self._late.clear()
         return faults
+
+    def _follow(self, run: Run) -> None:
+        """Drop the runs that this one judges anew from those in force."""
+        self.last = run
+        self._judged_ms = max(self._judged_ms, run.upto_ms)
+        start = (run.from_ms, run.state_before)
+        if start not in self._ends[-1:]:
+            known = self._ends.index(start) + 1 if start in self._ends else 0
+            self._ends = self._ends[:known]
+        self._ends.append((run.upto_ms, run.state_after))
 
     def _take_late(self, event: Event) -> list[Fault]:
         try:
@@ -142,6 +160,8 @@ class RunChain:
             )
             text = "a run begins anew, but not at the station's first reading without a memory"
             return [] if anew else [Fault("run.anew", text)]
+        if self.ended(run.from_ms, run.state_before):
+            return []
         faults = []
         if run.from_ms != last.upto_ms:
             text = f"a run begins at {run.from_ms}, but the one before it ended at {last.upto_ms}"
@@ -158,7 +178,8 @@ class RunChain:
         covering = [
             span.place for span in self._open if span.last_ms >= run.from_ms and span.first_ms < run.upto_ms
         ]
-        whole = run.state_before or self.last is None
+        # Of what was judged before, the envelopes are not kept: who runs the detectors again compares them.
+        whole = run.from_ms >= self._judged_ms or self.last is None
         if covering and whole and (min(covering), max(covering)) != (run.first, run.last):
             text = f"the run names envelopes {run.first} to {run.last}; its period has {min(covering)} to {max(covering)}"
             faults.append(Fault("run.input", text))

@@ -15,9 +15,10 @@ from sqlalchemy import Connection
 
 from emdi.keys import Signer
 from stackwitness.db.unit import unit_of_work
-from stackwitness.detection import queries
+from stackwitness.detection import late, queries
 from stackwitness.detection.frames import make_context, make_frame
 from stackwitness.detection.gaps import raise_gaps
+from stackwitness.detection.keeping import until_ms
 from stackwitness.detection.runs import digest_of, input_of
 from stackwitness.flags import flow as flags
 from stackwitness.flags.domain import Provenance
@@ -40,7 +41,8 @@ class Chunk:
     """Hold what one step judges: readings of [start, upto), after the memory that ended at `before` or None.
 
     `head` is the station's last envelope among those that were read, `looked` the last one that was looked at
-    for late readings before.
+    for late readings before. `stepped`: it goes back to what came late; `late`: so did a run before, and judging is
+    not yet as far again.
     """
 
     context: Context
@@ -52,6 +54,8 @@ class Chunk:
     upto: datetime
     head: tuple[int, int]
     looked: tuple[int, int]
+    stepped: bool
+    late: bool
 
 
 class _Overtaken(Exception):
@@ -68,6 +72,7 @@ def scan(wiring: Wiring, stn: str) -> int:
     """
     log_config(wiring)
     count = raise_gaps(wiring, stn)
+    late.note_late(wiring, stn)
     fresh = False
     while (chunk := load_chunk(wiring, stn, fresh=fresh)) is not None:
         try:
@@ -88,7 +93,7 @@ def scan(wiring: Wiring, stn: str) -> int:
             return count
         count += raised
         fresh = False
-    note_late(wiring, stn)
+    late.note_late(wiring, stn)
     if count:
         log.info("detection.flags", stn=stn, count=count)
     return count
@@ -110,22 +115,36 @@ def load_chunk(wiring: Wiring, stn: str, *, fresh: bool = False) -> Chunk | None
         if memory is not None and not vouched(conn, stn, memory):
             log.error("detection.memory_foreign", stn=stn, alarm=True)
             memory = None
-        if memory is not None and memory.upto >= progress.closed:
-            return None
-        after = memory.upto if memory else datetime.min.replace(tzinfo=UTC)
+        base = late.find_base(conn, stn, memory) if memory is not None else None
+        if memory is not None and base is None:
+            base = late.Base(memory.upto, memory.state)
+            if memory.upto >= progress.closed:
+                return None
+        base = base or late.Base(None, None)
+        after = base.upto or late.BEGINNING
         # Years without readings are stepped over, not walked through.
         start = queries.next_reading_at(conn, stn, after) or progress.closed
         start = min(max(hour_of(start), after), progress.closed)
         upto = min(start + CHUNK, progress.closed)
-        if memory is None and start == upto:
+        if base.upto is None and start == upto:
             return None
         series = queries.load_series(conn, stn, start, upto)
         # Nothing lies between the memory's end and the first reading: the period takes it in, without a hole.
-        start = memory.upto if memory else start
+        start = base.upto or start
         context = load_context(conn, stn, start)
-    count = sum(len(one.at_ms) for one in series)
-    state, looked = (memory.state, memory.looked) if memory else (None, progress.head)
-    return Chunk(context, make_frame(series), count, state, progress.upto, start, upto, progress.head, looked)
+    return Chunk(
+        context=context,
+        frame=make_frame(series),
+        count=sum(len(one.at_ms) for one in series),
+        state=base.state,
+        before=progress.upto,
+        start=start,
+        upto=upto,
+        head=progress.head,
+        looked=memory.looked if memory else progress.head,
+        stepped=memory is not None and base.upto != memory.upto,
+        late=memory is not None and memory.former is not None,
+    )
 
 
 def vouched(conn: Connection, stn: str, memory: queries.Memory) -> bool:
@@ -165,22 +184,26 @@ def store(
             state=state,
             state_hash=bytes.fromhex(after_hash),
             looked=chunk.head,
+            stepped=chunk.stepped or chunk.state is None,
         )
         if not moved:
             return False, 0
         # 2 From here on no envelope and no act comes in between: what stands before the run in the log is fixed.
         queries.lock_station(conn, stn)
         lock_subject(conn, subject_of(stn))
-        since = chunk.start if chunk.state is not None else datetime.min.replace(tzinfo=UTC)
+        since = chunk.start if chunk.state is not None else late.BEGINNING
         if queries.came_since(conn, stn, chunk.head, since, chunk.upto) or (
             load_context(conn, stn, chunk.start) != chunk.context
         ):
             raise _Overtaken
-        # 3 Readings that came too late for an earlier run.
-        if chunk.state is not None:
-            append_late(conn, wiring, stn, chunk.looked, chunk.start)
-        # 4 Flags, and the run that names them.
-        raised = sum(raise_one(conn, wiring.service_key, stn, finding, known_hash) for finding in findings)
+        # 3 Readings that came too late for an earlier run; where this one goes back to them.
+        if chunk.before is not None and (chunk.state is not None or chunk.stepped):
+            late.append_late(conn, wiring, stn, chunk.looked, chunk.before, chunk.start)
+        if chunk.stepped and chunk.before is not None:
+            late.note_step(conn, stn, chunk.before, chunk.upto)
+        queries.save_kept(conn, stn, since, chunk.upto, kept_until(chunk), state)
+        # 4 Flags, those that lapse, and the run that names them.
+        raised = tell(conn, wiring, stn, chunk, findings, known_hash)
         covering = queries.find_covering(conn, stn, chunk.start, chunk.upto) or (chunk.head, chunk.head)
         append_event(
             conn,
@@ -203,46 +226,44 @@ def store(
     return True, raised
 
 
-def note_late(wiring: Wiring, stn: str) -> None:
-    """Log readings of a time already judged that came since the last run. They are kept, and not judged."""
-    with unit_of_work(wiring.engine, "sw_detect") as conn:
-        memory = queries.find_memory(conn, stn)
-        if memory is None or not queries.list_late(conn, stn, memory.looked, memory.upto):
-            return
-        queries.lock_station(conn, stn)
-        lock_subject(conn, subject_of(stn))
-        memory = queries.find_memory(conn, stn)
-        if memory is not None:
-            append_late(conn, wiring, stn, memory.looked, memory.upto)
+def kept_until(chunk: Chunk) -> datetime | None:
+    """Return how far judging may come before the memory after a chunk is dropped; None: it is not kept."""
+    until = until_ms(ms_of(chunk.start), ms_of(chunk.upto))
+    return None if until is None else flags.at_of(until)
 
 
-def append_late(
-    conn: Connection, wiring: Wiring, stn: str, looked: tuple[int, int], cursor: datetime
-) -> None:
-    """Log which envelopes behind `looked` brought readings before the cursor; the station is locked."""
-    for late in queries.list_late(conn, stn, looked, cursor):
-        append_event(
-            conn,
-            wiring.service_key,
-            typ="late.arrival",
-            subj=subject_of(stn),
-            act=flags.DETECTION,
-            data={
-                "ep": late.ep,
-                "seq": late.seq,
-                "seq_last": late.seq_last,
-                "envelopes": late.envelopes,
-                "from_ms": ms_of(late.first_at),
-                "to_ms": ms_of(cursor),
-            },
-        )
-    progress = queries.find_progress(conn, stn)
-    if progress is not None:
-        queries.note_looked(conn, stn, progress.head)
+def tell(
+    conn: Connection,
+    wiring: Wiring,
+    stn: str,
+    chunk: Chunk,
+    findings: tuple[Finding, ...],
+    known_hash: str,
+) -> int:
+    """Raise and extend flags, say which lapse; returns how many flags were told.
+
+    What a run over late readings finds again is told again, for what it was made of has changed.
+    """
+    always = chunk.stepped or chunk.late or chunk.state is None
+    standing = late.load_standing(conn, stn, always=always) if always or findings else None
+    if standing is not None:
+        standing.begin(ms_of(chunk.start))
+    raised = 0
+    for finding in findings:
+        known = standing.told.get(finding.episode) if standing is not None else None
+        again = known is not None and known.open
+        raised += raise_one(conn, wiring.service_key, stn, finding, known_hash, again=again)
+        if standing is not None:
+            standing.note(finding.episode)
+    if standing is not None:
+        raised += late.append_lapses(conn, wiring, stn, standing, chunk.upto)
+    return raised
 
 
-def raise_one(conn: Connection, signer: Signer, stn: str, finding: Finding, known_hash: str) -> bool:
-    """Raise or extend the flag of one finding; False when it says nothing new."""
+def raise_one(
+    conn: Connection, signer: Signer, stn: str, finding: Finding, known_hash: str, *, again: bool
+) -> bool:
+    """Raise or extend the flag of one finding, `again` also when it is no longer; False when it says nothing new."""
     source = queries.find_input(conn, stn, flags.at_of(finding.from_ms), flags.at_of(finding.to_ms))
     provenance = Provenance(
         stn=stn,
@@ -252,7 +273,7 @@ def raise_one(conn: Connection, signer: Signer, stn: str, finding: Finding, know
         state_hash=known_hash,
         config_hash=config_hash(),
     )
-    return flags.raise_flag(conn, signer, finding, provenance) is not None
+    return flags.raise_flag(conn, signer, finding, provenance, again=again) is not None
 
 
 def log_config(wiring: Wiring) -> None:

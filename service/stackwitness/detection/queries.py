@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from emdi.event import parse_event
+from emdi.event import Event, parse_event
 from stackwitness.db.timescale import bucket
 
 HOUR_S = 3600
@@ -29,11 +29,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class Memory:
-    """Hold the detectors' memory of a station, and the last envelope that was looked at for late readings."""
+    """Hold the detectors' memory of a station, and the last envelope that was looked at for late readings.
+
+    `late_from` is the earliest late reading that no run has gone back to (None = none), `stepped_at` when one last
+    did, `former` how far judging had been then, until it is there again.
+    """
 
     upto: datetime
     state: bytes
     looked: tuple[int, int]
+    late_from: datetime | None
+    stepped_at: datetime | None
+    former: datetime | None
 
 
 @dataclass(frozen=True)
@@ -136,10 +143,37 @@ def next_reading_at(conn: Connection, stn: str, at: datetime) -> datetime | None
 
 def find_memory(conn: Connection, stn: str) -> Memory | None:
     """Return the detectors' memory of a station."""
-    row = conn.execute(
-        text("SELECT upto, state, ep, seq FROM detection_state WHERE stn = :stn"), {"stn": stn}
-    ).one_or_none()
-    return None if row is None else Memory(row.upto, bytes(row.state), (row.ep, row.seq))
+    query = "SELECT upto, state, ep, seq, late_from, stepped_at, former FROM detection_state WHERE stn = :stn"
+    row = conn.execute(text(query), {"stn": stn}).one_or_none()
+    if row is None:
+        return None
+    return Memory(row.upto, bytes(row.state), (row.ep, row.seq), row.late_from, row.stepped_at, row.former)
+
+
+def list_kept(conn: Connection, stn: str, at: datetime) -> Iterator[tuple[datetime, bytes]]:
+    """Yield (upto, state) of the memories kept that end at or before a time, newest first."""
+    query = "SELECT upto, state FROM detection_kept WHERE stn = :stn AND upto <= :at ORDER BY upto DESC"
+    for row in conn.execute(text(query), {"stn": stn, "at": at}):
+        yield row.upto, bytes(row.state)
+
+
+def save_kept(
+    conn: Connection, stn: str, start: datetime, upto: datetime, until: datetime | None, state: bytes
+) -> None:
+    """Drop the memories behind `start`, which are judged anew, and those not needed from `upto` on; keep this one."""
+    given = {"stn": stn, "start": start, "upto": upto, "until": until, "state": state}
+    gone = "DELETE FROM detection_kept WHERE stn = :stn AND (upto > :start OR until <= :upto)"
+    conn.execute(text(gone), given)
+    if until is not None:
+        new = "INSERT INTO detection_kept (stn, upto, until, state) VALUES (:stn, :upto, :until, :state)"
+        conn.execute(text(new), given)
+
+
+def list_events(conn: Connection, subject: str, types: Sequence[str]) -> list[Event]:
+    """Return the events of a subject of some types, in the order of its chain."""
+    query = "SELECT jws FROM event WHERE subj = :subj AND typ = ANY(:types) ORDER BY sseq"
+    rows = conn.execute(text(query), {"subj": subject, "types": list(types)})
+    return [parse_event(bytes(row.jws)) for row in rows]
 
 
 def lock_station(conn: Connection, stn: str) -> None:
@@ -217,20 +251,33 @@ def list_late(conn: Connection, stn: str, looked: tuple[int, int], cursor: datet
 
 
 def list_stations_with_late(conn: Connection) -> list[str]:
-    """Return the stations with late readings that no event names yet."""
+    """Return the stations with late readings that no event names yet, or that no run has gone back to."""
     query = (
-        "SELECT stn FROM detection_state d WHERE EXISTS (SELECT FROM envelope v WHERE v.stn = d.stn"
-        " AND (v.ep, v.seq) > (d.ep, d.seq) AND v.first_at < d.upto) ORDER BY stn"
+        "SELECT stn FROM detection_state d WHERE d.late_from IS NOT NULL OR EXISTS (SELECT FROM envelope v"
+        " WHERE v.stn = d.stn AND (v.ep, v.seq) > (d.ep, d.seq) AND v.first_at < d.upto) ORDER BY stn"
     )
     return list(conn.scalars(text(query)))
 
 
-def note_looked(conn: Connection, stn: str, looked: tuple[int, int]) -> None:
-    """Remember the last envelope that was looked at for late readings."""
+def note_looked(conn: Connection, stn: str, looked: tuple[int, int], late_from: datetime | None) -> None:
+    """Remember the last envelope that was looked at for late readings, and the earliest that waits to be judged."""
     conn.execute(
-        text("UPDATE detection_state SET ep = :ep, seq = :seq WHERE stn = :stn"),
-        {"stn": stn, "ep": looked[0], "seq": looked[1]},
+        text(
+            "UPDATE detection_state SET ep = :ep, seq = :seq, late_from = least(late_from, :late_from)"
+            " WHERE stn = :stn"
+        ),
+        {"stn": stn, "ep": looked[0], "seq": looked[1], "late_from": late_from},
     )
+
+
+def note_step(conn: Connection, stn: str, stepped_at: datetime, former: datetime, upto: datetime) -> None:
+    """Remember that a run up to `upto` went back to what came late, when, and how far judging had been."""
+    query = (
+        "UPDATE detection_state SET stepped_at = :stepped_at,"
+        " former = CASE WHEN greatest(former, :former) > :upto THEN greatest(former, :former) END WHERE stn = :stn"
+    )
+    given = {"stn": stn, "stepped_at": stepped_at, "former": former, "upto": upto}
+    conn.execute(text(query), given)
 
 
 def save_memory(
@@ -242,8 +289,12 @@ def save_memory(
     state: bytes,
     state_hash: bytes,
     looked: tuple[int, int],
+    stepped: bool = False,
 ) -> bool:
-    """Move a station's memory on from `before` (None = none yet); False when another scan has done so."""
+    """Move a station's memory on from `before` (None = none yet); False when another scan has done so.
+
+    `stepped`: what came late is judged now, nothing waits.
+    """
     given: dict[str, Any] = {
         "stn": stn,
         "before": before,
@@ -252,6 +303,7 @@ def save_memory(
         "state_hash": state_hash,
         "ep": looked[0],
         "seq": looked[1],
+        "stepped": stepped,
     }
     if before is None:
         query = (
@@ -262,7 +314,8 @@ def save_memory(
     else:
         query = (
             "UPDATE detection_state SET upto = :upto, state = :state, state_hash = :state_hash,"
-            " ep = :ep, seq = :seq"
+            " ep = :ep, seq = :seq, former = CASE WHEN former > :upto THEN former END,"
+            " late_from = CASE WHEN :stepped THEN NULL ELSE late_from END"
             " WHERE stn = :stn AND upto = :before"
         )
     return conn.execute(text(query), given).rowcount == 1

@@ -126,7 +126,8 @@ def _write_previous(bench: Bench) -> None:
 def _write_states(bench: Bench) -> None:
     """Give the detectors' memory where a station's envelopes do not begin with its first: computed, not stored."""
     try:
-        from stackwitness.evidence.rerun import STATE_MEMBER, find_state
+        from stackwitness.evidence.carried import find_state
+        from stackwitness.evidence.rerun import STATE_MEMBER
     except ImportError:  # no detectors here: the bundle is whole without, its first runs are not run again
         return
     for station in bench.plan.stations:

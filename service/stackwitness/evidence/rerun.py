@@ -8,7 +8,7 @@ readings from its envelopes, period and order from the runs. Found by name from 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection
@@ -20,10 +20,12 @@ from emdi.entry import KIND_EVENT, KIND_READING, parse_entry
 from emdi.envelope import Envelope, parse_columns
 from emdi.errors import BundleError, EmdiError
 from emdi.event import Event, parse_event
-from emdi.runs import RUN, Fault, Run, RunChain, Span, parse_run
+from emdi.runs import LATE, RUN, Fault, Run, RunChain, Span, parse_run
 from stackwitness.detection.frames import make_frame
+from stackwitness.detection.keeping import Kept
 from stackwitness.detection.queries import read_leaves
 from stackwitness.detection.runs import digest_of, input_of
+from stackwitness.detection.standing import CONTINUITY, FLAGS, LAPSED, Standing, Told, lapse_of
 from stackwitness.evidence.differences import Difference, RerunReport
 from stackwitness.evidence.leaves import Leaves
 from stackwitness.flags.domain import Provenance
@@ -40,20 +42,11 @@ from stackwitness_detectors import (
     state_hash,
 )
 
-# Flags of losses the station itself admits: no detector finds them.
-CONTINUITY = "continuity"
 STATE_MEMBER = "detector-state/{stn}.bin"
 CONFIG = "detector.config"
-FLAGS = frozenset({"flag.raised", "flag.extended"})
 
 
-@dataclass
-class Known:
-    """A flag as far as later findings of its episode care."""
-
-    flag_id: str
-    event_id: bytes
-    to_ms: int
+Leaf = tuple[int | None, Event]
 
 
 class Rerun:
@@ -66,24 +59,27 @@ class Rerun:
     def __init__(self, stn: str, state: bytes | None = None) -> None:
         self.report = RerunReport(stn)
         self._wanted = "" if state is None else state_hash(state)
-        self._state = state
+        self._state = self._given = state
+        self._kept = Kept()
         self._started = False
         self._diverged = False
         self._ended = False
         self._before = 0
+        self._ends: int | None = None
         self._chain = RunChain(complete=False)
         self._epochs = 0
         self._leaves = Leaves()
         self._channels: dict[str, ChannelInfo] = {}
         self._limits: list[tuple[int, str, float | None]] = []
         self._configs: dict[str, Config] = {config_hash(): Config()}
-        self._known: dict[str, Known] = {}
-        self._told: list[tuple[int | None, Event]] = []
+        self._standing = Standing()
+        self._told: list[Leaf] = []
 
-    @property
-    def state(self) -> bytes | None:
-        """The detectors' memory after the runs compared so far; None before the first."""
-        return self._state
+    def state_for(self, following: Run) -> bytes | None:
+        """Return the memory that a run would begin with after those compared so far; None when it is not known."""
+        if not following.state_before or not self._step(following) or self._state is None:
+            return None
+        return self._state if state_hash(self._state) == following.state_before else None
 
     def take_config(self, event: Event) -> None:
         """Take a detector.config event: the numbers that decided, rebuilt and held against their hash."""
@@ -119,7 +115,9 @@ class Rerun:
         elif event.typ == "limit.change":
             data = event.data
             self._limits.append((data["from_ms"], data["channel"], _float(data["new"])))
-        elif event.typ in FLAGS and event.data.get("detector") != CONTINUITY:
+        elif event.typ == LATE:
+            self._standing.take(event)
+        elif event.typ == LAPSED or (event.typ in FLAGS and event.data.get("detector") != CONTINUITY):
             self._told.append((idx, event))
         elif event.typ == RUN:
             self._compare(idx, event)
@@ -133,6 +131,9 @@ class Rerun:
             idx, event = self._told[0]
             text = f"{len(self._told)} flags stand behind the last run, first {event.data.get('flag_id')}"
             self._differ("flag.without_run", idx, text)
+        if self._standing.late_ms is not None:
+            text = f"late readings, from {self._standing.late_ms} on: no run has gone back to them yet"
+            self.report.skipped.append(text)
         end = self._leaves.latest_ms
         if self._chain.last is None and self._leaves.count:
             self.report.skipped.append("there is no run at all: nothing of this station was judged")
@@ -150,24 +151,27 @@ class Rerun:
             given = parse_run(event)
         except EmdiError:  # the chain of runs has said so
             return
+        self._standing.begin(given.from_ms)
         if not self._begin(given):
             self._before += 1
-            for _, one in told:
-                self._remember(one)
-            return
-        if not self._fits(idx, given):
+        elif not self._fits(idx, given):
             self._ended = True
-            for _, one in told:
-                self._remember(one)
-            return
-        if not given.state_before:
-            self._state = None
-        self._run_again(idx, given, told)
+        else:
+            told = self._run_again(idx, given, told)
+        for _, one in told:
+            self._standing.take(one)
+        self._standing.end(given)
 
     def _begin(self, given: Run) -> bool:
         """Tell whether this run, or one before it, is where comparing begins."""
         if not self._started and given.state_before == self._wanted:
             self._started = True
+        if self._ended and self._given is not None and given.state_before == self._wanted:
+            self._ended, self._state, self._ends = (
+                False,
+                self._given,
+                None,
+            )  # a later run goes back to the memory given
         return self._started
 
     def _fits(self, idx: int | None, given: Run) -> bool:
@@ -181,12 +185,26 @@ class Rerun:
             why = f"configuration {given.config_hash[:16]} is not among the leaves given"
         elif not self._chain.complete and not self._leaves.holds(given.first, given.last):
             why = f"envelopes {given.first} to {given.last} of the run are not all among the leaves given"
+        elif not self._step(given):
+            why = "it goes back to a memory from before the first run that was compared"
         if why:
             where = "" if idx is None else f" (idx {idx})"
             self.report.skipped.append(f"the run up to {given.upto_ms}{where} and those behind it: {why}")
         return not why
 
-    def _run_again(self, idx: int | None, given: Run, told: list[tuple[int | None, Event]]) -> None:
+    def _step(self, given: Run) -> bool:
+        """Take up the memory a run begins with, where it is not that of the run before; False when it is not kept."""
+        if not given.state_before:
+            self._state = None
+        elif self._ends is not None and given.from_ms < self._ends:
+            kept = self._kept.find(given.from_ms, given.state_before)
+            if kept is None:
+                return False
+            self._state = kept
+        return True
+
+    def _run_again(self, idx: int | None, given: Run, told: list[Leaf]) -> list[Leaf]:
+        """Judge again what a run judged and compare; returns the events that are still to be taken."""
         before = "" if self._state is None else state_hash(self._state)
         series = self._leaves.series(given.from_ms, given.upto_ms)
         count = sum(len(one.at_ms) for one in series)
@@ -197,8 +215,8 @@ class Rerun:
         except DetectorError as error:
             self._differ("run.failed", idx, f"{error.code}: {error}")
             self._ended = True
-            return
-        self._state = result.state
+            return told
+        self._state, self._ends = result.state, given.upto_ms
         self.report.runs += 1
         self.report.readings += count
         covering = self._leaves.covering(given.from_ms, given.upto_ms)
@@ -217,15 +235,27 @@ class Rerun:
             self._differ(
                 "run.memory", idx, f"the memory after the run up to {given.upto_ms} comes out otherwise"
             )
-        self._compare_flags(idx, given, result.findings, told)
+        self._kept.keep(given.from_ms, given.upto_ms, result.state, after)
+        self._compare_flags(idx, given, result.findings, [one for one in told if one[1].typ != LAPSED])
+        self._compare_lapses(idx, given, [one for one in told if one[1].typ == LAPSED])
+        return []
+
+    def _compare_lapses(self, idx: int | None, given: Run, told: list[Leaf]) -> None:
+        wanted = {one.flag_id: lapse_of(one) for one in self._standing.lapsing(given.upto_ms)}
+        for at, event in told:
+            if wanted.pop(str(event.data.get("flag_id")), None) != event.data:
+                self._differ("flag.lapsed", at, f"{event.data.get('flag_id')} has not lapsed like this")
+            self._standing.take(event)
+        for flag_id in wanted:
+            self._differ("flag.lapsed", idx, f"{flag_id} is not found any more, and no event says so")
 
     def _compare_flags(
-        self, idx: int | None, given: Run, findings: tuple[Finding, ...], told: list[tuple[int | None, Event]]
+        self, idx: int | None, given: Run, findings: tuple[Finding, ...], told: list[Leaf]
     ) -> None:
         waiting = {(event.data.get("episode"), event.data.get("to_ms")): (at, event) for at, event in told}
         for finding in findings:
-            known = self._known.get(finding.episode)
-            if known is not None and int(finding.to_ms) <= known.to_ms:
+            known = self._standing.told.get(finding.episode)
+            if known is not None and not known.open and int(finding.to_ms) <= known.to_ms:
                 continue
             found = waiting.pop((finding.episode, int(finding.to_ms)), None)
             if found is None:
@@ -233,14 +263,14 @@ class Rerun:
                 self._differ("flag.missing", idx, f"the detectors find it, the log has no flag: {text}")
                 continue
             self._compare_flag(*found, finding, known, given)
-            self._remember(found[1])
+            self._standing.take(found[1])
         for at, event in waiting.values():
             text = f"{event.data.get('flag_id')} ({event.data.get('episode')})"
             self._differ("flag.surplus", at, f"the log has a flag that the detectors do not find: {text}")
-            self._remember(event)
+            self._standing.take(event)
 
     def _compare_flag(
-        self, at: int | None, event: Event, finding: Finding, known: Known | None, given: Run
+        self, at: int | None, event: Event, finding: Finding, known: Told | None, given: Run
     ) -> None:
         source = self._leaves.source(int(finding.from_ms), int(finding.to_ms))
         provenance = Provenance(self.report.stn, *source, given.state_before, given.config_hash)
@@ -262,15 +292,6 @@ class Rerun:
             text = f"flag {event.data.get('flag_id')} says otherwise than the detectors in: {', '.join(differing)}"
             self._differ("flag.edited", at, text)
         self.report.flags += 1
-
-    def _remember(self, event: Event) -> None:
-        data = event.data
-        try:
-            episode, flag_id, to_ms = str(data["episode"]), str(data["flag_id"]), int(data["to_ms"])
-        except (KeyError, TypeError, ValueError):
-            return
-        known = self._known.setdefault(episode, Known(flag_id, event.event_id, to_ms))
-        known.to_ms = max(known.to_ms, to_ms)
 
     def _learn_channels(self, event: Event) -> None:
         for item in event.data.get("channels", ()):
@@ -345,29 +366,6 @@ def rerun_database(conn: Connection, stns: Iterable[str]) -> Iterator[RerunRepor
     for stn in stns:
         rows = ((row.idx, row.kind, bytes(row.body)) for row in read_leaves(conn, stn))
         yield rerun_leaves(stn, rows)
-
-
-def find_state(conn: Connection, stn: str, first: tuple[int, int]) -> bytes | None:
-    """Return the memory before the first run that needs no envelope before `first` (ep, seq), computed from the
-    station's first reading on; None when there is no such run, when it begins anew, or when what stands before it
-    cannot be run again to the memory it names.
-
-    This is what a bundle whose envelopes begin at `first` carries as detector-state/<stn>.bin.
-    """
-    again = Rerun(stn)
-    for row in read_leaves(conn, stn):
-        body = bytes(row.body)
-        if row.kind == KIND_READING:
-            again.take_envelope(body)
-            continue
-        event = parse_event(body)
-        if event.typ == RUN and event.subj == f"station:{stn}":
-            following = parse_run(event)
-            if following.first >= first:
-                known = again.state is not None and state_hash(again.state) == following.state_before
-                return again.state if known else None
-        again.take_event(row.idx, event)
-    return None
 
 
 def _hand_out(reruns: dict[str, Rerun], idx: int, event: Event) -> None:

@@ -29,10 +29,12 @@ MAX_E_VALUE = 1e18
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def raise_flag(conn: Connection, signer: Signer, finding: Finding, provenance: Provenance) -> Flag | None:
+def raise_flag(
+    conn: Connection, signer: Signer, finding: Finding, provenance: Provenance, *, again: bool = False
+) -> Flag | None:
     """Store a finding as a flag, or as an extension of the flag its episode has, in one transaction.
 
-    Returns the flag as it stands then, or None when the finding adds nothing to what is stored (a scan
+    `again`: an episode known is told whatever its end, since what it was made of has changed. Returns the flag as it stands then, or None when the finding adds nothing to what is stored (a scan
     repeated after a crash gives the same findings again).
     """
     # 1 The station's subject: its lock also keeps a second scan from raising the same episode.
@@ -40,7 +42,7 @@ def raise_flag(conn: Connection, signer: Signer, finding: Finding, provenance: P
     known = queries.find_episode(conn, provenance.stn, finding.episode)
     to_at = at_of(finding.to_ms)
     # 2 A known episode that is not longer now says nothing new.
-    if known is not None and to_at <= known.to_at:
+    if known is not None and to_at <= known.to_at and not again:
         return None
     # 3 Event and row.
     plot = plot_text(finding.plot)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from emdi.errors import EmdiError
 from emdi.event import parse_event
-from emdi.runs import Run, RunChain, Span
+from emdi.runs import RunChain, Span
 from stackwitness.log.fsck.report import Report
 
 # What waits for the log stands behind all that is in it, in the order of the queue. The columns are those the entries
@@ -36,16 +36,15 @@ def check_runs(conn: sa.Connection, report: Report) -> None:
     """Name each hole between runs, each run that is ahead of its readings or over other envelopes, each late
     reading that no event names, and each memory that no run left.
     """
-    last: dict[str, Run] = {}
+    chains: dict[str, RunChain] = {}
     rows = conn.execute(sa.text(_LEAVES).execution_options(yield_per=10_000))
     for stn, leaves in groupby(rows, attrgetter("stn")):
-        run = _follow(str(stn), leaves, report)
-        if run is not None:
-            last[str(stn)] = run
-    _check_memories(conn, last, report)
+        chains[str(stn)] = _follow(str(stn), leaves, report)
+    _check_memories(conn, chains, report)
+    _check_kept(conn, chains, report)
 
 
-def _follow(stn: str, leaves: Iterator[sa.Row[Any]], report: Report) -> Run | None:
+def _follow(stn: str, leaves: Iterator[sa.Row[Any]], report: Report) -> RunChain:
     chain = RunChain(complete=True)
     for row in leaves:
         if row.jws is None:
@@ -58,16 +57,28 @@ def _follow(stn: str, leaves: Iterator[sa.Row[Any]], report: Report) -> Run | No
         for fault in chain.take_event(event):
             note = report.miss if fault.code == "run.hole" else report.tamper
             note(fault.code, "event", f"{event.subj} #{event.sseq} {event.typ}", fault.text, row.idx)
-    return chain.last
+    return chain
 
 
-def _check_memories(conn: sa.Connection, last: dict[str, Run], report: Report) -> None:
+def _check_kept(conn: sa.Connection, chains: dict[str, RunChain], report: Report) -> None:
+    query = (
+        "SELECT stn, (extract(epoch FROM upto) * 1000)::bigint AS upto_ms, state FROM detection_kept"
+        " ORDER BY stn, upto"
+    )
+    for row in conn.execute(sa.text(query).execution_options(yield_per=10)):
+        chain = chains.get(row.stn)
+        if chain is None or not chain.ended(row.upto_ms, _content_hash(bytes(row.state))):
+            text = f"the memory kept of {row.upto_ms} ms is not what a run in force left there"
+            report.tamper("detection_kept.edited", "detection_kept", row.stn, text)
+
+
+def _check_memories(conn: sa.Connection, chains: dict[str, RunChain], report: Report) -> None:
     query = (
         "SELECT stn, (extract(epoch FROM upto) * 1000)::bigint AS upto_ms, state, state_hash"
         " FROM detection_state ORDER BY stn"
     )
     for row in conn.execute(sa.text(query).execution_options(yield_per=10)):
-        run = last.get(row.stn)
+        run = chains[row.stn].last if row.stn in chains else None
         if run is None:
             text = "the detectors' memory stands for no run in the log"
             report.tamper("detection_state.unvouched", "detection_state", row.stn, text)
