@@ -8,7 +8,7 @@ from stackwitness_detectors.availability import Lines, MarkedHigh, MissingWhenHi
 from stackwitness_detectors.calibration import Challenge, Convenient, pulses
 from stackwitness_detectors.conditional import Dependence, Exceedances, Level, Residuals
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.config_change import Implied
+from stackwitness_detectors.config_change import Implied, Ranges
 from stackwitness_detectors.copy import Copies, Courses, Likeness, Pieces, Repeats
 from stackwitness_detectors.daily import DailyTest
 from stackwitness_detectors.dynamics import Course, movements, responses
@@ -54,6 +54,7 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
         *limits,
         *pulses(memory, config, residuals),
         Implied(memory, config),
+        Ranges(memory, config, reader),
         CommonMode(memory, config, residuals),
         FlowToLoad(memory, config),
         Saturation(memory, config),

@@ -7,10 +7,11 @@ import pytest
 
 from stackwitness_detectors import Frame
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.config_change import Implied
+from stackwitness_detectors.config_change import Implied, Ranges
 from stackwitness_detectors.engine import Family
 from stackwitness_detectors.forge import forge
 from stackwitness_detectors.memory import Memory
+from stackwitness_detectors.shape import DigitReader
 from tests.detectors.alone import alone
 from tests.detectors.pairs import CONTEXT, computed, pairs
 from tests.detectors.plants import CONTEXT as PLAIN
@@ -90,3 +91,40 @@ def test_channels_without_arithmetic_are_noted_not_judged() -> None:
     assert alone(families, plain, context) == []
     assert Implied(memory, Config()).tested == [3]
     assert "no arithmetic" in Implied(memory, Config()).notes()[0].reason
+
+
+def combs(memory: Memory, config: Config) -> list[Family]:
+    return [Ranges(memory, config, DigitReader(memory, config))]
+
+
+@pytest.mark.parametrize(("pitch", "scale"), [(1.37, 0.8), (0.83, 1.25)])
+def test_another_range_of_the_converter_is_found(pitch: float, scale: float) -> None:
+    clean = plant(75, seed=24)
+    fine = clean.values["nox"]
+    steps = np.round(fine / pitch) * pitch
+    honest = with_values(clean, nox=np.round(steps, 1))
+    assert alone(combs, honest, PLAIN) == []
+    bent = steps.copy()
+    bent[60 * 24 :] *= scale
+    findings = alone(combs, with_values(clean, nox=np.round(bent, 1)), PLAIN)
+    assert [f.channels for f in findings[:1]] == [("nox",)]
+    # The window of the first day may still hold both ranges.
+    sized = [f for f in findings if "range_ratio" in f.numbers]
+    assert float(sized[-1].numbers["range_ratio"]) == pytest.approx(scale, abs=0.02)
+    assert sized[-1].kinds[0] == "span_change"
+    assert findings[0].to_ms >= START_MS + 60 * DAY_MS
+    assert sum(findings[0].plot["histogram"]["reference"]) > 0
+
+
+def test_values_that_did_not_come_through_the_converter_are_found() -> None:
+    clean = plant(75, seed=25)
+    nox = np.round(np.round(clean.values["nox"] / 1.37) * 1.37, 1)
+    nox[60 * 24 :] = clean.values["nox"][60 * 24 :]
+    findings = alone(combs, with_values(clean, nox=nox), PLAIN)
+    assert findings
+    assert "range_ratio" not in findings[0].numbers
+    assert findings[0].kinds[0] == "generated"
+
+
+def test_without_a_comb_of_its_own_nothing_is_judged() -> None:
+    assert alone(combs, plant(60, seed=26), PLAIN) == []
