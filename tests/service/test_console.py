@@ -16,17 +16,13 @@ from emdi.keys import LocalKey
 from stackwitness.accounts import flow as accounts
 from stackwitness.console.assets import UPLOT_SHA256, AssetMismatch, check_pinned, load_assets
 from stackwitness.console.failures import WORDS
-from stackwitness.console.flag_pages import neighbours
 from stackwitness.console.locale import choose_locale
-from stackwitness.console.matters import MatterView
-from stackwitness.console.views import VERDICTS, FlagView
 from stackwitness.console.visit import safe_path
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import DatabaseUnavailable, Forbidden
 from stackwitness.evidence import flow as evidence
 from stackwitness.problems import install_problems
 from stackwitness.settings import Settings
-from stackwitness_detectors.severity import severity
 from tests.service.console_seed import seed
 from tests.service.rig import Rig, key_form
 from tests.support.service import Service
@@ -191,31 +187,6 @@ def test_a_flag_page_carries_its_provenance(service: Service) -> None:
     assert f"/v1/events/{look.event_id.hex()}" in page
 
 
-def test_one_flag_of_a_matter_is_decided_alone_when_asked(service: Service) -> None:
-    flags = seed(service, stations=1, flags_each=3, days=1)
-    browser = sign_in(service)
-    page = browser.get(f"/flags/{flags[1].flag_id}").text
-    assert "One matter: 3 flags tell of it" in page
-    also = re.findall(r'name="also" value="([^"]+)"', page)
-    assert sorted(also) == sorted(f.flag_id for f in (flags[0], flags[2]))
-    form = {"csrf": csrf_of(page), "decision": "explained", "reason": REASON, "also": also}
-    assert browser.post(f"/flags/{flags[1].flag_id}", data=form).status_code == 200
-    assert [row.flag_id for row in service.rows("SELECT flag_id FROM review")] == [flags[1].flag_id]
-    # The matter still waits, and says of how many flags.
-    listed = browser.get("/flags").text
-    assert "2 of 3" in listed
-    assert "2 more flags of the same matter" in listed
-
-
-def test_the_overview_says_whom_to_inspect_first(service: Service) -> None:
-    flags = seed(service, flags_each=1, days=1)
-    page = sign_in(service).get("/").text
-    # Four stations, one flag each: 31,000 on one of 48 tests and two channels is beyond 4 / 0.1 by far.
-    visits = page.split('class="visits"')[1].split("</section>")[0]
-    assert re.findall(r"/flags\?station=([\w-]+)", visits)[0] == flags[0].stn
-    assert "at most 10 %" in visits
-
-
 def test_filters_keep_what_they_name(service: Service) -> None:
     flags = seed(service, stations=2, flags_each=3, days=1)
     browser = sign_in(service)
@@ -293,29 +264,6 @@ def test_no_redirect_leaves_the_site(tail: str) -> None:
 )
 def test_the_language_is_the_visitors(cookie: str | None, accept: str | None, code: str) -> None:
     assert choose_locale(cookie, accept) == code
-
-
-def matter_view(number: int, verdict: str, e_value: float, decision: str | None) -> MatterView:
-    """Return a matter of one flag that differs in what its order depends on."""
-    flag = FlagView(
-        f"s-{number}", "s", "S", 0, "d", "k", verdict, 0, 1, (), e_value, "", "", number, decision
-    )
-    return MatterView((flag,), None, None, severity(verdict, None, 0, 1))
-
-
-@given(st.lists(st.tuples(st.sampled_from(VERDICTS), st.floats(0, 100)), min_size=1, max_size=12))
-def test_walking_the_open_matters_meets_each_once(rows: list[tuple[str, float]]) -> None:
-    found = sorted((matter_view(i, v, e, None) for i, (v, e) in enumerate(rows)), key=lambda m: m.order)
-    by_id = {matter.matter_id: matter for matter in found}
-    walked, here = [], found[0].matter_id
-    while here:
-        walked.append(here)
-        here = neighbours(by_id[here], found)[1] or ""
-    assert walked == [matter.matter_id for matter in found]
-    # Behind the last matter, a decision leads to the first that still waits.
-    *waiting, last = found
-    decided = matter_view(int(last.matter_id[2:]), last.verdict, last.lead.e_value, "explained")
-    assert neighbours(decided, waiting)[1] == (waiting[0].matter_id if waiting else None)
 
 
 def test_assets_are_pinned_and_cached(service: Service) -> None:
