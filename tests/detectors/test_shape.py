@@ -15,7 +15,7 @@ from stackwitness_detectors.forge import forge
 from stackwitness_detectors.memory import Memory
 from stackwitness_detectors.shape import Comb, DigitReader, EqualMeans, Grid, Heaps, ceilings
 from stackwitness_detectors.shape.comb import _gains, _transform, factor_of, pitch_of
-from stackwitness_detectors.shape.grid import dispersion
+from stackwitness_detectors.shape.grid import _higher, dispersion
 from stackwitness_detectors.shape.means import _cluster
 from stackwitness_detectors.shape.units import fresh_values, on_grid, units_of
 from tests.detectors.alone import alone
@@ -151,3 +151,13 @@ def test_what_comes_in_bunches_in_the_past_counts_as_bunches() -> None:
     assert dispersion(spread_out) < 1.5
     assert dispersion(bunched) > 15.0
     assert dispersion(np.zeros(2400, np.bool_)) == dispersion(spread_out[:20]) == 1.0
+
+
+def test_records_computed_anew_are_the_high_ones_or_any() -> None:
+    rng = np.random.default_rng(3)
+    read = rng.integers(100, 900, 200).astype(np.float64)
+    only_high = np.where(read > 700, read * 0.9, read) + np.where(read > 700, 0.13, 0.0)
+    any_one = np.where(rng.random(200) < 0.5, read * 0.8 + 0.13, read)
+    assert _higher(only_high) > 90.0
+    assert 20.0 < _higher(any_one) < 60.0
+    assert _higher(read) == 50.0

@@ -64,6 +64,8 @@ class Grid(DigitTest):
             "resolution": digits.units.text,
             "days": days,
         }
+        if grid == _OFF and hits < n:
+            numbers["higher_percent"] = _higher(digits.now[days])
         return Judged(score, (day - days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
 
     def rate(self, k: int, judged: Judged) -> float | None:
@@ -85,6 +87,11 @@ class Grid(DigitTest):
                 return ("rounded", "scale_after_rounding", "typed_digits")
             if fives > _HANDMADE:
                 return ("typed_digits", "invented_records", "scale_after_rounding")
+            if float(judged.numbers["share_percent"]) < _MIXED:
+                # Only some records: the high ones, or some of all heights.
+                if float(judged.numbers.get("higher_percent", 50.0)) > _HIGH_ONES:
+                    return ("limit_aware_scale", "altered_records", "averaging_game", "clip")
+                return ("altered_records", "inspection_honest", "scale_after_rounding", "backfill")
             return ("scale_after_rounding", "span_change", "smoothed", "backfill", "invented_records")
         if float(judged.numbers["share_percent"]) < _MIXED:
             return ("typed_digits", "rounded", "invented_records")
@@ -109,6 +116,7 @@ class Grid(DigitTest):
 
 
 _MIXED = 90.0
+_HIGH_ONES = 80.0  # per cent of pairs in which the record between the steps is the higher one
 _HANDMADE = 19.0  # per cent of fives among the digits 1 to 9 of an even hand: 11
 
 
@@ -148,6 +156,13 @@ def dispersion(hits: NDArray[np.bool_] | Values) -> float:
     if len(blocks) < 2 or not 0.0 < share < 1.0:
         return 1.0
     return max(1.0, float(blocks.var()) / (_BLOCK * share * (1.0 - share)))
+
+
+def _higher(whole: Values) -> float:
+    """Give how often (per cent of pairs) a value between the steps is higher than one on them."""
+    off = ~on_grid(whole)
+    on = np.sort(whole[~off])
+    return 100.0 * float(np.searchsorted(on, whole[off]).mean()) / len(on) if off.any() and len(on) else 50.0
 
 
 def _fives(whole: Values) -> float:
