@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stackwitness_detectors.conditional.ledger import Ledger
+from stackwitness_detectors.conditional.ledger import BANK, Ledger
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
@@ -79,15 +79,15 @@ class CommonMode(DailyTest):
         self.means = np.vstack([self.means, line])[-_DAYS:]
         if day != int(self.memory.hours.view("hour")[-1]) // 24:
             return None
+        # What some gas does not share in any window need not be weighed.
+        if max(float(self._falls(*window)[1:-1].min()) for window in BANK) < _SHARED * _LEAST_FALL:
+            return None
         spread = float(weight.sum()) ** -0.5
         found = self.ledger.rarest(spread)
         if found is None:
             return None
         days = max(1, math.ceil(found.days))
-        now, before = self.means[-days:], self.means[:-days][-found.base_days :]
-        falls = (
-            np.mean(before, axis=0) - np.mean(now, axis=0) if len(before) else np.zeros(self.means.shape[1])
-        )
+        falls = self._falls(found.days, found.base_days)
         own = falls[1:-1]
         numbers: dict[str, float | int | str] = {
             "gases": len(gases), "fall_percent": -100 * math.expm1(-found.size), "window_days": found.days,
@@ -104,6 +104,15 @@ class CommonMode(DailyTest):
                 numbers["delta_min_pct"] = -100 * math.expm1(-max(least[0], _LEAST_FALL))
         rate = found.rate if shared else math.inf
         return Judged(found.size, from_day * DAY_MS, (day + 1) * DAY_MS - 1, numbers, rate)
+
+    def _falls(self, days: float, base_days: int) -> Values:
+        """Give how far the means of the newest days lie below those of the days before: day, gases, oxygen."""
+        width = max(1, math.ceil(days))
+        now, before = self.means[-width:], self.means[:-width][-base_days:]
+        if not len(before):
+            return np.zeros(self.means.shape[1])
+        falls: Values = before.sum(axis=0) / len(before) - now.sum(axis=0) / len(now)
+        return falls
 
     def _oxygen(self, rows: slice, known: Any) -> float:
         """Give the mean log of (20.9 - O2) against what load and process make of oxygen."""
