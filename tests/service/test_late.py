@@ -13,15 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emdi.entry import parse_entry
-from emdi.event import Event
+from emdi.entry import KIND_EVENT, parse_entry
+from emdi.event import Event, parse_event, seal_event
 from emdi.runs import Run, parse_run
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import flow, keeping, queries, tasks
 from stackwitness.detection.frames import make_frame
 from stackwitness.detection.late import BEGINNING, load_standing
+from stackwitness.evidence.reanalysis import reanalyse, reanalyse_all, run_reanalysis
 from stackwitness.evidence.rerun import rerun_leaves
 from stackwitness.flags import flow as flags
+from stackwitness.pool import open_pool
 from stackwitness_client.simulator import Cheat, Plant
 from stackwitness_detectors import run, state_hash
 from tests.support.plants import DAY_MS, START_MS, PushedPlant, pushed_plant
@@ -244,3 +246,41 @@ def test_the_longer_the_way_back_the_longer_the_rest() -> None:
     assert not keeping.may_step(now, now - timedelta(minutes=1), 72)
     assert keeping.may_step(now, now - timedelta(minutes=4), 72)
     assert not keeping.may_step(now, now - timedelta(hours=10), 2 * 365 * 24)
+
+
+def test_stations_are_judged_again_in_parallel_and_give_what_the_log_says(
+    service: Service, forging: PushedPlant, restless: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (0, 1, 3, 2, 4, 5, 6, 7):
+        day(forging, number)
+        scan(service)
+    service.settle()
+    accounts = []
+    for jobs, scheduler in ((1, ""), (2, ""), (2, "local")):
+        with open_pool(jobs, scheduler) as pool:
+            accounts.append(list(reanalyse_all(service.wiring, [STN], pool, 2)))
+    assert accounts[1:] == accounts[:1] * 2
+    [told] = accounts[0]
+    assert told["ok"]
+    assert (told["runs"], told["skipped"], told["anew"]) == (len(runs(service)), [], None)
+    # Of another version's runs: all is judged anew, and held against the flags of then.
+    anew = reanalyse(STN, leaves_of_another_version(service))["anew"]
+    assert anew["new"] == anew["not_found"] == []
+    assert sum(anew["found"].values()) > 0
+    assert run_reanalysis(service.wiring, [STN], 1, "", as_json=False) == 0
+    assert "1 stations, " in capsys.readouterr().out
+
+
+def leaves_of_another_version(service: Service) -> list[tuple[int | None, int, bytes]]:
+    size, tiles = service.settle(), service.wiring.log_reader.tiles()
+    found: list[tuple[int | None, int, bytes]] = []
+    for idx in range(size):
+        entry = parse_entry(tiles.entry(idx))
+        body = entry.body
+        if entry.kind == KIND_EVENT and (event := parse_event(body)).typ == "detector.run":
+            body = seal_event(
+                service.wiring.service_key, typ=event.typ, subj=event.subj, sseq=event.sseq, sprev=event.sprev,
+                act=event.act, ts_ms=event.ts_ms, ref=event.ref, data={**event.data, "version": "0.9"},
+            ).jws  # fmt: skip
+        found.append((idx, entry.kind, body))
+    return found

@@ -4,12 +4,12 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from emdi.errors import EmdiError
-from stackwitness.cli import bench, data, evidence, processes
+from stackwitness.cli import bench, data, evidence, processes, reanalysis
 from stackwitness.db.embedded import ClusterError
 from stackwitness.errors import StackwitnessError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for room in (processes, evidence, data):
+for room in (processes, evidence, data, reanalysis):
     app.add_typer(room.app)
 app.add_typer(bench.app, name="bench")
 
