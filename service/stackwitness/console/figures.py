@@ -83,7 +83,7 @@ def word_hidden(t: Tongue, matter: MatterView) -> str:
     said = t.say("%(channel)s about %(share)s %% less than expected (%(low)s to %(high)s %%)") % given
     if mass is None:
         return said
-    kg, low, high = (t.number(part, 2) for part in (mass.kg, max(mass.low, 0.0), mass.high))
+    kg, low, high = (t.number(float(f"{part:.2g}")) for part in (mass.kg, max(mass.low, 0.0), mass.high))
     return said + t.say(", some %(kg)s kg (%(low)s to %(high)s kg)") % {"kg": kg, "low": low, "high": high}
 
 
