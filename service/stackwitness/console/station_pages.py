@@ -75,6 +75,7 @@ def show_station(
         epochs=epochs,
         suspects=suspects,
         limits=limits,
+        in_force={one.channel: one.value for one in limits if (one.from_ms or 0) <= clock.now_ms()},
         exports=made,
     )
 
