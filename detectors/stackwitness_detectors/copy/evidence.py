@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ class StepOdds:
     def __init__(self, history: Values, cap_bits: float) -> None:
         self.history, self.cap = history, cap_bits
         self._moves: dict[int, NDArray[np.float32]] = {}
+        self._known: dict[tuple[int, float, bool], float] = {}
 
     def moves(self, k: int) -> NDArray[np.float32]:
         """Give the steps of one channel; float32 rounds the noise of decimal differences away."""
@@ -40,6 +42,11 @@ class StepOdds:
 
     def move_bits(self, k: int, move: float, was_still: bool) -> float:
         """Give the evidence of one equal step further."""
+        if (k, move, was_still) not in self._known:
+            self._known[k, move, was_still] = self._move_bits(k, move, was_still)
+        return self._known[k, move, was_still]
+
+    def _move_bits(self, k: int, move: float, was_still: bool) -> float:
         moves = self.moves(k)
         if move == 0.0 and was_still:
             still = moves == 0.0
@@ -59,7 +66,7 @@ class StepOdds:
         return min(1.0, (equal + 1.0) / (of + 1.0))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Going:
     """Hold the matches that are going on in one channel: lags (rows, ascending), bits so far, bits of the last step."""
 
@@ -70,7 +77,7 @@ class Going:
     @classmethod
     def none(cls) -> Going:
         """Begin without a match."""
-        return cls(np.empty(0, np.int64), np.empty(0), np.empty(0))
+        return _NONE
 
     def at(self, lags: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give bits and last gains at some lags, 0 where no match is going on."""
@@ -95,12 +102,35 @@ def next_step(
 
     `move_bits` is asked only when a match goes on; None when the move is not known: the value counts again.
     """
-    had, _ = before.at(lags)
+    gain = np.empty(len(lags))
+    gain.fill(start_bits)
+    if not before.lags.size:
+        return Going(lags, gain, gain)
+    place = before.lags.searchsorted(lags)
+    np.minimum(place, before.lags.size - 1, out=place)
+    same = before.lags[place] == lags
+    if not same.any():
+        return Going(lags, gain, gain)
+    had = np.where(same, before.bits[place], 0.0)
     going_on = had > 0
-    gain = np.full(len(lags), start_bits)
     if move_bits is not None and going_on.any():
         gain = np.where(going_on, move_bits(), start_bits)
     return Going(lags, had + gain, gain)
+
+
+def equal_lags(values: NDArray[Any], x: float | np.float32) -> NDArray[np.int64]:
+    """Give how many rows ago a value stood that equals `x`, ascending; the row before is 1."""
+    places = (values == x).nonzero()[0]
+    lags: NDArray[np.int64] = len(values) - places[::-1]
+    return lags
+
+
+def counted(lags: NDArray[np.int64], rows: int, history: int) -> int:
+    """Count those of the lags (ascending, from row `rows`) that lead into the first `history` rows."""
+    return len(lags) - int(lags.searchsorted(rows - history, "right"))
+
+
+_NONE = Going(np.empty(0, np.int64), np.empty(0), np.empty(0))
 
 
 def rate_beyond(score: float, past: Sequence[float], months: float, least: float) -> float:

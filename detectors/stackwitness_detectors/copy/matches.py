@@ -11,7 +11,7 @@ import numpy as np
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
-from stackwitness_detectors.copy.evidence import Going, StepOdds, next_step
+from stackwitness_detectors.copy.evidence import Going, StepOdds, counted, equal_lags, next_step
 from stackwitness_detectors.copy.replays import RECORD, Match, Replay, describe_copy, replay_key
 from stackwitness_detectors.memory import DAY_MS, Block, Memory
 from stackwitness_detectors.tail import HOURS_PER_MONTH, LEAST_RATE
@@ -91,12 +91,12 @@ class Copies:
             had, _ = before[k].at(waits)
             self.going[k] = Going(waits, had, np.zeros(len(waits)))
         for k in present:
-            lags = np.flatnonzero(values[i - 1 :: -1, k] == x[k]) + 1
+            lags = equal_lags(values[:i, k], x[k])
             if not lags.size:
                 continue
             move = float(x[k] - values[i - 1, k])
             still = i >= 2 and bool(values[i - 1, k] == values[i - 2, k])
-            start = odds.start_bits(int(np.count_nonzero(lags > i - len(odds.history))))
+            start = odds.start_bits(counted(lags, i, len(odds.history)))
             further = partial(odds.move_bits, k, move, still) if not math.isnan(move) else None
             self.going[k] = next_step(before[k], lags, start, further)
         if len(present) >= 2:

@@ -18,7 +18,7 @@ import numpy as np
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
-from stackwitness_detectors.copy.evidence import Going, StepOdds, next_step
+from stackwitness_detectors.copy.evidence import Going, StepOdds, counted, equal_lags, next_step
 from stackwitness_detectors.memory import Block, Memory, Table, place_of
 
 _MINUTE_MS = 60_000
@@ -88,11 +88,11 @@ class Pieces:
         before, now = self.going[t], Best()
         self.going[t] = Going.none()
         if np.isfinite(x) and not skip and len(values) >= 2 and len(odds.history) >= 2:
-            lags = np.flatnonzero(values[::-1] == x) + 1
+            lags = equal_lags(values, x)
             if lags.size:
                 move = float(x - values[-1])
                 still = bool(values[-1] == values[-2])
-                start = odds.start_bits(int(np.count_nonzero(lags > len(values) - len(odds.history))))
+                start = odds.start_bits(counted(lags, len(values), len(odds.history)))
                 further = partial(odds.move_bits, t, move, still) if not math.isnan(move) else None
                 self.going[t] = next_step(before, lags, start, further)
                 lag, bits = self.going[t].best()
