@@ -171,7 +171,7 @@ def comb_of(whole: Values, within: tuple[float, float] | None = None) -> tuple[f
     spread = float(np.subtract(*np.quantile(whole, [0.75, 0.25])))
     slowest, fastest = max(_LEAST_TEETH / max(spread, 1e-9), 1.0 / _WIDEST), 1.0 / _FINEST
     if within is not None:
-        slowest, fastest = max(slowest, within[0]), min(fastest, within[1])
+        slowest, fastest = max(0.5 * slowest, within[0]), min(fastest, within[1])
     first, last = math.ceil(slowest * _LENGTH), math.floor(fastest * _LENGTH)
     if first >= last:
         return 0.0, 0.0
