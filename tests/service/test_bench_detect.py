@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stackwitness import pool
-from stackwitness.bench import detect, detect_work
+from stackwitness.bench import detect, detect_attack, detect_work
 from stackwitness.cli import app
 from stackwitness.pool import open_pool
 from stackwitness_detectors import DetectorError
@@ -135,3 +135,19 @@ def test_a_scheduler_that_does_not_answer_is_said_so(tmp_path: Path, monkeypatch
     with pytest.raises(DetectorError) as refused, open_pool(1, "tcp://127.0.0.1:9", tmp_path):
         pass
     assert refused.value.code == "pool.address"
+
+
+def test_the_attacker_tells_what_he_hides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detect_attack, "TARGETS_PERCENT", (10.0, 40.0))
+    monkeypatch.setattr(detect_attack, "EVALUATIONS", 2)
+    write_plant(tmp_path, days=24)
+    settings = detect.Settings(("freeze",), 3, 1, (0.4, 0.6), ("gross",), ("short",))
+    out = tmp_path / "attacked.json"
+    told = detect.run(tmp_path / "stations.toml", tmp_path, out, settings, (0.25,), attacks=1)
+    ours = told["budgets"]["0.25"]["attacker"]
+    for target, row in ours["targets_percent"].items():
+        assert row["attacks"] == 1
+        if not row["impossible"]:
+            assert row["hidden_percent"] >= float(target) - 1
+            assert 0 <= row["until_found_percent"] <= row["hidden_percent"] + 0.01
+    assert "An adaptive attacker" in out.with_suffix(".md").read_text()

@@ -138,7 +138,7 @@ def frontier(
         float(np.mean([a.hidden_percent if a.legal else target for a in row]))
         for target, row in zip(targets, attacks, strict=True)
     ]
-    return Frontier(targets, detected, _half(hidden, detected), attacks)
+    return Frontier(targets, detected, half_hidden(hidden, detected), attacks)
 
 
 def score_by_run(
@@ -278,8 +278,8 @@ def _weighed(before: Frame, after: Frame, context: Context, channel: str, from_m
     return masses[channel].percent if channel in masses else 0.0
 
 
-def _half(hidden: Sequence[float], detected: Sequence[float]) -> float | None:
-    """Interpolate where the detection probability first reaches one half; more hidden is never safer."""
+def half_hidden(hidden: Sequence[float], detected: Sequence[float]) -> float | None:
+    """Interpolate the hidden mass where the detection probability first reaches one half; more hidden is never safer."""
     x = np.maximum.accumulate(np.concatenate([[0.0], hidden]))
     y = np.maximum.accumulate(np.concatenate([[0.0], detected]))
     if y[-1] < 0.5:

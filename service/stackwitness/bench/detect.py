@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stackwitness.bench import detect_fleet, detect_peers, detect_report, detect_work
+from stackwitness.bench import detect_attack, detect_fleet, detect_peers, detect_report, detect_work
 from stackwitness.bench.detect_data import frame_hash, open_place, read_station, save_station
 from stackwitness.bench.detect_journal import Journal
 from stackwitness.pool import Piece, Pool, code_hash, open_pool
@@ -68,11 +68,12 @@ def run(
     peers: Path | None = None,
     console: Console | None = None,
     scheduler: str = "",
+    attacks: int = 0,
 ) -> dict[str, Any]:
     """Measure and write `out` (JSON) with .md and .svg beside it; returns the report.
 
     `peers` is the folder of the peers' environment, None leaves them out; `jobs` and `scheduler` say who works, as
-    `open_pool` takes them. Raises ManifestError, DetectorError (forge.kind, bench.split, bench.empty, bench.without,
+    `open_pool` takes them; `attacks` is at how many places of a station an adaptive attacker plays. Raises ManifestError, DetectorError (forge.kind, bench.split, bench.empty, bench.without,
     pool.*).
     """
     console = console or Console(stderr=True)
@@ -82,10 +83,17 @@ def run(
             with open_pool(jobs, scheduler, opened.folder) as pool:
                 for budget in budgets:
                     _clean_and_forge(opened, budget, pool, progress)
+                    pieces = detect_attack.pieces_of(opened, budget, attacks)
+                    if attacks:
+                        _do(
+                            pieces, f"attacks, budget {budget:g}", len(pieces), pool, opened.journal, progress
+                        )
             rivals, absent = detect_peers.judge(opened, peers, progress)
         finally:
             opened.journal.close()
     report = detect_report.assemble(opened, budgets, rivals, absent, load_manifest(manifest).title)
+    for budget in budgets if attacks else ():
+        report["budgets"][f"{budget:g}"]["attacker"] = detect_attack.figures(opened, budget, attacks)
     detect_report.write(report, out)
     return report
 

@@ -20,6 +20,7 @@ def run_arguments(
     out: Path,
     peers: bool,
     ablation: bool,
+    attacks: int,
     jobs: int,
     scheduler: str,
     manifest: Path,
@@ -33,7 +34,7 @@ def run_arguments(
         if ablation:
             detect_ablation.run(*where, scheduler=scheduler)
         else:
-            detect.run(*where, ROOM if peers else None, scheduler=scheduler)
+            detect.run(*where, ROOM if peers else None, scheduler=scheduler, attacks=attacks)
     except (ManifestError, DetectorError) as wrong:
         print(wrong, file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackwitness.bench.detect_ablation import leave_out
+from stackwitness.bench.detect_attack import lines_of
 from stackwitness.bench.detect_chart import draw
 from stackwitness.bench.detect_work import clean_key, trial_key
 from stackwitness_detectors import CODE_VERSION, config_hash
@@ -142,6 +143,7 @@ def markdown(report: dict[str, Any], picture: str) -> str:
             "",
             *_left_out(ours),
             "",
+            *lines_of(ours),
         ]
     if report["stations_left_out"]:
         lines += [f"Left out: {'; '.join(f'{k}: {v}' for k, v in report['stations_left_out'].items())}.", ""]

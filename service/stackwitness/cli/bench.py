@@ -88,6 +88,9 @@ def detect(
     ablation: Annotated[
         bool, typer.Option("--ablation", help="run again without each family, and plain; one table")
     ] = False,
+    attacks: Annotated[
+        int, typer.Option(help="places of a station where an adaptive attacker plays; slow", min=0)
+    ] = 0,
     home: Home = None,
 ) -> None:
     """Count false alarms on untouched data and forgeries found; run again, it goes on where it was."""
@@ -96,7 +99,7 @@ def detect(
     code = run_arguments(
         manifest=manifest, out=out, data=data or load_settings(home).data, budget=budget, kinds=kinds, seed=seed,
         trials=trials, stations=stations, split=split, strengths=strengths, durations=durations, without=without,
-        plain=plain, jobs=jobs, scheduler=scheduler, peers=peers, ablation=ablation,
+        plain=plain, jobs=jobs, scheduler=scheduler, peers=peers, ablation=ablation, attacks=attacks,
     )  # fmt: skip
     raise typer.Exit(code)
 
