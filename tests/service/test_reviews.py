@@ -129,6 +129,13 @@ def test_flags_name_their_matter(service: Service, matter: list[str]) -> None:
     # A page that shows only one of them names it the same.
     (newest,) = service.client.get("/v1/flags?limit=1&state=open", headers=auditor).json()["flags"]
     assert newest["matter"] == named[newest["flag_id"]]
+    # A later flag that touches both makes them one, under the older name.
+    bridge = raise_flag(service, finding("t:9", 4, kind="copy", channels=("so2", "pm")))
+    assert bridge is not None
+    listed = service.client.get("/v1/flags", headers=auditor).json()["flags"]
+    assert {flag["flag_id"]: flag["matter"] for flag in listed} == dict.fromkeys(
+        [*matter, bridge.flag_id], matter[0]
+    )
 
 
 def test_one_decision_on_a_matter_is_an_event_for_each_open_flag(service: Service, matter: list[str]) -> None:

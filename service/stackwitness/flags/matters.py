@@ -20,6 +20,8 @@ from stackwitness_detectors.severity import Hidden, hidden_of
 # What flags tell, by their events, which never change.
 _MOST_KEPT = 20_000
 _KEPT: WeakKeyDictionary[Engine, dict[bytes, Told]] = WeakKeyDictionary()
+# Names of matters by station, with the counts they were made at.
+_NAMES: WeakKeyDictionary[Engine, dict[str, tuple[tuple[int, int], dict[str, str]]]] = WeakKeyDictionary()
 _LOCK = Lock()
 
 
@@ -53,9 +55,21 @@ def list_matters(conn: Connection, stns: Sequence[str]) -> tuple[Matter, ...]:
 
 
 def name_matters(conn: Connection, flags: Iterable[Flag]) -> Mapping[str, str]:
-    """Return for each of these flags (and others of their stations) the name of its matter: its first flag's id."""
-    stns = sorted({flag.stn for flag in flags})
-    return {member.key: matter.matter_id for matter in list_matters(conn, stns) for member in matter.members}
+    """Return for each of these flags (and others of their stations) the name of its matter: its first flag's id.
+
+    Kept until a station gets another flag or extension: whoever pages through all flags asks for every page.
+    """
+    stamps = queries.count_told(conn, sorted({flag.stn for flag in flags}))
+    with _LOCK:
+        kept = dict(_NAMES.setdefault(conn.engine, {}))
+    stale = [stn for stn, stamp in stamps.items() if stn not in kept or kept[stn][0] != stamp]
+    made: dict[str, dict[str, str]] = {stn: {} for stn in stale}
+    for matter in list_matters(conn, stale) if stale else ():
+        made[matter.lead.stn].update({member.key: matter.matter_id for member in matter.members})
+    kept |= {stn: (stamps[stn], names) for stn, names in made.items()}
+    with _LOCK:
+        _NAMES[conn.engine] = kept
+    return {flag_id: name for stn in stamps for flag_id, name in kept[stn][1].items()}
 
 
 def find_matter(conn: Connection, flag_id: str) -> Matter:

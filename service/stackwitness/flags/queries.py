@@ -87,6 +87,17 @@ def list_brief(conn: Connection, stns: Sequence[str]) -> list[Flag]:
     return [_flag(row) for row in conn.execute(query, {"stns": list(stns)})]
 
 
+def count_told(conn: Connection, stns: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+    """Count each station's flags and their extensions: rows are only ever added, so equal counts are an equal list."""
+    query = text(
+        "SELECT f.stn, count(DISTINCT f.flag_id) AS flags, count(e.event_id) AS extensions"
+        " FROM flag f LEFT JOIN flag_extension e USING (flag_id)"
+        " WHERE f.stn = ANY(CAST(:stns AS text[])) GROUP BY f.stn"
+    )
+    rows = conn.execute(query, {"stns": list(stns)})
+    return {row.stn: (row.flags, row.extensions) for row in rows}
+
+
 def list_newest_events(conn: Connection, flag_ids: Sequence[str]) -> Mapping[str, bytes]:
     """Return the id of the newest event (raised or extended) of each of these flags."""
     query = text(
