@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from stackwitness import pool
-from stackwitness.bench import detect, detect_attack, detect_work
+from stackwitness.bench import detect, detect_ablation, detect_attack, detect_work
 from stackwitness.cli import app
 from stackwitness.pool import open_pool
 from stackwitness_detectors import DetectorError
+from stackwitness_detectors.config import Config
 from tests.support.dataset import write_plant
 
 SETTINGS = detect.Settings(("freeze", "replay_exact"), 3, 2, (0.6, 0.8), ("gross",), ("short",))
@@ -151,3 +153,20 @@ def test_the_attacker_tells_what_he_hides(tmp_path: Path, monkeypatch: pytest.Mo
             assert row["hidden_percent"] >= float(target) - 1
             assert 0 <= row["until_found_percent"] <= row["hidden_percent"] + 0.01
     assert "An adaptive attacker" in out.with_suffix(".md").read_text()
+
+
+def test_every_test_is_left_out_once_and_the_table_has_a_line_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = [test for tests in detect_ablation.variants().values() for test in tests]
+    assert sorted(off) == sorted(f.name[:-7] for f in fields(Config) if f.name.endswith("_budget"))
+    monkeypatch.setattr(detect_ablation, "variants", lambda: {"": (), "freeze": ("freeze", "near_freeze")})
+    write_plant(tmp_path, days=20)
+    settings = detect.Settings(("freeze",), 3, 1, (0.5, 0.7), ("gross",), ("short",))
+    out = tmp_path / "worth.json"
+    whole = (tmp_path / "stations.toml", tmp_path, out, settings, (0.25,))
+    told = detect_ablation.run(*whole)
+    recall = {name: one["budgets"]["0.25"]["mean_recall"] for name, one in told.items()}
+    assert recall[""] >= recall["freeze"]
+    lines = [line for line in out.with_suffix(".md").read_text().splitlines() if line.startswith("| 0.25 ")]
+    assert [line.split(" | ")[1] for line in lines] == ["nothing", "freeze", "plain thresholds, no e-values"]
