@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 
 import numpy as np
 import pytest
 
-from stackwitness_detectors import Finding, Frame, run
+from stackwitness_detectors import Finding, Frame, Result, run
 from stackwitness_detectors.catalogue import CAUSES, LOOK_AT
 from stackwitness_detectors.forge import KINDS
 from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, LIMIT, found, part, plant, with_values
@@ -16,13 +17,18 @@ from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, LIMIT, found, part,
 DAYS = 70
 CLEAN = plant(DAYS, seed=11)
 START = 50 * 24  # row at which the forgeries begin
-BEFORE = run(CONTEXT, None, part(CLEAN, 0, START))
+
+
+@functools.cache
+def before() -> Result:
+    """Judge what comes before row START, once for all forgeries."""
+    return run(CONTEXT, None, part(CLEAN, 0, START))
 
 
 def found_from_start(frame: Frame) -> list[Finding]:
     """Judge a frame that is CLEAN before row START: from the memory of what comes before."""
-    later = run(CONTEXT, BEFORE.state, part(frame, START, len(frame.at_ms)))
-    return [*BEFORE.findings, *later.findings]
+    later = run(CONTEXT, before().state, part(frame, START, len(frame.at_ms)))
+    return [*before().findings, *later.findings]
 
 
 def forged(kind: str) -> Frame:

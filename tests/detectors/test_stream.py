@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackwitness_detectors import DetectorError, Finding, Frame, config_hash, run, state_hash
+from stackwitness_detectors import DetectorError, Finding, Frame, Result, config_hash, run, state_hash
 from stackwitness_detectors.codec import decode_state, encode_state
 from tests.detectors.plants import CONTEXT, HOUR_MS, part, plant, with_values
 
@@ -37,20 +40,25 @@ def streamed(frame: Frame, cuts: list[int]) -> tuple[list[Finding], bytes]:
 
 
 ODD = odd_frame()
-WHOLE = run(CONTEXT, None, ODD)
+
+
+@functools.cache
+def whole() -> Result:
+    """Judge the odd frame in one batch."""
+    return run(CONTEXT, None, ODD)
 
 
 def test_the_odd_frame_is_a_fair_trial() -> None:
-    assert {f.family for f in WHOLE.findings} >= {"freeze", "copy", "conditional"}
+    assert {f.family for f in whole().findings} >= {"freeze", "copy", "conditional"}
 
 
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(0, len(ODD.at_ms)), max_size=5).map(sorted))
 def test_any_chunking_gives_the_same(cuts: list[int]) -> None:
     findings, state = streamed(ODD, cuts)
-    assert findings == list(WHOLE.findings)
-    assert state == WHOLE.state
-    assert state_hash(state) == state_hash(WHOLE.state)
+    assert findings == list(whole().findings)
+    assert state == whole().state
+    assert state_hash(state) == state_hash(whole().state)
 
 
 def test_hour_by_hour_gives_the_same() -> None:
@@ -76,35 +84,35 @@ def test_five_minute_data_in_any_chunking(cuts: list[int]) -> None:
 
 
 def test_an_empty_batch_changes_nothing() -> None:
-    again = run(CONTEXT, WHOLE.state, Frame(np.empty(0, np.int64), {}))
-    assert again.state == WHOLE.state
+    again = run(CONTEXT, whole().state, Frame(np.empty(0, np.int64), {}))
+    assert again.state == whole().state
     assert again.findings == ()
 
 
 def test_readings_that_are_not_later_are_noted_and_left_out() -> None:
-    again = run(CONTEXT, WHOLE.state, part(ODD, 900, 960))
-    assert again.state == WHOLE.state
+    again = run(CONTEXT, whole().state, part(ODD, 900, 960))
+    assert again.state == whole().state
     assert any("not later" in note.reason for note in again.notes)
 
 
 def test_state_survives_its_encoding() -> None:
-    tree = decode_state(WHOLE.state)
-    assert encode_state(tree) == WHOLE.state
+    tree = decode_state(whole().state)
+    assert encode_state(tree) == whole().state
 
 
 @pytest.mark.parametrize(
     ("state", "code"),
     [
-        (b"", "state.version"),
-        (b"nonsense that is no state", "state.version"),
-        (b"SWDS\x63" + WHOLE.state[5:], "state.version"),
-        (WHOLE.state[:-20], "state.damaged"),
-        (WHOLE.state[:400] + bytes(50) + WHOLE.state[450:], "state.damaged"),
+        (lambda: b"", "state.version"),
+        (lambda: b"nonsense that is no state", "state.version"),
+        (lambda: b"SWDS\x63" + whole().state[5:], "state.version"),
+        (lambda: whole().state[:-20], "state.damaged"),
+        (lambda: whole().state[:400] + bytes(50) + whole().state[450:], "state.damaged"),
     ],
 )
-def test_a_state_that_is_not_ours_is_refused(state: bytes, code: str) -> None:
+def test_a_state_that_is_not_ours_is_refused(state: Callable[[], bytes], code: str) -> None:
     with pytest.raises(DetectorError) as wrong:
-        run(CONTEXT, state, part(ODD, 0, 0))
+        run(CONTEXT, state(), part(ODD, 0, 0))
     assert wrong.value.code == code
 
 
