@@ -155,8 +155,10 @@ def _draw_marks(panel: Panel, spec: PlotSpec, series: Series) -> None:
     for at_ms in spec.marks:
         place = min(bisect_left(series.t, at_ms), len(series.t) - 1)
         value = series.v[place]
-        if value is not None and panel.x.lo <= at_ms <= panel.x.hi:
-            panel.canvas.circle(panel.x(at_ms), panel.y(value), 3, "odd")
+        if panel.x.lo <= at_ms <= panel.x.hi:
+            # A value that was marked away is not drawn: its hour is marked at the top.
+            y = panel.top + 5 if value is None else panel.y(value)
+            panel.canvas.circle(panel.x(at_ms), y, 3, "odd")
 
 
 def _draw_overlay(spec: PlotSpec, channels: Sequence[str], t: Says) -> Markup:
