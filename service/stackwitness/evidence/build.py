@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 from sqlalchemy import Connection
 
 from emdi.bundle import bundle_note_text
 from emdi.checkpoint import parse_checkpoint
-from emdi.errors import NoteError
+from emdi.errors import EmdiError, NoteError
 from emdi.note import parse_note, sign_note
-from emdi.policy import parse_policy
+from emdi.policy import Policy, parse_policy
 from emdi.scope import COMMON_SUBJECTS
 from emdi.tiles import TileReader
 from stackwitness.db.roles import EVERY_AGENCY, act_as
@@ -34,6 +35,7 @@ from stackwitness.evidence.domain import Export
 from stackwitness.evidence.frozen import find_covered_end, keep_bundled
 from stackwitness.evidence.members import Bench, write_members
 from stackwitness.evidence.sealing import KeyChanged, find_late_key, seal, sync_folder
+from stackwitness.log.errors import QuorumMissing
 from stackwitness.log.heads import DailyHead, find_newest, request_head
 from stackwitness.log.notekeys import load_export_key
 from stackwitness.log.policies import read_policy
@@ -42,7 +44,7 @@ from stackwitness.wiring import Wiring
 
 LOG_WITHIN_S = 60.0
 SAY_EVERY_S = 0.5
-
+log = structlog.get_logger("evidence")
 
 Watch = Callable[[int, int], None]
 
@@ -176,7 +178,8 @@ def _ensure_end(wiring: Wiring, export: Export) -> DailyHead:
 
 
 def _plan(wiring: Wiring, conn: Connection, export: Export, head: DailyHead, folder: Path) -> Plan:
-    snapshot = wiring.log_reader.await_quorum(parse_policy(read_policy(conn) or ""))
+    policy = parse_policy(read_policy(conn) or "")
+    snapshot = wiring.log_reader.await_quorum(policy)
     note = snapshot.note
     place = find_places(conn, [head.event_id], (2,))[0]
     if place.idx >= snapshot.size:
@@ -185,8 +188,19 @@ def _plan(wiring: Wiring, conn: Connection, export: Export, head: DailyHead, fol
     if export.frozen:
         note = queries.find_kept_checkpoint(conn) or note
         last_idx = snapshot.size - 1  # log.freeze belongs to it: it is what shows that nothing can follow
+    _weigh_quorum(wiring, export, policy, note)
     tiles = TileReader(wiring.log_reader.file, snapshot.size)
     plan = make_plan(conn, export, tiles, head, last_idx)
     (folder / "checkpoint").write_bytes(note)
     save_plan(plan, folder)
     return plan
+
+
+def _weigh_quorum(wiring: Wiring, export: Export, policy: Policy, note: bytes) -> None:
+    """Warn that the bundle's checkpoint lacks witnesses, as the log does; raise QuorumMissing where settings require them."""
+    try:
+        policy.check(note)
+    except EmdiError as error:
+        if wiring.settings.require_quorum:
+            raise QuorumMissing(error.message) from None
+        log.warning("export.quorum", export_id=export.export_id, missing=error.message)

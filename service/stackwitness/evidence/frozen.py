@@ -1,5 +1,6 @@
 """Exports of a frozen log: no event can name them, so the same question is the same export, byte for byte."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -85,8 +86,13 @@ def alone(export: Export, folder: Path) -> Iterator[None]:
     if not export.frozen:
         yield
         return
-    lock = lock_file(folder.with_suffix(".lock"))
-    if lock is None:
+    path = folder.with_suffix(".lock")
+    lock = lock_file(path)
+    # One without a name was taken away by who held it before: whoever comes next makes a file of his own.
+    if lock is None or not os.fstat(lock.fileno()).st_nlink:
         raise Conflict("export.building", "This bundle is being made right now")
     with lock:
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from emdi.checkpoint import parse_checkpoint
+from emdi.errors import NoteError
 from emdi.event import parse_event
 from emdi.head import format_head, head_root, parse_head
 from emdi.keys import Signer
-from emdi.note import parse_note
+from emdi.note import check_name, parse_note
 from emdi.shard import FREEZE, Freeze, Previous, final_lines, read_freeze
 from stackwitness.db.roles import EVERY_AGENCY
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import LogFrozen, LogUnavailable
+from stackwitness.errors import Conflict, LogFrozen, LogUnavailable
 from stackwitness.log.disk import Disk
 from stackwitness.log.events import append_explained, lock_subject
+from stackwitness.log.genesis import read_genesis
 from stackwitness.log.heads import DailyHead, add_waiting, find_newest, read_lines, seal_head
 from stackwitness.log.previous import read_previous
 from stackwitness.log.queries import count_pending, find_successor
@@ -46,10 +48,11 @@ class End:
 def freeze(engine: sa.Engine, disk: Disk, service_key: Signer, *, successor_origin: str, why: str) -> bytes:
     """Append a last head over all there is, then the last event this log will ever hold; return that one's id.
 
-    Raises LogFrozen, OSError.
+    Raises LogFrozen, OSError; Conflict("log.successor") for a name that no log after this one can have.
     """
     with unit_of_work(engine, "sw_seq") as conn:
         lock_log(conn)
+        check_successor(conn, successor_origin)
         # Before the table, as everybody who appends does: the other way round two wait for each other.
         lock_subject(conn, "log")
         # Whoever is about to queue a leaf waits, and is refused once the row below is committed.
@@ -67,6 +70,17 @@ def freeze(engine: sa.Engine, disk: Disk, service_key: Signer, *, successor_orig
             {"id": event.event_id, "origin": successor_origin},
         )
     return event.event_id
+
+
+def check_successor(conn: sa.Connection, origin: str) -> None:
+    """Raise Conflict("log.successor") for a name that is malformed, or of this log or the one before: none would go on."""
+    try:
+        check_name(origin)
+    except NoteError as error:
+        raise Conflict("log.successor", f"The successor cannot have this name: {error.message}") from None
+    genesis, before = read_genesis(conn), read_previous(conn)
+    if origin in (genesis and genesis.origin, before and before[0].origin):
+        raise Conflict("log.successor", f"{origin} is this log or one before it: give --successor-origin")
 
 
 def find_end(conn: sa.Connection) -> End | None:

@@ -52,9 +52,7 @@ def seed_successor(
         known, started = read_previous(conn), read_head(conn).size > 0
         if known is not None and known[0] == final.previous and not started:
             return stated  # what follows is one transaction: all of it is there
-        held = conn.execute(sa.text("SELECT EXISTS (SELECT FROM station)")).scalar_one()
-        if held or known is not None or started:
-            raise Conflict("log.successor", "The successor's database is not empty")
+        _check_empty(conn)
         disk.write("previous/checkpoint", final.note)
         disk.write("previous/head", final.head)
         store_previous(conn, final.previous, final.note, final.head)
@@ -80,6 +78,19 @@ def seed_successor(
                 dict(head._mapping),
             )
     return stated
+
+
+def check_empty(new: sa.Engine) -> None:
+    """Raise Conflict("log.successor") unless this database can become a successor's."""
+    with unit_of_work(new) as conn:
+        conn.execute(sa.text("SELECT set_config('stackwitness.agency', '*', true)"))
+        _check_empty(conn)
+
+
+def _check_empty(conn: sa.Connection) -> None:
+    held = conn.execute(sa.text("SELECT EXISTS (SELECT FROM station)")).scalar_one()
+    if held or read_previous(conn) is not None or read_head(conn).size > 0:
+        raise Conflict("log.successor", "The successor's database is not empty")
 
 
 def _events_in_force(conn: sa.Connection) -> Iterator[Event]:

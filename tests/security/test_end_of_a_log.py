@@ -1,0 +1,70 @@
+"""The end of a log, asked for carelessly or with bad intent: what would be for ever and wrong is refused beforehand."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from structlog.testing import capture_logs
+
+from stackwitness.db.unit import unit_of_work
+from stackwitness.errors import Conflict
+from stackwitness.log.errors import QuorumMissing
+from stackwitness.log.freezing import run_freeze
+from stackwitness.log.policies import take_policy
+from stackwitness.log.queries import find_successor
+from stackwitness.log.reader import LogReader
+from stackwitness.log.service_keys import open_service_key
+from stackwitness.log.shards import freeze
+from stackwitness.settings import Settings
+from stackwitness_client.verify import verify_bundle
+from tests.service.evidence_support import Shop, make_shop
+from tests.service.test_frozen_bundle import build, end
+from tests.service.witness_support import Crowd
+
+
+@pytest.fixture
+def shop(settings: Settings, engine: sa.Engine) -> Shop:
+    return make_shop(settings, engine)
+
+
+@pytest.mark.parametrize("origin", ["", "two words", "a+b", "line\nline", "nul\0", None])
+def test_no_log_ends_in_a_name_that_no_log_can_have(shop: Shop, origin: str | None) -> None:
+    name = shop.settings.log_origin if origin is None else origin
+    with pytest.raises(Conflict) as refused:
+        freeze(shop.engine, shop.log.disk, shop.service_key, successor_origin=name, why="careless")
+    assert refused.value.code == "log.successor"
+    with unit_of_work(shop.engine, "sw_seq") as conn:
+        assert find_successor(conn) is None
+
+
+def test_a_home_is_not_its_own_successor(settings: Settings) -> None:
+    own = settings.model_copy(update={"database_url": None})
+    with pytest.raises(Conflict, match="own home"):
+        run_freeze(own, open_service_key, own.home / "x" / "..", "next", "careless")
+
+
+def test_an_export_leaves_nothing_but_its_bundle(shop: Shop) -> None:
+    end(shop)
+    bundle = build(shop, stn="S1")
+    assert [path.name for path in shop.settings.export_dir.iterdir()] == [bundle.name]
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_bundle_without_the_witnesses_is_made_with_a_warning_or_not_at_all(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, required: bool
+) -> None:
+    crowd = Crowd(shop.log, tmp_path)
+    crowd.add_away("w1")
+    file = tmp_path / "policy.txt"
+    file.write_text(crowd.policy_text(1))
+    take_policy(shop.engine, shop.service_key, shop.log.vkey, file)
+    end(shop)
+    monkeypatch.setattr(LogReader.await_quorum, "__defaults__", (0.1,))
+    object.__setattr__(shop.settings, "require_quorum", required)
+    with capture_logs() as said:
+        if not required:
+            assert verify_bundle(build(shop, stn="S1"), crowd.policy_text(1)).exit_code == 4
+            assert [line["event"] for line in said] == ["export.quorum"]
+            return
+        with pytest.raises(QuorumMissing):
+            build(shop, stn="S1")
