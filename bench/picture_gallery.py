@@ -1,6 +1,6 @@
 """Draw the evidence of every test through the console's own drawing, found in forged plants, as one page to look at.
 
-    python bench/picture_gallery.py OUT [--png] [--language en|zh] [--tests level,comb]
+    python bench/picture_gallery.py OUT [--png] [--language en|zh] [--kinds scale,clip] [--width 390]
 
 OUT gets index.html, one SVG for each picture and, with --png, a PNG of each finding as Chromium shows it. The plants
 are judged once: OUT/findings.pickle keeps what was found (delete it after a change of the detectors).
