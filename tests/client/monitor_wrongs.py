@@ -222,6 +222,17 @@ def act_after_the_end(w: Watch) -> list[str]:
     return [f"entry {idx} names key", f"the access of 'inspector-1' ended at idx {ended}"]
 
 
+def act_dated_back(w: Watch) -> list[str]:
+    """Who signs as the service writes into an event what time he likes; when it came shows in its entry."""
+    [granted] = [event for event in w.log.grants if event.subj == "account:inspector-1"]
+    after: dict[str, Any] = {"sseq": 1, "sprev": granted.event_id, "ts_ms": granted.ts_ms}
+    ended = w.event(granted.subj, "access.revoke", {"account_id": "inspector-1"}, **after)
+    w.now_ms += 3_600_000
+    idx = act(w, "epoch.ack", ACK, "inspector-1")
+    w.publish()
+    return [f"entry {idx} names key", f"the access of 'inspector-1' ended at idx {ended}"]
+
+
 def key_of_one_officer(w: Watch) -> list[str]:
     other = Log()
     other.register_key(LocalKey.generate("Ed25519", "mill-1-x"))
@@ -248,6 +259,7 @@ WRONGS: list[tuple[Wrong, str, int]] = [
     (act_of_nobody, "signature", 1),
     (act_in_another_role, "signature", 1),
     (act_after_the_end, "signature", 1),
+    (act_dated_back, "signature", 1),
     (key_of_one_officer, "signature", 1),
     (false_gossip, "gossip", 1),
     (gossip_of_a_lost_tail, "gossip", 1),

@@ -287,10 +287,16 @@ def officers() -> list[Case]:
         _act("limit.change", "ann", START_MS + 60_001),
         _act("flag.raised", "system"),
     ]
+    received = {len(acts) + 1: START_MS + 60_001}
+    acts.append(_act("limit.change", "ann"))  # dated back, received after her end
+    cases = [
+        {"idx": idx, "recv_ms": received.get(idx, act["ts_ms"]), "event": act}
+        for idx, act in enumerate(acts, 1)
+    ]
     known = Officers()
     return [
-        {"idx": idx, "event": act, "error": code_of(known.take_event, idx, act_of(act))}
-        for idx, act in enumerate(acts, 1)
+        {**act, "error": code_of(known.take_event, act["idx"], act_of(act["event"]), act["recv_ms"])}
+        for act in cases
     ]
 
 

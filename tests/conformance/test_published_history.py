@@ -117,7 +117,7 @@ def test_officers_hold_their_roles() -> None:
     known = Officers()
     for case in cases_of("officers"):
         event = act_of(case["event"])
-        assert code_of(known.take_event, case["idx"], event) == case["error"], case
+        assert code_of(known.take_event, case["idx"], event, case["recv_ms"]) == case["error"], case
 
 
 def test_runs_join() -> None:

@@ -25,8 +25,8 @@ def grant(name: str, role: str) -> Event:
 def officers() -> Officers:
     made = Officers()
     for idx, (name, role) in enumerate({"o1": "operator", "o2": "operator", "i1": "inspector"}.items()):
-        made.take_event(idx, grant(name, role))
-    made.take_event(3, event("access.revoke", "o1", ENDED_MS, subj="account:o2"))
+        made.take_event(idx, grant(name, role), 0)
+    made.take_event(3, event("access.revoke", "o1", ENDED_MS, subj="account:o2"), ENDED_MS)
     return made
 
 
@@ -43,7 +43,7 @@ def officers() -> Officers:
     ids=lambda act: f"{act.typ} {act.act}",
 )
 def test_who_held_the_role_may_act(officers: Officers, act: Event) -> None:
-    officers.take_event(9, act)
+    officers.take_event(9, act, act.ts_ms)
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,22 @@ def test_who_held_the_role_may_act(officers: Officers, act: Event) -> None:
 )
 def test_who_did_not_may_not(officers: Officers, act: Event, code: str) -> None:
     with pytest.raises(OfficerError) as refused:
-        officers.take_event(9, act)
+        officers.take_event(9, act, act.ts_ms)
     assert refused.value.code == code
 
 
 def test_a_grant_on_another_subject_grants_nothing() -> None:
     officers = Officers()
-    officers.take_event(1, event("access.grant", "x", subj="account:other", account_id="o1", role="operator"))
+    officers.take_event(
+        1, event("access.grant", "x", subj="account:other", account_id="o1", role="operator"), 0
+    )
     with pytest.raises(OfficerError):
-        officers.take_event(2, event("key.request", "o1"))
+        officers.take_event(2, event("key.request", "o1"), 0)
+
+
+def test_an_act_dated_back_counts_by_its_receipt(officers: Officers) -> None:
+    act = event("limit.change", "o2", ENDED_MS - 1)
+    officers.take_event(8, act, ENDED_MS + ENDING_MS)
+    with pytest.raises(OfficerError) as refused:
+        officers.take_event(9, act, ENDED_MS + ENDING_MS + 1)
+    assert refused.value.code == "officer.revoked"

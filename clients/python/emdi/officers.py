@@ -21,7 +21,7 @@ ROLE_OF_ACT = {
     "review.decision": "inspector",
 }
 ACCESS_EVENTS = ("access.grant", "access.revoke")
-# A request that was let in just before its account ended is signed just after; by the events' own clock.
+# A request that was let in just before its account ended is signed just after.
 ENDING_MS = 60_000
 
 
@@ -32,8 +32,12 @@ class Officers:
     _roles: dict[str, str] = field(default_factory=dict)
     _ended: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def take_event(self, idx: int, event: Event) -> None:
-        """Learn from an event; raise OfficerError officer.unknown | officer.role | officer.revoked for one who could not act."""
+    def take_event(self, idx: int, event: Event, recv_ms: int) -> None:
+        """Learn from an event; raise OfficerError officer.unknown | officer.role | officer.revoked for one who could not act.
+
+        `recv_ms` is the time of receipt its entry states: the later of both times counts, since whoever holds the
+        service's key writes into an event what time he likes, and monitors see when an entry came.
+        """
         if event.typ == "access.grant":
             account_id = event.data.get("account_id")
             if event.subj == f"account:{account_id}" and type(event.data.get("role")) is str:
@@ -42,16 +46,16 @@ class Officers:
             self._ended.setdefault(event.subj.partition(":")[2], (idx, event.ts_ms))
         elif (role := ROLE_OF_ACT.get(event.typ)) is not None:
             for name in _acting(event):
-                self._check(name, role, event)
+                self._check(name, role, event, max(event.ts_ms, recv_ms))
 
-    def _check(self, name: str, role: str, event: Event) -> None:
+    def _check(self, name: str, role: str, event: Event, at_ms: int) -> None:
         held = self._roles.get(name)
         if held is None:
             raise OfficerError("officer.unknown", f"no event before this {event.typ} grants {name!r} access")
         if held != role:
             raise OfficerError("officer.role", f"{name!r} is {held}, and only {role}s do {event.typ}")
         ended = self._ended.get(name)
-        if ended is not None and event.ts_ms > ended[1] + ENDING_MS:
+        if ended is not None and at_ms > ended[1] + ENDING_MS:
             raise OfficerError(
                 "officer.revoked", f"the access of {name!r} ended at idx {ended[0]}, before this {event.typ}"
             )

@@ -320,7 +320,7 @@ class Replay:
         if event.typ in ACCESS_EVENTS:
             self._state.db.execute("INSERT OR REPLACE INTO key_entry VALUES (?, ?)", (idx, event.jws))
         try:
-            self._state.officers.take_event(idx, event)
+            self._state.officers.take_event(idx, event, self._recv_ms)
         except OfficerError as error:
             says = f"{event.subj}: entry {idx} ({event.typ}) is no act of an officer: {error.message}"
             why = {"why": error.message, "code": error.code}

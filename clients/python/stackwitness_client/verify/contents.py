@@ -77,7 +77,7 @@ class Contents:
         officers = {f"account:{name}" for name in self.named}
         return {f"station:{stn}" for stn in self.stns} | set(COMMON_SUBJECTS) | officers
 
-    def take_event(self, idx: int, event: Event) -> None:
+    def take_event(self, idx: int, event: Event, recv_ms: int) -> None:
         """Learn from a signed and proven event; raise HeadError (head.event, head.freeze) for a head or an end that
         is none, OfficerError for an act of somebody who could not.
         """
@@ -89,7 +89,7 @@ class Contents:
             self._take_head(idx, event)
         elif event.typ == FREEZE and event.subj == "log" and self.freeze is None:
             self.freeze = read_freeze(idx, event)
-        self.officers.take_event(idx, event)
+        self.officers.take_event(idx, event, recv_ms)
 
     def describe(self) -> str:
         """Return the ranges covered, for the report."""

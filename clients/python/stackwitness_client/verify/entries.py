@@ -141,14 +141,14 @@ class EntryWalk:
         signed = self.signatures.check_event(idx, event)
         self.contents.subject(event.subj).take(idx, event, self.report)
         if signed and proven:
-            self._learn(idx, event)
+            self._learn(idx, event, entry.recv_ms)
             self._note_change(idx, event)
         self.rows.take(idx, event)
 
-    def _learn(self, idx: int, event: Event) -> None:
+    def _learn(self, idx: int, event: Event, recv_ms: int) -> None:
         try:
             self.contents.keyring.take_event(idx, event)
-            self.contents.take_event(idx, event)
+            self.contents.take_event(idx, event, recv_ms)
         except EmdiError as error:
             message = f"{event.typ} {event.subj} {event.sseq}: {error.message}"
             self.report.step(5).add(weigh_signature(error), error.code, message, idx=idx)

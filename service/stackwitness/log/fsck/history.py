@@ -48,7 +48,7 @@ class History:
                 return self._take_genesis(idx, entry.body)
             if entry.kind == KIND_EVENT:
                 event = parse_event(entry.body)
-                self._take_event(idx, event)
+                self._take_event(idx, event, entry.recv_ms)
                 return event
             envelope = parse_envelope(entry.body)
             self._take_envelope(idx, envelope, quarantined=entry.kind == KIND_QUARANTINED)
@@ -100,7 +100,7 @@ class History:
         last_ms = max(record.at_ms for record in envelope.records)
         self.last_at_ms[envelope.stn] = max(last_ms, self.last_at_ms.get(envelope.stn, last_ms))
 
-    def _take_event(self, idx: int | None, event: Event) -> None:
+    def _take_event(self, idx: int | None, event: Event, recv_ms: int) -> None:
         name = f"{event.subj} #{event.sseq} {event.typ}"
         self.report.events += 1
         try:
@@ -120,7 +120,7 @@ class History:
         except EmdiError as error:
             self.report.tamper(error.code, "event", name, error.message, idx)
         try:
-            self.officers.take_event(self.place, event)
+            self.officers.take_event(self.place, event, recv_ms)
             if event.typ == "policy.change" and self.genesis is not None:
                 read_change(event.data, self.genesis.origin)
         except EmdiError as error:
