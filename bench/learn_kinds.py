@@ -84,7 +84,7 @@ def write(trials: Sequence[Heard]) -> None:
     lines = ["TRIALS: Mapping[str, int] = {", *(f'    "{k}": {n},' for k, n in tried.items()), "}", ""]
     lines += ["COUNTS: Mapping[str, Mapping[str, int]] = {"]
     lines += [f'    "{sign}": {json.dumps(by)},' for sign, by in counts.items()]
-    head = TABLE.read_text().split("TRIALS:")[0]
+    head = TABLE.read_text().split("# fmt: off")[0].split("TRIALS:")[0]
     TABLE.write_text(head + "\n".join(["# fmt: off", *lines, "}", "# fmt: on"]) + "\n")
 
 

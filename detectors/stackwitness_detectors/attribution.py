@@ -14,10 +14,11 @@ from typing import Protocol
 
 from stackwitness_detectors import attribution_table as table
 
-_PRIOR = 4.0  # trials that a finding's own ranking counts for
+# By leaving one out at the design stations.
+_PRIOR = 8.0  # trials that a finding's own ranking counts for
 _BY_RANK = (0.5, 0.3, 0.2, 0.12, 0.08)
-_OTHERWISE = 0.02  # chance that a test speaks so of a kind it does not name
-_SILENT = 0.5  # weight of what did not speak: a test may have had no channel, or too little time
+_OTHERWISE = 0.06  # chance that a test speaks so of a forgery for no reason to do with its kind
+_SILENT = 0.25  # weight of what did not speak: a test may have had no channel, or too little time
 
 
 class Spoken(Protocol):
@@ -56,10 +57,11 @@ def rank_kinds(findings: Iterable[Spoken]) -> tuple[str, ...]:
 
 def _score(kind: str, named: dict[str, dict[str, float]]) -> float:
     tried = table.TRIALS.get(kind, 0)
+    counted = tried / (tried + _PRIOR)
     terms = []
     for sign, ranks in named.items():
-        seen = table.COUNTS.get(sign, {}).get(kind, 0)
-        terms.append(math.log((seen + _PRIOR * ranks.get(kind, _OTHERWISE)) / (tried + _PRIOR)))
+        seen = table.COUNTS.get(sign, {}).get(kind, 0) / max(tried, 1)
+        terms.append(math.log(counted * seen + (1.0 - counted) * ranks.get(kind, 0.0) + _OTHERWISE))
     for sign, counts in table.COUNTS.items():
         if sign not in named and kind in counts:
             terms.append(_SILENT * math.log(1.0 - counts[kind] / (tried + 1.0)))
