@@ -289,7 +289,7 @@ def officers() -> list[Case]:
     ]
     received = {len(acts) + 1: START_MS + 60_001}
     acts.append(_act("limit.change", "ann"))  # dated back, received after her end
-    cases = [
+    cases: list[Case] = [
         {"idx": idx, "recv_ms": received.get(idx, act["ts_ms"]), "event": act}
         for idx, act in enumerate(acts, 1)
     ]
