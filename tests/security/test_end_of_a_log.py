@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Conflict
+from stackwitness.evidence import flow
 from stackwitness.log.errors import QuorumMissing
 from stackwitness.log.freezing import run_freeze
 from stackwitness.log.policies import take_policy
@@ -68,3 +69,29 @@ def test_a_bundle_without_the_witnesses_is_made_with_a_warning_or_not_at_all(
             return
         with pytest.raises(QuorumMissing):
             build(shop, stn="S1")
+
+
+SPOILT = {
+    "no note": b"\0",
+    "another log's": b"other.example/log\n5\n" + b"A" * 43 + b"=\n\n\xe2\x80\x94 x AAAAAAAA\n",
+}
+
+
+@pytest.mark.parametrize("what", [*SPOILT, "an earlier one", "another question"])
+def test_rows_of_earlier_exports_spoil_no_later_one(shop: Shop, what: str) -> None:
+    before = (shop.settings.log_dir / "checkpoint").read_bytes()
+    end(shop)
+    first = build(shop, stn="S1")
+    data = first.read_bytes()
+    with shop.engine.begin() as conn:
+        if what == "another question":
+            conn.execute(sa.text("UPDATE frozen_export SET purpose = 'none', redacted = true, to_at = now()"))
+        else:
+            given = {"note": SPOILT.get(what, before)}
+            conn.execute(sa.text("UPDATE frozen_export SET checkpoint = :note"), given)
+    if what == "another question":  # whose answer lies there already
+        flow.build_export(shop, first.stem)
+    report = verify_bundle(build(shop, stn="S1", purpose="another court asks"), shop.policy_text)
+    assert report.exit_code == 0, report.text()
+    first.unlink()
+    assert build(shop, stn="S1").read_bytes() == data

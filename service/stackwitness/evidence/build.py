@@ -32,7 +32,7 @@ from stackwitness.evidence.bundle.plan import (
 from stackwitness.evidence.bundle.published import speaks_of
 from stackwitness.evidence.bundle.queries import count_entries, find_newest_ids
 from stackwitness.evidence.domain import Export
-from stackwitness.evidence.frozen import find_covered_end, keep_bundled
+from stackwitness.evidence.frozen import find_covered_end, find_kept, keep_bundled
 from stackwitness.evidence.members import Bench, write_members
 from stackwitness.evidence.sealing import KeyChanged, find_late_key, seal, sync_folder
 from stackwitness.log.errors import QuorumMissing
@@ -186,7 +186,7 @@ def _plan(wiring: Wiring, conn: Connection, export: Export, head: DailyHead, fol
         raise LogUnavailable(detail="the published log went back")
     last_idx = place.idx
     if export.frozen:
-        note = queries.find_kept_checkpoint(conn) or note
+        note = find_kept(conn, policy, note)
         last_idx = snapshot.size - 1  # log.freeze belongs to it: it is what shows that nothing can follow
     _weigh_quorum(wiring, export, policy, note)
     tiles = TileReader(wiring.log_reader.file, snapshot.size)

@@ -9,7 +9,8 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from emdi.errors import EmdiError
-from emdi.policy import parse_policy
+from emdi.note import parse_note
+from emdi.policy import Policy, parse_policy
 from emdi.scope import frozen_export_id
 from stackwitness.errors import Conflict, LogFrozen, LogUnavailable
 from stackwitness.evidence import queries
@@ -75,6 +76,19 @@ def keep_bundled(conn: Connection, export: Export, manifest_sha256: bytes, note:
         parse_policy(read_policy(conn) or "").check(note)
         kept = note
     queries.set_bundled(conn, export.export_id, manifest_sha256, kept)
+
+
+def find_kept(conn: Connection, policy: Policy, published: bytes) -> bytes:
+    """Return the checkpoint that the first bundle was made with; the published one, where none holds that is the same tree.
+
+    The row is nobody's proof: whoever edits it must not spoil the bundles that come after.
+    """
+    ended = parse_note(published).text
+    for note in queries.list_kept_checkpoints(conn):
+        with suppress(EmdiError):
+            if policy.check(note).text == ended:
+                return note
+    return published
 
 
 @contextmanager

@@ -105,12 +105,16 @@ def set_progress(conn: Connection, export_id: str, done: int, of: int) -> None:
 
 
 def insert_frozen(conn: Connection, export: Export) -> None:
-    """Store a request to a frozen log; the same again changes nothing."""
+    """Store a request to a frozen log; the same again changes nothing, but where the row says something else by now."""
     columns = {name: getattr(export, name) for name in _ASKED}
+    said = [name for name in _ASKED if name not in ("export_id", "requested_at")]
     conn.execute(
         text(
-            f"INSERT INTO frozen_export ({', '.join(_ASKED)}) VALUES ({', '.join(f':{name}' for name in _ASKED)}) "
-            "ON CONFLICT (export_id) DO NOTHING"
+            f"INSERT INTO frozen_export AS kept ({', '.join(_ASKED)}) VALUES ({', '.join(f':{name}' for name in _ASKED)}) "
+            f"ON CONFLICT (export_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in said)}, "
+            "state = 'queued', error = NULL, manifest_sha256 = NULL, checkpoint = NULL "
+            f"WHERE ({', '.join(f'kept.{name}' for name in said)}) "
+            f"IS DISTINCT FROM ({', '.join(f'excluded.{name}' for name in said)})"
         ),
         {**columns, "stns": list(export.stns)},
     )
@@ -130,11 +134,13 @@ def is_kept(conn: Connection, export_id: str) -> bool:
     return bool(conn.scalar(text(query), {"export_id": export_id}))
 
 
-def find_kept_checkpoint(conn: Connection) -> bytes | None:
-    """Return the signed checkpoint that the first bundle of a frozen log was made with; None before."""
-    query = "SELECT checkpoint FROM frozen_export WHERE checkpoint IS NOT NULL ORDER BY requested_at, export_id LIMIT 1"
-    note = conn.scalar(text(query))
-    return None if note is None else bytes(note)
+def list_kept_checkpoints(conn: Connection) -> list[bytes]:
+    """Return the signed checkpoints that bundles of a frozen log were made with, the first one's first."""
+    query = (
+        "SELECT checkpoint FROM frozen_export WHERE checkpoint IS NOT NULL GROUP BY 1"
+        " ORDER BY min(requested_at), min(export_id)"
+    )
+    return [bytes(note) for note in conn.scalars(text(query))]
 
 
 def set_bundled(conn: Connection, export_id: str, manifest_sha256: bytes, checkpoint: bytes | None) -> None:
