@@ -73,9 +73,8 @@ class Ceiling(DailyTest):
             found = _scan(now, on, past, levels[levels > 0], self.band)
             if found is not None and (best is None or found[0] > float(best.numbers["z"])):
                 z, level, below, above, share, usual = found
-                expected = hours.view("expected")[first:last, k][use]
-                if self._driven(k, expected[(now >= level * (1 - self.band)) & (now < level)], level):
-                    z = 0.0
+                pile = (now >= level * (1 - self.band)) & (now < level)
+                driven = self._driven(k, hours.view("expected")[first:last, k][use][pile], level)
                 numbers: dict[str, float | int | str] = {
                     "z": z,
                     "level": level,
@@ -85,12 +84,17 @@ class Ceiling(DailyTest):
                     "share_percent": 100 * share,
                     "usual_percent": 100 * usual,
                     "days": days,
+                    "driven": int(driven),
                 }
                 pile = now[(now >= 0.95 * level) & (now < level)]
                 numbers["thickness_percent"] = 100 * float(np.median(pile.max() - pile)) / level
                 score = math.exp(min(_SHARP * z, _MOST_SCORE))
                 best = Judged(score, (day - days + 1) * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
         return best
+
+    def rate(self, k: int, judged: Judged) -> float | None:
+        """Leave alone a pile that the drivers explain; it counts among the channel's own days all the same."""
+        return math.inf if judged.numbers["driven"] else super().rate(k, judged)
 
     def _driven(self, k: int, expected: Values, level: float) -> bool:
         """Tell whether the drivers lead one to expect a pile [n] where it is: few of its hours would have exceeded the level."""
