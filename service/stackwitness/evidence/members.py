@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from heapq import merge
 from operator import itemgetter
 from pathlib import Path
@@ -38,7 +39,7 @@ from emdi.tiles import TileReader
 from emdi.units import format_at
 from stackwitness.errors import LogUnavailable
 from stackwitness.evidence.bundle import queries
-from stackwitness.evidence.bundle.anchors import anchor_members, choose_anchors
+from stackwitness.evidence.bundle.anchors import anchor_members, choose_anchors, stands
 from stackwitness.evidence.bundle.plan import Plan
 from stackwitness.evidence.bundle.readme import README
 from stackwitness.evidence.domain import Export, ms_of
@@ -143,8 +144,9 @@ def _write_anchors(bench: Bench) -> None:
     envelopes = [idx for idx, data in _entries(bench) if parse_entry(data).kind == KIND_READING]
     first, last = (envelopes[0], envelopes[-1]) if envelopes else (0, 0)
     # Below the head, so that the same plan gives the same bundle however many anchors come later.
-    held = (item for item in read_anchors(bench.conn, bench.plan.head_as_of) if item.size <= bench.plan.size)
-    for name, data in anchor_members(choose_anchors(held, first, last), bench.tiles, bench.log.file):
+    held, origin = read_anchors(bench.conn, bench.plan.head_as_of), bench.log.snapshot().checkpoint.origin
+    good = partial(stands, origin=origin, tiles=bench.tiles, read=bench.log.file)
+    for name, data in anchor_members(choose_anchors(held, first, last, good), bench.tiles, bench.log.file):
         _write(bench, name, [data])
 
 

@@ -11,7 +11,7 @@ from cryptography import x509
 from emdi.anchor import ANCHORED, CHAIN, FOLDER, MOST_AUTHORITIES, Anchor, anchor_of
 from emdi.checkpoint import open_checkpoint
 from emdi.entry import parse_entry
-from emdi.errors import EmdiError
+from emdi.errors import EmdiError, EncodingError
 from emdi.event import parse_event
 from emdi.policy import NO_QUORUM, Policy
 from stackwitness_client.monitor.compare import View
@@ -51,7 +51,7 @@ class AnchorCheck:
 
     def run(self, now_ms: int) -> Iterator[Finding]:
         """Learn of anchors, fetch what is not kept, judge it; raises ServerError, then the same are due again."""
-        self._learn()
+        yield from self._learn()
         due = self._rows("verdict IS NULL ORDER BY idx LIMIT ?", NEW_A_TURN)
         if due:
             self._fetch_chain()
@@ -62,15 +62,21 @@ class AnchorCheck:
         self._tell()
 
     # What the log says -------------------------------------------------------------------------------
-    def _learn(self) -> None:
+    def _learn(self) -> Iterator[Finding]:
         at, end = int(self.state.get("anchored_upto", 0)), self.state.replayed
         query = "SELECT idx FROM event WHERE subj = 'log' AND idx >= ? AND idx < ? ORDER BY idx"
         found: list[tuple[int, str]] = []
         for (idx,) in self.state.db.execute(query, (at, end)).fetchall():
-            with suppress(EmdiError):  # an entry that is wrong has its alarm already
+            try:
                 event = parse_event(parse_entry(entry_at(self.mirror, idx)).body)
                 if event.typ == ANCHORED:
                     found.append((idx, json.dumps(asdict(anchor_of(event)))))
+            except EncodingError as error:
+                yield self._finding(
+                    "malformed", idx, f"entry {idx} names a time stamp that is none: {error.message}"
+                )
+            except EmdiError:  # an entry that is wrong has its alarm already
+                continue
         with self.state.transaction():
             self.state.db.executemany("INSERT OR IGNORE INTO anchor VALUES (?, ?, NULL)", found)
             self.state.put("anchored_upto", end)
