@@ -8,7 +8,7 @@ readings from its envelopes, period and order from the runs. Found by name from 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -44,8 +44,6 @@ from stackwitness_detectors import (
 
 STATE_MEMBER = "detector-state/{stn}.bin"
 CONFIG = "detector.config"
-
-
 Leaf = tuple[int | None, Event]
 
 
@@ -102,7 +100,13 @@ class Rerun:
         self._leaves.take(span, columns)
 
     def take_event(self, idx: int | None, event: Event) -> None:
-        """Take an event of the station's subject."""
+        """Take an event of the station's subject; one that says nothing is a difference."""
+        try:
+            self._take_event(idx, event)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            self._differ("event.data", idx, f"{event.typ} cannot be read: {error!r}")
+
+    def _take_event(self, idx: int | None, event: Event) -> None:
         if event.typ == CONFIG:
             self.take_config(event)
         if event.subj != f"station:{self.report.stn}":
@@ -303,10 +307,7 @@ class Rerun:
         limits = {name: limit for from_ms, name, limit in self._limits if from_ms <= at_ms}
         return Context(
             self.report.stn,
-            tuple(
-                ChannelInfo(*_plain(one)[:4], limits.get(one.name, one.limit), one.resolution)
-                for one in self._channels.values()
-            ),
+            tuple(replace(one, limit=limits.get(one.name, one.limit)) for one in self._channels.values()),
         )
 
     def _note(self, idx: int | None, faults: Iterable[Fault]) -> None:
@@ -387,10 +388,6 @@ def rebuild_config(data: dict[str, Any]) -> Config | None:
     except (TypeError, ValueError):
         return None
     return config if config_hash(config) == data.get("config_hash") else None
-
-
-def _plain(info: ChannelInfo) -> tuple[str, str, str, str]:
-    return info.name, info.quantity, info.unit, info.role
 
 
 def _float(value: Any) -> float | None:
