@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emdi.legible import hides, refuse_text, spell_out
+from emdi.legible import hides, refuse_name, refuse_text, spell_out
 from stackwitness_client.verify.report import printable
 
 HONEST = (
@@ -43,3 +43,19 @@ def test_nothing_hides_in_what_is_spelled_out(text: str) -> None:
     assert not any(map(hides, shown))
     assert (shown == text) == (refuse_text(text) == "")
     assert not any(unicodedata.category(letter) in ("Cf", "Cc") for letter in shown)
+
+
+@pytest.mark.parametrize("name", [*HONEST, "ประเทศไทย ที่หนึ่ง", "विद्युत", "", "Ẹ́kọ́"])
+def test_a_name_that_reads_as_itself_alone_stays(name: str) -> None:
+    assert refuse_name(name) == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Bu\u0308ro", "Test\u00a0bureau", "Test\u2003bureau", "Test  bureau", " Test", "Test ", " ", "\u0301Test",
+        "Test \u0338bureau", "T" + "\u0331" * 4, "x\ue000", "\u0378", *DECEIVING,
+    ],
+)  # fmt: skip
+def test_a_name_that_could_pass_for_another_is_refused(name: str) -> None:
+    assert refuse_name(name)

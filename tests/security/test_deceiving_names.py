@@ -24,7 +24,7 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"dev_links": True})
 
 
-@pytest.mark.parametrize("name", [TURNED, LATIN, "a\u200bb", "\u3164"])
+@pytest.mark.parametrize("name", [TURNED, LATIN, "a\u200bb", "\u3164", "Test\u00a0bureau", "Bu\u0308ro"])
 def test_no_deceiving_name_is_registered(service: Service, name: str) -> None:
     operator = service.headers("operator")
     service.settle()

@@ -16,6 +16,7 @@ _BLANK = re.compile(
 _EAST = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "KATAKANA-HIRAGANA"})
 _WIDTHS = frozenset({"FULLWIDTH", "HALFWIDTH", "MODIFIER", "FEMININE", "MASCULINE"})
 _SIGNS = frozenset({"MICRO", "OHM", "KELVIN", "ANGSTROM"})
+_MARKS = re.compile(r"(?:^|(?<=Z))M|(?<=MMM)M")  # over the kinds of a name's characters
 _WORD = re.compile(r"[^\W\d_]+")
 _PART = re.compile(r"[^\W\d_]+|.", re.DOTALL)
 
@@ -30,6 +31,28 @@ def refuse_text(text: str) -> str:
         if len(scripts) > 1:
             return f"a word of it mixes {' and '.join(sorted(scripts))} letters, which pass for each other"
     return ""
+
+
+def refuse_name(name: str) -> str:
+    """Return why a name could pass for another that reads the same: by its spaces, or by marks on its letters; "" when not.
+
+    Agencies and accounts are told apart by their names' bytes, and people see letters (UAX 15: composed, NFC).
+    """
+    if refused := refuse_text(name):
+        return refused
+    if name != unicodedata.normalize("NFC", name):
+        return "its letters are not in the composed form (NFC)"
+    if name and name.split() != name.split(" "):
+        return "its spaces are not one plain space each, between words"
+    if (found := _MARKS.search(_kinds(name))) is not None:
+        return f"it holds {_name(name[found.start()])}, a mark on no letter or on too many marks"
+    strange = next((letter for letter in name if unicodedata.category(letter) in ("Co", "Cn")), None)
+    return "" if strange is None else f"it holds {_name(strange)}, which no font need show"
+
+
+def _kinds(name: str) -> str:
+    """Return the first letter of each character's category: M for marks, Z for spaces."""
+    return "".join(unicodedata.category(letter)[0] for letter in name)
 
 
 def spell_out(text: str, keep: str = "") -> str:

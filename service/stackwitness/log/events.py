@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from emdi.event import Event, seal_event
 from emdi.keys import Signer
-from emdi.legible import hides, refuse_text
+from emdi.legible import hides, refuse_name
 from emdi.tables import salted_sha256
 from stackwitness import clock
 from stackwitness.db.locks import SERVICE_KEY_LOCK
@@ -96,7 +96,7 @@ def check_why(why: str) -> None:
 def check_names(**names: str | None) -> None:
     """Raise Unprocessable name.letters for a name that reads otherwise than it is signed: `field=name`."""
     for field, name in names.items():
-        if refused := refuse_text(name or ""):
+        if refused := refuse_name(name or ""):
             detail = f"{field}: {refused}"
             raise Unprocessable("name.letters", "A name must read as it is written", detail=detail, field=field)
 
