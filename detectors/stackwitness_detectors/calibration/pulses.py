@@ -27,6 +27,7 @@ _FLOOR = 0.05  # of the usual level: below it readings are at nought
 _LEAST_DEPTH = 0.1  # a tenth lower is the least that would be worth a night's work
 _SPREAD_AT = 0.98  # of the depths of a length: what counts as one unit
 _PRIOR_DEPTH = 0.03
+_LEAST_ALONE = 2  # hours of a block that comes on one day only
 # See DailyTest.steepest; three nights alike are so rare that the past shows none at all.
 _STEEPEST = {1: 4.0, 3: 2.5}
 
@@ -130,6 +131,9 @@ class Pulses(DailyTest):
         night = np.nan_to_num(depth, nan=0.0).min(axis=1)
         ends = night.argmax(axis=1)
         odd = night.max(axis=1) / np.array(self.unit[k])
+        if self.nights == 1:
+            # One hour alone stays nowhere: a trip, a lost quarter of an hour. Steam units show ten in six years.
+            odd[: LENGTHS.index(_LEAST_ALONE)] = 0.0
         at = int(np.argmax(odd))
         best = max(float(odd[at]), 0.0)
         length, end = (LENGTHS[at], int(ends[at])) if best > 0 else (LENGTHS[0], 0)
