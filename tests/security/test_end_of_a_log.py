@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
+from stackwitness.db.embedded import Cluster
 from stackwitness.db.unit import unit_of_work
 from stackwitness.errors import Conflict
 from stackwitness.evidence import flow
@@ -14,12 +15,14 @@ from stackwitness.log.freezing import run_freeze
 from stackwitness.log.policies import take_policy
 from stackwitness.log.queries import find_successor
 from stackwitness.log.reader import LogReader
+from stackwitness.log.rebuild.successor import seed_successor
 from stackwitness.log.service_keys import open_service_key
-from stackwitness.log.shards import freeze
+from stackwitness.log.shards import freeze, read_final
 from stackwitness.settings import Settings
 from stackwitness_client.verify import verify_bundle
 from tests.service.evidence_support import Shop, make_shop
 from tests.service.test_frozen_bundle import build, end
+from tests.service.test_shards import successor
 from tests.service.witness_support import Crowd
 
 
@@ -95,3 +98,21 @@ def test_rows_of_earlier_exports_spoil_no_later_one(shop: Shop, what: str) -> No
     assert report.exit_code == 0, report.text()
     first.unlink()
     assert build(shop, stn="S1").read_bytes() == data
+
+
+def test_the_successor_gives_bundles_of_a_station_that_is_silent_since(
+    shop: Shop, cluster: Cluster, template: str, tmp_path: Path
+) -> None:
+    event_id = end(shop)
+    final = read_final(shop.engine, shop.log_reader, event_id, 1.0)
+    with successor(cluster, template, tmp_path / "next") as log:
+        seed_successor(shop.engine, log.engine, log.service_key, final, log.settings.log_dir)
+        loop = log.start()
+        loop.sequence()
+        loop.publish()
+        new = Shop(log, loop, shop.station, log.settings, log.engine, log.service_key, log.reader)
+        with new.running_log():
+            bundle = build(new, stn="S1")
+        report = verify_bundle(bundle, new.policy_text)
+    assert report.exit_code == 0, report.text()
+    assert "the chain goes on from" in report.text()

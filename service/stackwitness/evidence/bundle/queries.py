@@ -117,10 +117,14 @@ class Choice(NamedTuple):
 
 
 def find_newest_ids(conn: Connection, stns: Sequence[str]) -> list[bytes]:
-    """Return the ids of the stations' newest events and envelopes, by the caches."""
+    """Return the ids of the stations' newest events and envelopes, by the caches.
+
+    The newest envelope of a station that is silent since this log began stands in the log before it.
+    """
     query = (
         "SELECT event_id AS id FROM subject_head WHERE subj = ANY(:subjects) "
-        "UNION ALL SELECT env_id FROM station_head WHERE stn = ANY(:stns)"
+        "UNION ALL SELECT env_id FROM station_head h WHERE stn = ANY(:stns) "
+        "AND EXISTS (SELECT FROM envelope e WHERE e.env_id = h.env_id)"
     )
     given = {"stns": list(stns), "subjects": [f"station:{stn}" for stn in stns]}
     return [bytes(item) for item in conn.scalars(text(query), given)]
