@@ -8,10 +8,11 @@ from structlog.testing import capture_logs
 
 from stackwitness.db.embedded import Cluster
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import Conflict
+from stackwitness.errors import Conflict, LogUnavailable
 from stackwitness.evidence import flow
 from stackwitness.log.errors import QuorumMissing
 from stackwitness.log.freezing import run_freeze
+from stackwitness.log.fsck import fsck
 from stackwitness.log.policies import take_policy
 from stackwitness.log.queries import find_successor
 from stackwitness.log.reader import LogReader
@@ -116,3 +117,34 @@ def test_the_successor_gives_bundles_of_a_station_that_is_silent_since(
         report = verify_bundle(bundle, new.policy_text)
     assert report.exit_code == 0, report.text()
     assert "the chain goes on from" in report.text()
+
+
+def test_a_log_that_was_opened_again_for_a_while_is_named(shop: Shop) -> None:
+    """A superuser takes the row away, lets something in, and puts all back as it was."""
+    event_id = end(shop)
+    rows = "SELECT event_id, successor_origin FROM log_freeze"
+    with shop.engine.begin() as conn:
+        conn.execute(sa.text("SET LOCAL ROLE NONE"))
+        states = conn.execute(
+            sa.text(
+                "SELECT tgname FROM pg_trigger WHERE tgrelid = 'log_freeze'::regclass AND tgenabled = 'A'"
+            )
+        ).scalars()
+        triggers = list(states)
+        row = conn.execute(sa.text(rows)).one()
+        conn.execute(sa.text("ALTER TABLE log_freeze DISABLE TRIGGER ALL"))
+        conn.execute(sa.text("DELETE FROM log_freeze"))
+    shop.station.push(1)
+    shop.loop.sequence()
+    shop.loop.publish()
+    with shop.engine.begin() as conn:
+        insert = "INSERT INTO log_freeze (event_id, successor_origin) VALUES (:event_id, :successor_origin)"
+        conn.execute(sa.text(insert), dict(row._mapping))
+        conn.execute(sa.text("ALTER TABLE log_freeze ENABLE TRIGGER ALL"))
+        for name in triggers:
+            conn.execute(sa.text(f"ALTER TABLE log_freeze ENABLE ALWAYS TRIGGER {name}"))
+    assert row.event_id == event_id
+    found = fsck(shop.engine, shop.settings.log_dir, shop.log.policy).findings
+    assert "freeze.broken" in {finding.code for finding in found}, found
+    with pytest.raises(LogUnavailable, match=r"log\.unavailable"):
+        build(shop, stn="S1")

@@ -13,7 +13,7 @@ from emdi.keyring import KeyRing
 from emdi.keys import PublicKey
 from emdi.officers import Officers
 from emdi.policy import read_change
-from emdi.shard import chains_of, parse_previous
+from emdi.shard import FREEZE, chains_of, parse_previous
 from stackwitness.log.fsck.records import Records
 from stackwitness.log.fsck.report import Report
 from stackwitness.log.fsck.signatures import Signatures
@@ -34,6 +34,7 @@ class History:
     log_keys: LogKeys | None = None
     keys: KeyRing = field(default_factory=KeyRing)
     officers: Officers = field(default_factory=Officers)
+    frozen: int | None = None  # where log.freeze stands, until what stands behind it is named
     place: int = -1  # the index of the entry in hand; what waits for the log takes those after its last
     stations: dict[str, StationHead] = field(default_factory=dict)
     last_at_ms: dict[str, int] = field(default_factory=dict)
@@ -43,6 +44,10 @@ class History:
     def take(self, idx: int | None, entry: Entry) -> Envelope | Event | Genesis | None:
         """Check one entry against everything before it and return it parsed; None when it cannot be read."""
         self.place = self.place + 1 if idx is None else idx
+        if self.frozen is not None:
+            text = f"the log goes on behind log.freeze (idx {self.frozen}), its last entry"
+            self.report.tamper("freeze.broken", "log_entry", str(self.place), text, idx)
+            self.frozen = None
         try:
             if entry.kind == KIND_GENESIS:
                 return self._take_genesis(idx, entry.body)
@@ -103,6 +108,8 @@ class History:
     def _take_event(self, idx: int | None, event: Event, recv_ms: int) -> None:
         name = f"{event.subj} #{event.sseq} {event.typ}"
         self.report.events += 1
+        if event.typ == FREEZE and event.subj == "log":
+            self.frozen = self.place
         try:
             self._verify(idx, "event", name, event, self.keys.service_key(event.kid, self.place))
         except EnvelopeError as error:
