@@ -8,11 +8,12 @@ from structlog.testing import capture_logs
 
 from stackwitness.db.embedded import Cluster
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import Conflict, LogUnavailable
+from stackwitness.errors import Conflict, LogFrozen, LogUnavailable
 from stackwitness.evidence import flow
 from stackwitness.log.errors import QuorumMissing
 from stackwitness.log.freezing import run_freeze
 from stackwitness.log.fsck import fsck
+from stackwitness.log.heads import read_lines, seal_head
 from stackwitness.log.policies import take_policy
 from stackwitness.log.queries import find_successor
 from stackwitness.log.reader import LogReader
@@ -22,7 +23,7 @@ from stackwitness.log.shards import freeze, read_final
 from stackwitness.settings import Settings
 from stackwitness_client.verify import verify_bundle
 from tests.service.evidence_support import Shop, make_shop
-from tests.service.test_frozen_bundle import build, end
+from tests.service.test_frozen_bundle import ask, build, end
 from tests.service.test_shards import successor
 from tests.service.witness_support import Crowd
 
@@ -148,3 +149,15 @@ def test_a_log_that_was_opened_again_for_a_while_is_named(shop: Shop) -> None:
     assert "freeze.broken" in {finding.code for finding in found}, found
     with pytest.raises(LogUnavailable, match=r"log\.unavailable"):
         build(shop, stn="S1")
+
+
+def test_a_row_that_froze_nothing_ends_in_no_traceback(shop: Shop) -> None:
+    with shop.engine.begin() as conn:
+        seal_head(conn, shop.log.disk, shop.service_key, 2, read_lines(conn, 2))
+        conn.execute(sa.text("ALTER TABLE log_freeze DISABLE TRIGGER ALL"))
+        made_up = "INSERT INTO log_freeze SELECT event_id, 'x' FROM event WHERE typ = 'station.register'"
+        conn.execute(sa.text(made_up))
+    with pytest.raises(LogFrozen):
+        ask(shop, stn="S1")
+    found = fsck(shop.engine, shop.settings.log_dir, shop.log.policy).findings
+    assert "log_freeze.surplus" in {finding.code for finding in found}, found

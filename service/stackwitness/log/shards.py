@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from emdi.checkpoint import parse_checkpoint
-from emdi.errors import NoteError
+from emdi.errors import HeadError, NoteError
 from emdi.event import parse_event
 from emdi.head import format_head, head_root, parse_head
 from emdi.keys import Signer
@@ -91,7 +91,10 @@ def find_end(conn: sa.Connection) -> End | None:
     if row is None or head is None:
         return None
     event = parse_event(bytes(row.jws))
-    freeze = read_freeze(event.data["final_size_before"], event)
+    try:
+        freeze = read_freeze(event.data.get("final_size_before", -1), event)
+    except HeadError:  # a row that somebody else put there: fsck names it
+        return None
     return End(head, freeze, bytes(row.event_id)) if head.as_of == freeze.head_as_of else None
 
 
