@@ -67,7 +67,15 @@ procrastinate_periodic_defers  .       .    isud    .       s       s
 VERBS = {"i": "INSERT", "s": "SELECT", "u": "UPDATE", "d": "DELETE", "t": "TRUNCATE"}
 # Tables that are not evidence: caches that fsck compares with the log, queues, and the tools' own.
 MUTABLE = {
-    *("subject_head", "station_head", "detection_state", "detection_kept", "reading", "access_token", "export_request"),
+    *(
+        "subject_head",
+        "station_head",
+        "detection_state",
+        "detection_kept",
+        "reading",
+        "access_token",
+        "export_request",
+    ),
     *("log_pending", "head_request", "alembic_version", "frozen_export"),
     *("procrastinate_jobs", "procrastinate_events", "procrastinate_workers", "procrastinate_periodic_defers"),
 }

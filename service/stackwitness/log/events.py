@@ -98,7 +98,9 @@ def check_names(**names: str | None) -> None:
     for field, name in names.items():
         if refused := refuse_name(name or ""):
             detail = f"{field}: {refused}"
-            raise Unprocessable("name.letters", "A name must read as it is written", detail=detail, field=field)
+            raise Unprocessable(
+                "name.letters", "A name must read as it is written", detail=detail, field=field
+            )
 
 
 def lock_subject(conn: sa.Connection, subj: str) -> SubjectHead | None:
