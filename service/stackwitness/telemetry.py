@@ -35,20 +35,17 @@ log = structlog.get_logger("stackwitness.request")
 
 
 class UnfailingStream:
-    """A stream for log lines: a full disk takes the line, not the process that wrote it."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    """Standard error as it is at each line: a full disk or a closed stream takes the line, not the process that wrote it."""
 
     def write(self, text: str) -> None:
         """Write, or lose the text."""
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
+        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
+            sys.stderr.write(text)
 
     def flush(self) -> None:
         """Flush, or lose what waits."""
-        with contextlib.suppress(OSError):
-            self._stream.flush()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_logging(*, as_json: bool = False, level: int = logging.INFO) -> None:
@@ -69,7 +66,7 @@ def configure_logging(*, as_json: bool = False, level: int = logging.INFO) -> No
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, UnfailingStream(sys.stderr))),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, UnfailingStream())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(

@@ -19,9 +19,9 @@ from emdi.event import Event, parse_event, seal_event
 from emdi.runs import parse_run
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import flow, tasks
+from stackwitness.evidence.carried import find_state
 from stackwitness.evidence.command import Wanted, run_export, run_rerun
 from stackwitness.evidence.differences import RerunReport
-from stackwitness.evidence.carried import find_state
 from stackwitness.evidence.rerun import rerun_leaves
 from stackwitness.flags import flow as flags
 from stackwitness_client.simulator import Cheat, Plant

@@ -101,7 +101,7 @@ class Replay:
         if entry.kind == KIND_READING:
             self._take_envelope(idx, *parse_columns(entry.body))
         elif entry.kind == KIND_EVENT:
-            self._take_event(idx, parse_event(entry.body))
+            self._take_event(idx, parse_event(entry.body), entry.recv_ms)
         elif entry.kind == KIND_QUARANTINED:
             self._take_quarantined(idx, parse_columns(entry.body)[0])
 
@@ -257,7 +257,7 @@ class Replay:
         self._find(Finding("back-dated", key, says, (idx,), {"seen_ms": times}, sizes))
 
     # Events -------------------------------------------------------------------------------------------
-    def _take_event(self, idx: int, event: Event) -> None:
+    def _take_event(self, idx: int, event: Event, recv_ms: int) -> None:
         self.counts["events"] += 1
         signed = self._check_event_signature(idx, event)
         head = self._state.subjects.get(event.subj)
@@ -273,7 +273,7 @@ class Replay:
         self._events.append((idx, event.subj, event.sseq, event.event_id))
         if signed:
             self._learn(idx, event)
-            self._check_officer(idx, event)
+            self._check_officer(idx, event, recv_ms)
 
     def _check_event_signature(self, idx: int, event: Event) -> bool:
         try:
@@ -315,12 +315,12 @@ class Replay:
             says = f"{event.subj}: entry {idx} ({event.typ}) lacks a member: {error}"
             self._find(Finding("malformed", f"malformed:{idx}", says, (idx,), {"why": says}))
 
-    def _check_officer(self, idx: int, event: Event) -> None:
+    def _check_officer(self, idx: int, event: Event, recv_ms: int) -> None:
         """Whoever acted held the role, by the log's own grants: what the service signs in a made-up name is its invention."""
         if event.typ in ACCESS_EVENTS:
             self._state.db.execute("INSERT OR REPLACE INTO key_entry VALUES (?, ?)", (idx, event.jws))
         try:
-            self._state.officers.take_event(idx, event, self._recv_ms)
+            self._state.officers.take_event(idx, event, recv_ms)
         except OfficerError as error:
             says = f"{event.subj}: entry {idx} ({event.typ}) is no act of an officer: {error.message}"
             why = {"why": error.message, "code": error.code}
