@@ -2,6 +2,7 @@
 
 import base64
 import importlib.util
+import json
 import random
 import subprocess
 import sys
@@ -53,6 +54,14 @@ def test_what_keeps_its_form_escapes_no_better(name: str) -> None:
         run(name, data)
 
 
+def test_a_flag_that_ends_beyond_all_time_gives_no_report() -> None:
+    """Found by fuzzing: the service may sign any number, and 1e308 ms is no whole number of slices."""
+    script = json.loads(PARSERS["sealed log"][1])
+    flag = next(data for data in script if "to_ms" in data)
+    flag["to_ms"] = 1e308
+    run("sealed log", json.dumps(script).encode())
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["v", "stn", "ep", "seq", "prev", "p", "bn", "n", "t", "u"]), inner, max_size=6),
@@ -64,8 +73,6 @@ JSON = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(JSON, st.sampled_from(["envelope", "event"]))
 def test_signed_nonsense_is_refused_politely(payload: object, name: str) -> None:
-    import json
-
     from emdi.jws import sign_jws
 
     typ = {"envelope": "emdi-rd+jws", "event": "emdi-ev+jws"}[name]

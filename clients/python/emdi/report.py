@@ -48,7 +48,7 @@ def make_report(members: Members) -> bytes:
     """
     try:
         return _Report(members).finish()
-    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
         raise BundleError("bundle.report", f"a member does not give a report: {error!r}") from None
 
 
