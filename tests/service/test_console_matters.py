@@ -44,6 +44,18 @@ def test_one_flag_of_a_matter_is_decided_alone_when_asked(service: Service) -> N
     assert "2 more flags of the same matter" in listed
 
 
+def test_who_comes_second_is_told_so_on_a_page(service: Service) -> None:
+    flags = seed(service, stations=1, flags_each=3, days=1)
+    browser = sign_in(service)
+    page = browser.get(f"/flags/{flags[1].flag_id}").text
+    also = re.findall(r'name="also" value="([^"]+)"', page)
+    form = {"csrf": csrf_of(page), "decision": "explained", "reason": REASON, "whole": "true", "also": also}
+    assert browser.post(f"/flags/{flags[1].flag_id}", data=form).status_code == 200
+    late = browser.post(f"/flags/{flags[1].flag_id}", data={**form, "decision": "dismissed"})
+    assert (late.status_code, "Somebody was there before you" in late.text) == (409, True)
+    assert len(service.rows("SELECT 1 FROM review")) == 3
+
+
 def test_the_overview_says_whom_to_inspect_first(service: Service) -> None:
     flags = seed(service, flags_each=1, days=1)
     page = sign_in(service).get("/").text

@@ -1,5 +1,6 @@
 """Reviews: only inspectors decide, with a reason; every decision stays; the log hides the words."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,17 @@ def test_one_decision_on_a_matter_is_an_event_for_each_open_flag(service: Servic
     assert len({review["event_id"] for review in made}) == 2
     decisions = {row.flag_id: row.decision for row in service.rows("SELECT flag_id, decision FROM review")}
     assert decisions == {matter[0]: "explained", matter[1]: "dismissed", matter[2]: "explained"}
+    service.settle()
+
+
+def test_of_several_who_decide_a_matter_at_once_one_does(service: Service, matter: list[str]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: decide_together(service, matter[2], also=matter[:3]), range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"review.decided"}
+    assert sorted(row.flag_id for row in service.rows("SELECT flag_id FROM review")) == sorted(matter[:3])
+    # Alone a flag may be decided again, as ever.
+    assert decide(service, matter[2], decision="dismissed").status_code == 201
     service.settle()
 
 

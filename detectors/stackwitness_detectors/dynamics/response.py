@@ -64,7 +64,10 @@ class Steps:
         x = _bounded(steps[:, 1:], known)
         # The first driver is the load, or what comes nearest: at another level the answer may be another.
         level = mean[:, covariates[0]]
-        level = (level - np.nanmean(level[known])) / max(float(np.nanstd(level[known])), 1e-12)
+        if np.isfinite(level[known]).any():
+            level = (level - np.nanmean(level[known])) / max(float(np.nanstd(level[known])), 1e-12)
+        else:
+            level = np.zeros_like(level)
         x = np.column_stack([x, x * np.clip(np.where(np.isfinite(level), level, 0.0), -2.0, 2.0)[:, None]])
         d = np.clip(d / scale, -_BOUND, _BOUND)
         expected = x @ _ridge(x[known], d[known])

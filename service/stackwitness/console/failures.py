@@ -16,6 +16,7 @@ WORDS: dict[int, tuple[str, str]] = {
     ),
     404: (_("There is no such page"), _("Check the address, or start from the overview.")),
     405: (_("This page does not take that"), _("Go back and try again.")),
+    409: (_("Somebody was there before you"), _("Open the page again: it has changed since you saw it.")),
     413: (_("This is too large"), _("Send less at once.")),
     422: (_("Something in the form does not fit"), _("Go back and correct it.")),
     500: (_("Something went wrong on our side"), _("It was written to our log. Nothing you signed is lost.")),

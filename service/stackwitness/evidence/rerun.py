@@ -171,11 +171,8 @@ class Rerun:
         if not self._started and given.state_before == self._wanted:
             self._started = True
         if self._ended and self._given is not None and given.state_before == self._wanted:
-            self._ended, self._state, self._ends = (
-                False,
-                self._given,
-                None,
-            )  # a later run goes back to the memory given
+            # A later run goes back to the memory given.
+            self._ended, self._state, self._ends = False, self._given, None
         return self._started
 
     def _fits(self, idx: int | None, given: Run) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from emdi.keys import Signer
 from stackwitness.accounts.domain import Account
-from stackwitness.errors import Forbidden, Unprocessable
+from stackwitness.errors import Conflict, Forbidden, Unprocessable
 from stackwitness.flags import flow as flags
 from stackwitness.flags import matters
 from stackwitness.log.events import append_event, lock_subject
@@ -80,7 +80,8 @@ def decide_together(
     """Decide a flag and, of `also`, those of its matter that are open: one signed event each, all or none.
 
     The caller names what the inspector has seen: a flag that joined the matter since stays open. Raises as decide
-    does, and Unprocessable review.matter for a flag of another matter.
+    does, Unprocessable review.matter for a flag of another matter, and Conflict review.decided when somebody decided
+    all of them meanwhile: whoever comes second would decide anew about one flag of many.
     """
     matter = matters.find_matter(conn, flag_id)
     strangers = set(also) - {member.key for member in matter.members}
@@ -90,11 +91,12 @@ def decide_together(
         )
     # Under the lock nobody else decides these flags in between.
     lock_subject(conn, subject_of(matter.lead.stn))
-    others = [
-        member.key
-        for member in matter.members
-        if member.key in also and member.key != flag_id and flags.find_flag(conn, member.key).decision is None
-    ]
+    named = {flag_id, *also}
+    wanted = [member.key for member in matter.members if member.key in named]
+    waiting = [key for key in wanted if flags.find_flag(conn, key).decision is None]
+    if len(wanted) > 1 and not waiting:
+        raise Conflict("review.decided", "Somebody has decided on this matter meanwhile")
+    others = [key for key in waiting if key != flag_id]
     return [decide(conn, signer, account, one, decision, reason) for one in (flag_id, *others)]
 
 
