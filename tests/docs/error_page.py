@@ -7,9 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
-    "HTTP problems of the server": "service/stackwitness",
+    "Server: HTTP problems, and what its commands and its bench refuse": "service/stackwitness",
     "Format errors (`emdi`): of stations, receipts, bundles; the server answers 400 or 422 with the same code": "clients/python/emdi",
     "Station software and verifier": "clients/python/stackwitness_client",
+    "Detectors, forgeries and the bench's plan": "detectors/stackwitness_detectors",
 }
 CODE = re.compile(r"[a-z_]+\.[a-z0-9_]+")
 HEAD = """# Error codes

@@ -67,6 +67,15 @@ def test_the_error_page_is_made_from_the_code() -> None:
     )
 
 
+def test_no_code_that_is_raised_is_left_off_the_error_page() -> None:
+    """Whatever class it is raised with: a package whose errors nobody listed would drop out unseen."""
+    listed = set(re.findall(r"^\| `([a-z_.0-9]+)` \|", (ROOT / "docs" / "errors.md").read_text(), re.M))
+    for folder in ("service", "clients/python", "detectors"):
+        for path in (ROOT / folder).rglob("*.py"):
+            raised = set(re.findall(r'raise \w+\(\s*"([a-z_]+\.[a-z0-9_]+)"', path.read_text()))
+            assert raised <= listed, (path.name, raised - listed)
+
+
 def test_every_command_named_in_the_readme_answers_help() -> None:
     readme = (ROOT / "README.md").read_text()
     for command in sorted(set(re.findall(r"\.venv/bin/(stackwitness(?:-[a-z]+)?(?: [a-z]+)?)", readme))):
