@@ -40,6 +40,7 @@ detection_state                .       .    isu     .       s       s
 detection_kept                 .       .    isd     .       s       s
 flag                           is      .    is      s       s       s
 flag_extension                 is      .    is      s       s       s
+flag_lapse                     .       .    is      s       s       s
 review                         s       .    s       is      s       s
 custody                        .       .    .       is      s       s
 export_request                 .       .    .       s       isu     s

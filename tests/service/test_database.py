@@ -18,7 +18,7 @@ from stackwitness.errors import DatabaseUnavailable
 
 APPEND_ONLY = [
     *("event", "station", "channel", "station_key", "key_revocation", "envelope", "quarantine", "flag"),
-    *("flag_extension", "review", "export", "log_genesis", "log_entry", "log_head"),
+    *("flag_extension", "flag_lapse", "review", "export", "log_genesis", "log_entry", "log_head"),
 ]
 GUARDS = "SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'append_only_row' AND tgrelid = :t ::regclass"
 PARTITIONS = (

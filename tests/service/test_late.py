@@ -61,6 +61,13 @@ def runs(service: Service) -> list[Run]:
     return [parse_run(event) for event in events(service, "detector.run")]
 
 
+def read(service: Service, path: str) -> dict[str, Any]:
+    answer = service.client.get(path, headers=service.headers("inspector"))
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
 def rerun_says(service: Service) -> list[str]:
     size, tiles = service.settle(), service.wiring.log_reader.tiles()
     entries = [parse_entry(tiles.entry(idx)) for idx in range(size)]
@@ -179,6 +186,14 @@ def test_a_flag_that_no_longer_holds_is_kept_and_said_so(
     assert {e.data["flag_id"] for e in lapsed} <= kept
     assert standing(service) == in_time(service)
     assert rerun_says(service) == []
+    # It stays listed, said to have lapsed, and by which run.
+    listed = {one["flag_id"]: one for one in read(service, f"/v1/flags?station={STN}&limit=1000")["flags"]}
+    assert {name for name, one in listed.items() if one["lapsed"]} == {e.data["flag_id"] for e in lapsed}
+    shown = listed[lapsed[0].data["flag_id"]]
+    assert shown["lapsed"]["event_id"] == lapsed[0].event_id.hex()
+    assert shown["lapsed"]["run_event_id"] == events(service, "detector.run")[-1].event_id.hex()
+    assert read(service, f"/v1/flags/{shown['flag_id']}")["lapsed"] == shown["lapsed"]
+    assert shown["state"] == "open"
     # It is said once.
     day(forging, DAYS)
     scan(service)

@@ -41,6 +41,7 @@ EVIDENCE = [
     "key_revocation",
     "flag",
     "flag_extension",
+    "flag_lapse",
     "review",
     "reading",
     "station_head",

@@ -69,6 +69,11 @@ MADE_BY_EVENTS = {
         "(SELECT 'station:' || f.stn FROM flag f WHERE f.flag_id = t.flag_id)",
         None,
     ),
+    "flag_lapse": (
+        {"flag.lapsed"},
+        "(SELECT 'station:' || f.stn FROM flag f WHERE f.flag_id = t.flag_id)",
+        None,
+    ),
     "review": (
         {"review.decision"},
         "(SELECT 'station:' || f.stn FROM flag f WHERE f.flag_id = t.flag_id)",

@@ -30,7 +30,7 @@ from stackwitness.console.views import (
 )
 from stackwitness.errors import NotFound
 from stackwitness.flags import flow as flags
-from stackwitness.flags.domain import Flag, FlagState
+from stackwitness.flags.domain import Flag, FlagState, Lapse
 from stackwitness.ingest import queries as ingest
 from stackwitness.log import custody
 from stackwitness.log.queries import find_places
@@ -166,6 +166,7 @@ def find_flag(conn: Connection, flag_id: str) -> FlagDetail:
         input_range=(given["ep"], given["seq_first"], given["seq_last"]) if given else None,
         extensions=len(extensions),
         reviews=tuple(_list_reviews(conn, flag_id)),
+        lapse_ids=_lapse_ids(flag.lapse),
     )
 
 
@@ -195,6 +196,12 @@ def _view_station(
         ms_of(last_at) if last_at else None,
         (head.ep, head.seq, head.env_id.hex()) if head else None,
     )
+
+
+def _lapse_ids(lapse: Lapse | None) -> tuple[str, str | None] | None:
+    if lapse is None:
+        return None
+    return lapse.event_id.hex(), None if lapse.run_id is None else lapse.run_id.hex()
 
 
 def _list_reviews(conn: Connection, flag_id: str) -> list[ReviewView]:
@@ -256,4 +263,5 @@ def _view_flag(flag: Flag, station: Station) -> FlagView:
         flag.text_zh,
         ms_of(flag.raised_at),
         flag.decision,
+        ms_of(flag.lapse.at) if flag.lapse else None,
     )

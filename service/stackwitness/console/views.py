@@ -144,6 +144,7 @@ class FlagView:
     text_zh: str
     raised_ms: int
     decision: str | None
+    lapsed_ms: int | None = None
 
     @property
     def tone(self) -> str:
@@ -177,6 +178,7 @@ class FlagDetail:
     input_range: tuple[int, int, int] | None = None  # ep, first seq, last seq
     extensions: int = 0
     reviews: tuple[ReviewView, ...] = ()
+    lapse_ids: tuple[str, str | None] | None = None  # hex of the events: of the lapse, of the run
 
 
 @dataclass(frozen=True)

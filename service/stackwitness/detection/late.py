@@ -139,13 +139,5 @@ def append_lapses(conn: Connection, wiring: Wiring, stn: str, standing: Standing
     """Say which flags the runs over late readings did not find again; returns how many."""
     lapsing = standing.lapsing(ms_of(upto))
     for told in lapsing:
-        append_event(
-            conn,
-            wiring.service_key,
-            typ=LAPSED,
-            subj=subject_of(stn),
-            act=flags.DETECTION,
-            ref=(told.event_id.hex(),),
-            data=lapse_of(told),
-        )
+        flags.lapse_flag(conn, wiring.service_key, stn, told.event_id, lapse_of(told))
     return len(lapsing)

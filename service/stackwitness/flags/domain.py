@@ -25,10 +25,20 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Lapse:
+    """Say that readings which came late no longer bear a flag out: its event, and the run that found so (None: none)."""
+
+    at: datetime
+    event_id: bytes
+    run_id: bytes | None
+
+
+@dataclass(frozen=True)
 class Flag:
     """Hold a flag as it stands now: with its latest extension and its latest decision (None = open).
 
-    `verdict` is what its evidence has come to; `verdict_signed` what was signed when it was raised.
+    `verdict` is what its evidence has come to; `verdict_signed` what was signed when it was raised. `lapse` is None
+    unless the flag has lapsed and was not told again since.
     """
 
     flag_id: str
@@ -49,6 +59,7 @@ class Flag:
     event_id: bytes
     decision: str | None
     decided_at: datetime | None
+    lapse: Lapse | None = None
 
 
 @dataclass(frozen=True)

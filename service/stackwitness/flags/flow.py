@@ -108,6 +108,30 @@ def _extend(
     )
 
 
+def lapse_flag(
+    conn: Connection, signer: Signer, stn: str, raised_id: bytes, claims: Mapping[str, Any]
+) -> None:
+    """Say that a flag, raised by the event of that id, is not found any more: event and row in one transaction."""
+    event = append_event(
+        conn,
+        signer,
+        typ="flag.lapsed",
+        subj=subject_of(stn),
+        act=DETECTION,
+        ref=(raised_id.hex(),),
+        data=claims,
+    )
+    queries.insert_lapse(
+        conn,
+        {
+            "event_id": event.event_id,
+            "flag_id": claims["flag_id"],
+            "to_at": at_of(claims["to_ms"]),
+            "lapsed_at": at_of(event.ts_ms),
+        },
+    )
+
+
 def claims_of(flag_id: str, finding: Finding, provenance: Provenance, plot: str) -> dict[str, Any]:
     """Return what the event of a flag says, the same for whoever runs the detectors again."""
     name, value = finding.statistic

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from stackwitness.flags.domain import Cursor, Extension, Flag, FlagState
+from stackwitness.flags.domain import Cursor, Extension, Flag, FlagState, Lapse
 from stackwitness_detectors.config import DEFAULT
 from stackwitness_detectors.verdicts import verdict_at
 
@@ -27,14 +27,20 @@ _FLAG = """
     SELECT f.flag_id, f.stn, f.detector, f.detector_version, f.kind, f.verdict, f.from_at,
            coalesce(x.to_at, f.to_at) AS to_at, f.channels, coalesce(x.e_value, f.e_value) AS e_value,
            f.episode, coalesce(x.text_en, f.text_en) AS text_en, coalesce(x.text_zh, f.text_zh) AS text_zh,
-           f.raised_at, f.event_id, r.decision, r.decided_at
+           f.raised_at, f.event_id, r.decision, r.decided_at, l.lapsed_at, l.lapse_id, l.run_id
     FROM flag f
     LEFT JOIN LATERAL (
-        SELECT e.to_at, e.e_value, e.text_en, e.text_zh FROM flag_extension e JOIN event v USING (event_id)
+        SELECT e.to_at, e.e_value, e.text_en, e.text_zh, v.sseq FROM flag_extension e JOIN event v USING (event_id)
         WHERE e.flag_id = f.flag_id ORDER BY v.sseq DESC LIMIT 1) x ON true
     LEFT JOIN LATERAL (
         SELECT w.decision, w.decided_at FROM review w JOIN event v USING (event_id)
         WHERE w.flag_id = f.flag_id ORDER BY v.sseq DESC LIMIT 1) r ON true
+    LEFT JOIN LATERAL (
+        SELECT g.lapsed_at, g.event_id AS lapse_id, (
+            SELECT n.event_id FROM event n WHERE n.subj = v.subj AND n.sseq > v.sseq AND n.typ = 'detector.run'
+            ORDER BY n.sseq LIMIT 1) AS run_id
+        FROM flag_lapse g JOIN event v USING (event_id)
+        WHERE g.flag_id = f.flag_id AND v.sseq > coalesce(x.sseq, -1) ORDER BY v.sseq DESC LIMIT 1) l ON true
 """
 
 
@@ -184,8 +190,17 @@ def insert_extension(conn: Connection, row: Mapping[str, Any]) -> None:
     )
 
 
+def insert_lapse(conn: Connection, row: Mapping[str, Any]) -> None:
+    """Store that a flag has lapsed."""
+    query = "INSERT INTO flag_lapse (event_id, flag_id, to_at, lapsed_at) VALUES (:event_id, :flag_id, :to_at, :lapsed_at)"
+    conn.execute(text(query), row)
+
+
 def _flag(row: Row[Any]) -> Flag:
     given = dict(row._mapping)
+    lapsed_at, lapse_id, run_id = (given.pop(name) for name in ("lapsed_at", "lapse_id", "run_id"))
+    if lapse_id is not None:
+        given["lapse"] = Lapse(lapsed_at, bytes(lapse_id), None if run_id is None else bytes(run_id))
     given["channels"], given["event_id"] = tuple(given["channels"]), bytes(given["event_id"])
     # The row keeps the words of the day it was raised; an episode that grew is worded by what it has become.
     given["verdict_signed"] = given["verdict"]

@@ -8,14 +8,29 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from stackwitness.flags.domain import Extension, Flag
+from stackwitness.flags.domain import Extension, Flag, Lapse
 from stackwitness.log.custody import Look
+
+
+class LapseView(BaseModel):
+    """Readings that came late no longer bear the flag out: the signed event that says so, and that of the run."""
+
+    at: datetime
+    event_id: str
+    run_event_id: str | None
+
+    @classmethod
+    def of(cls, lapse: Lapse) -> LapseView:
+        """Show a lapse."""
+        run_id = None if lapse.run_id is None else lapse.run_id.hex()
+        return cls(at=lapse.at, event_id=lapse.event_id.hex(), run_event_id=run_id)
 
 
 class FlagView(BaseModel):
     """A flag as it stands now; `verdict` as `flag.raised` signed it, `verdict_now` what its evidence has come to.
 
-    `matter` is the id of the first flag of the matter it belongs to: flags of one matter have the same.
+    `matter` is the id of the first flag of the matter it belongs to: flags of one matter have the same. `lapsed` is
+    null while it stands; a lapsed flag stays listed, and is decided on as any other.
     """
 
     flag_id: str
@@ -37,6 +52,7 @@ class FlagView(BaseModel):
     state: str
     decision: str | None
     decided_at: datetime | None
+    lapsed: LapseView | None
 
     @classmethod
     def of(cls, flag: Flag, matter: str) -> FlagView:
@@ -61,6 +77,7 @@ class FlagView(BaseModel):
             state="open" if flag.decision is None else "decided",
             decision=flag.decision,
             decided_at=flag.decided_at,
+            lapsed=None if flag.lapse is None else LapseView.of(flag.lapse),
         )
 
 

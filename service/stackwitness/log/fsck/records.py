@@ -38,6 +38,7 @@ QUERIES = {
     "to_at, channels, e_value, episode, text_en, text_zh, plot, raised_at FROM flag",
     "flag_extension": "SELECT encode(event_id, 'hex') AS key, event_id, flag_id, to_at, e_value, text_en, "
     "text_zh, plot FROM flag_extension",
+    "flag_lapse": "SELECT encode(event_id, 'hex') AS key, event_id, flag_id, to_at, lapsed_at FROM flag_lapse",
     "review": "SELECT review_id AS key, event_id, flag_id, account_id, decision, reason, salt, decided_at "
     "FROM review",
     "ddl_seen": "SELECT seen_no::text AS key, event_id, at_ms, tag, identity, ddl_seen.role,"
@@ -239,6 +240,11 @@ def _extension(event: Event) -> Rows:
     yield "flag_extension", event.event_id.hex(), {**columns, "plot": take_sha256(data["plot_sha256"])}
 
 
+def _lapse(event: Event) -> Rows:
+    columns = {"flag_id": event.data["flag_id"], "to_at": event.data["to_ms"], "lapsed_at": event.ts_ms}
+    yield "flag_lapse", event.event_id.hex(), columns
+
+
 def _review(event: Event) -> Rows:
     data = event.data
     columns = {"flag_id": data["flag_id"], "decision": data["decision"], "account_id": event.act}
@@ -319,6 +325,7 @@ MAKERS: dict[str, Callable[[Event], Rows]] = {
     "access.token": _token,
     "flag.raised": _flag,
     "flag.extended": _extension,
+    "flag.lapsed": _lapse,
     "review.decision": _review,
     "export.requested": _request_export,
     "export.made": _export,
