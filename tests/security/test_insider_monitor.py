@@ -308,14 +308,15 @@ def test_guards_switched_off_and_heads_that_hide_are_named(site: Site) -> None:
     assert f"the head of {size} entries was signed" in "".join(site.check("head").proven)
 
 
-def test_an_honest_service_is_mirrored_byte_for_byte_and_without_a_token_no_more_is_claimed(
-    site: Site,
-) -> None:
+def test_an_honest_service_is_mirrored_byte_for_byte(site: Site) -> None:
     log, mirror = site.service.settings.log_dir, site.home / "mirror"
     mirrored = [path.relative_to(mirror) for path in mirror.rglob("*") if path.is_file()]
     assert len(mirrored) >= 4
     for path in mirrored:
         assert (mirror / path).read_bytes() == (log / path).read_bytes(), path
+
+
+def test_without_a_token_no_more_is_claimed(site: Site) -> None:
     edit_value(site)
     turn = site.look(token=False)
     assert (turn.exit_code, turn.notes[-1]) == (0, "readings, flags and catalog not checked: no token")

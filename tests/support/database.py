@@ -41,6 +41,7 @@ NOT_ON_ONE_BACKEND = {
     "test_what_is_known_is_acknowledged_and": "its wire server drops the DETAIL of a failed COPY, which names the successor",
     "test_what_is_shown_otherwise_than_signed": GUARDED_BY_TIMESCALE,
     "test_a_reading_nobody_signed_is_named": GUARDED_BY_TIMESCALE,
+    "test_without_a_token_no_more": GUARDED_BY_TIMESCALE,
     "test_the_sample_alone_finds_an_edit": GUARDED_BY_TIMESCALE,
     "test_guards_switched_off_and_heads": GUARDED_BY_TIMESCALE,
 }
