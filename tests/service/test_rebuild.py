@@ -107,7 +107,7 @@ def lose(engine: sa.Engine, tables: list[str] = EVIDENCE) -> None:
 
 
 def edit(engine: sa.Engine, *statements: str, guarded: tuple[str, ...] = ()) -> None:
-    guarded = (*EVIDENCE[:13], *guarded)
+    guarded = (*EVIDENCE[:14], *guarded)
     with engine.begin() as conn:
         conn.execute(sa.text("SET LOCAL session_replication_role = replica"))
         for table in guarded:

@@ -99,6 +99,11 @@ class MatterView:
         return tuple(flag for flag in self.flags if flag.decision is None)
 
     @property
+    def lapsed_flags(self) -> tuple[FlagView, ...]:
+        """Return the flags that readings which came late no longer bear out."""
+        return tuple(flag for flag in self.flags if flag.lapsed_ms is not None)
+
+    @property
     def decision(self) -> str | None:
         """Return the decision on the strongest flag; None while any flag is open."""
         return None if self.open_flags else self.lead.decision
