@@ -31,6 +31,26 @@ Role: TypeAlias = Literal[
     "process",
 ]
 
+# Why something cannot be judged: `history` too little past, `unexplained` no channel explains it, `constant` it never
+# moved, `companion` a channel is missing beside it, `no_limit`, `no_visits` nobody has filed them, `digits` its digits
+# carry nothing, `calibrations` none has a value, `silent` no reading for a day, `refused` values that cannot be,
+# `neighbours` too few are related, `below` only shifts smaller than `percent` cannot be seen.
+Cannot: TypeAlias = Literal[
+    "history",
+    "unexplained",
+    "constant",
+    "companion",
+    "no_limit",
+    "no_visits",
+    "digits",
+    "calibrations",
+    "silent",
+    "refused",
+    "neighbours",
+    "below",
+]
+Why: TypeAlias = tuple[Cannot, str]
+
 
 class DetectorError(Exception):
     """Tell why a call cannot be served by a stable dotted `code`; odd readings never raise, they give notes."""
@@ -103,11 +123,16 @@ class Finding:
 
 @dataclass(frozen=True, order=True)
 class Note:
-    """Say that a detector cannot judge a channel ("" = the whole station), and because of what."""
+    """Say that a detector cannot judge a channel ("" = the whole station), and because of what.
+
+    `numbers`: what the reason counts, as `need` and `have` (days), or `percent`, `days` and `since_ms` of a `below`.
+    """
 
     detector: str
     channel: str
+    code: Cannot
     reason: str
+    numbers: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,13 @@ class DailyTest:
         """Note the channels whose reference is still too short."""
         need = self.config.calibration_min_days
         return [
-            Note(self.detector, self.memory.names[k], f"fewer than {need} {of_what} in the reference")
+            Note(
+                self.detector,
+                self.memory.names[k],
+                "history",
+                f"fewer than {need} {of_what} in the reference",
+                (("have", len(self.past[k])), ("need", need)),
+            )
             for k in self.tested
             if len(self.past[k]) < need
         ]

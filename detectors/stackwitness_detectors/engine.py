@@ -17,6 +17,7 @@ from stackwitness_detectors.contract import Context, Finding, Frame, Note, Resul
 from stackwitness_detectors.memory import HOUR_MS, Block, Memory, place_of
 
 _NORMAL = ord("N")
+_SILENT_H = 24  # a channel without a reading for a day is judged by no test of its day
 _LARGEST = 1e15  # no concentration, flow or power is larger: such a number is a transmission error
 
 
@@ -106,7 +107,7 @@ class Engine:
         if not keep.all():
             late = int((~keep).sum())
             self.notes.append(
-                Note("engine", "", f"{late} readings are not later than the last one: not judged")
+                Note("engine", "", "refused", f"{late} readings are not later than the last one: not judged")
             )
         at_ms = at_ms[keep]
         values = np.full((len(at_ms), len(self.memory.names)), np.nan)
@@ -120,12 +121,29 @@ class Engine:
         wild = np.abs(values) > _LARGEST
         for k in np.flatnonzero(wild.any(axis=0)).tolist():
             self.notes.append(
-                Note("engine", self.memory.names[k], "infinite or absurdly large values: as missing")
+                Note(
+                    "engine", self.memory.names[k], "refused", "infinite or absurdly large values: as missing"
+                )
             )
         values[wild] = np.nan
         if len(at_ms):
             self.last_ms = int(at_ms[-1])
         return at_ms, values, letters
+
+    def standing_notes(self) -> tuple[Note, ...]:
+        """Say what cannot be judged as things stand: a matter of station and state, whatever the batches were."""
+        told = {note for family in self.families for note in family.notes()}
+        return tuple(sorted(told | set(self._silent())))
+
+    def _silent(self) -> Iterable[Note]:
+        hour, mean = self.memory.hours.view("hour"), self.memory.hours.view("mean")
+        for k, name in enumerate(self.memory.names if len(hour) else ()):
+            known = hour[np.isfinite(mean[:, k])]
+            silent = int(hour[-1] - (known[-1] if known.size else hour[0] - 1))
+            if silent >= _SILENT_H:
+                yield Note(
+                    "engine", name, "silent", f"no measured reading for {silent} hours", (("have", silent),)
+                )
 
     def dump(self) -> bytes:
         """Encode everything the next batch needs."""
@@ -178,5 +196,15 @@ def run(context: Context, state: bytes | None, frame: Frame, config: Config = DE
     engine = open_engine(context, state, config)
     with np.errstate(all="ignore"):
         engine.feed(frame)
-    notes = engine.notes + [note for family in engine.families for note in family.notes()]
-    return Result(engine.dump(), tuple(engine.findings), tuple(sorted(set(notes))))
+        notes = {*engine.notes, *engine.standing_notes()}
+    return Result(engine.dump(), tuple(engine.findings), tuple(sorted(notes)))
+
+
+def notes_of(context: Context, state: bytes, config: Config = DEFAULT) -> tuple[Note, ...]:
+    """Say what could not be judged when `state` was left: `run` gave the same notes, beside those about its readings.
+
+    Raises DetectorError for a state that is not ours.
+    """
+    engine = open_engine(context, state, config)
+    with np.errstate(all="ignore"):
+        return engine.standing_notes()

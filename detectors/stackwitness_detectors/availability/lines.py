@@ -51,7 +51,10 @@ class Lines(DigitTest):
         cut = int(np.searchsorted(at_ms, (day - _past_gap(at_ms, day)) * DAY_MS))
         past = on[:cut][np.isfinite(on[:cut])]
         if len(past) < _LEAST_PAST:
-            self.why[k] = "too few readings that move, to know how often three lie on a line by chance"
+            self.why[k] = (
+                "history",
+                "too few readings that move, to know how often three lie on a line by chance",
+            )
             return None
         usual = (float(past.sum()) + 1.0) / (len(past) + 2.0)
         best: Judged | None = None

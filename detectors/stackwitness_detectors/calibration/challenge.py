@@ -158,7 +158,10 @@ class Challenge(DailyTest):
         few = [k for k in self.tested if len(self.events[k]) < _LEAST_EVENTS]
         return [
             Note(
-                self.detector, self.memory.names[k], "fewer than 8 calibrations with values beside the mark C"
+                self.detector,
+                self.memory.names[k],
+                "calibrations",
+                "fewer than 8 calibrations with values beside the mark C",
             )
             for k in few
         ]

@@ -116,7 +116,13 @@ class Exceedances(DailyTest):
         """Say which channels have too few days."""
         need = self.config.calibration_min_days + self.config.reference_lag_days
         return [
-            Note(self.detector, self.memory.names[k], f"fewer than {need} days with hours expected high")
+            Note(
+                self.detector,
+                self.memory.names[k],
+                "history",
+                f"fewer than {need} days with hours expected high",
+                (("have", len(self.ledgers[k].rows)), ("need", need)),
+            )
             for k in self.tested
             if len(self.ledgers[k].rows) < need
         ]

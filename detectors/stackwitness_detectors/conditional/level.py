@@ -208,9 +208,26 @@ class Level(DailyTest):
         known = [k for k in self.tested if k in self.least and k not in few]
         names, models = self.memory.names, self.residuals.models
         return [
-            Note(self.detector, names[k], "fewer than 10 days with residuals in the reference") for k in few
+            Note(
+                self.detector,
+                names[k],
+                "history",
+                "fewer than 10 days with residuals in the reference",
+                (("have", len(self.ledgers[k].rows)), ("need", need)),
+            )
+            for k in few
         ] + [
-            Note(self.detector, names[k], undetectable(*self.least[k]))
+            Note(
+                self.detector,
+                names[k],
+                "below",
+                undetectable(*self.least[k]),
+                (
+                    ("days", self.least[k][1]),
+                    ("percent", round(-100 * math.expm1(-self.least[k][0]), 2)),
+                    ("since_ms", int(self.ledgers[k].rows[need - 1, 0]) * DAY_MS),
+                ),
+            )
             for k in known
             if k in models and models[k].logarithmic
         ]

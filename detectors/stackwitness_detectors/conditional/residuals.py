@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stackwitness_detectors.conditional.model import Model, fit_model
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Finding, Note, Values
+from stackwitness_detectors.contract import Finding, Note, Values, Why
 from stackwitness_detectors.daily import day_hours, operating
 from stackwitness_detectors.memory import Block, Memory, Table, place_of
 from stackwitness_detectors.plots import series_of, span_ms
@@ -39,7 +39,7 @@ class Residuals:
         self.archive = Table(config.archive_hours, {"hour": ("<i8", -1), "mean": ("<f4", len(memory.names))})
         self.models: dict[int, Model] = {}
         self.fresh: dict[int, list[int]] = {}
-        self.refused: dict[int, str] = {}
+        self.refused: dict[int, Why] = {}
 
     def hour(self, block: Block) -> list[Finding]:
         """Nothing happens within the day."""
@@ -125,13 +125,18 @@ class Residuals:
             )
         covariates = self.covariates(k)
         if use.sum() < config.reference_min_hours:
-            self.refused[k] = "fewer than ten days of ordinary operating hours in the reference"
+            self.refused[k] = (
+                "history",
+                "fewer than ten days of ordinary operating hours in the reference",
+            )
             return
         covered = np.isfinite(mean[use][:, covariates]).mean(axis=0) >= _COVERAGE
         covariates = covariates[covered]
         if not covariates.size or np.ptp(mean[use, k]) == 0:
             self.refused[k] = (
-                "no channel explains this one" if not covariates.size else "constant in the reference"
+                ("unexplained", "no channel explains this one")
+                if not covariates.size
+                else ("constant", "constant in the reference")
             )
             return
         first_time = k not in self.models
@@ -205,7 +210,8 @@ class Residuals:
         """Say which channels have no model."""
         names = self.memory.names
         missing = [k for k in self.targets if k not in self.models]
-        return [Note("conditional", names[k], self.refused.get(k, "no day has ended yet")) for k in missing]
+        young: Why = ("history", "no day has ended yet")
+        return [Note("conditional", names[k], *self.refused.get(k, young)) for k in missing]
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state; covariates by name, since positions may change."""
@@ -214,12 +220,20 @@ class Residuals:
             names[k]: {**model.dump(), "covariates": [names[j] for j in model.covariates.tolist()]}
             for k, model in self.models.items()
         }
-        return {"models": models, "archive": {"names": list(names), **self.archive.dump()}}
+        refused = {names[k]: list(why) for k, why in self.refused.items()}
+        return {
+            "models": models,
+            "archive": {"names": list(names), **self.archive.dump()},
+            "refused": refused,
+        }
 
     def load(self, tree: dict[str, Any]) -> None:
         """Read it back; a model whose covariates are gone is fitted anew."""
         here = {name: k for k, name in enumerate(self.memory.names)}
         self.archive.load(tree["archive"], place_of(self.memory.names, tree["archive"]["names"]))
+        for name, (code, reason) in tree.get("refused", {}).items():
+            if here.get(name) in self.modelled:
+                self.refused[here[name]] = (code, reason)
         for name, fields in tree["models"].items():
             if here.get(name) in self.modelled and all(c in here for c in fields["covariates"]):
                 places = np.array([here[c] for c in fields["covariates"]], np.int64)

@@ -249,7 +249,7 @@ class Implied(DailyTest):
         names = self.memory.names
         loose = [k for k in self.tested if k not in self.chosen]
         why = "no arithmetic ties it to the other channels to within one per cent"
-        return [Note(self.detector, names[k], why) for k in loose] + [
+        return [Note(self.detector, names[k], "unexplained", why) for k in loose] + [
             note for note in self.short_reference("days with both channels") if note.channel not in {names[k] for k in loose}
         ]  # fmt: skip
 

@@ -55,13 +55,13 @@ class Ranges(DigitTest):
     def weigh(self, k: int, day: int, digits: Digits) -> Judged | None:
         """Ask whether the last days still lie on the comb of the past."""
         if len(set(digits.units.decimals.tolist())) > 1:
-            self.why[k] = "its last place changes with its size: a converter's steps would not show"
+            self.why[k] = "digits", "its last place changes with its size: a converter's steps would not show"
             return None
         if k not in self.own or day % _WEEK == 0:
             self.own[k] = steady_comb(digits.past_steps.whole[-_MOST_VALUES:])
         frequency, usual = self.own[k]
         if usual < _SHOWN:
-            self.why[k] = "no steps of a converter show in its readings"
+            self.why[k] = "digits", "no steps of a converter show in its readings"
             return None
         now = digits.steps[_WINDOW].whole if _WINDOW in digits.steps else np.empty(0)
         if len(now) < _LEAST_VALUES:

@@ -179,7 +179,7 @@ class Copies:
         """Say when too little is remembered to compare with."""
         if len(self.memory.rows) >= _LEAST_HISTORY:
             return []
-        return [Note("copy", "", f"fewer than {_LEAST_HISTORY} rows to compare with")]
+        return [Note("copy", "", "history", f"fewer than {_LEAST_HISTORY} rows to compare with")]
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state."""

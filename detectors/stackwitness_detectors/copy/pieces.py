@@ -183,7 +183,7 @@ class Pieces:
         """Say when too little is remembered to compare with."""
         if not self.targets or len(self.far) >= _LEAST_HISTORY:
             return []
-        return [Note("pieces", "", f"fewer than {_LEAST_HISTORY} rows to compare with")]
+        return [Note("pieces", "", "history", f"fewer than {_LEAST_HISTORY} rows to compare with")]
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state."""

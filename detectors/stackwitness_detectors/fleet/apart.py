@@ -78,7 +78,12 @@ class Apart(DailyTest):
         """Say which channels have too few neighbours to ask."""
         fleet, day = self.fleet, self.fleet.next_day - 1
         return [
-            Note(self.detector, fleet.names[k], "fewer than two related neighbours to compare with")
+            Note(
+                self.detector,
+                fleet.names[k],
+                "neighbours",
+                "fewer than two related neighbours to compare with",
+            )
             for k in fleet.targets
             if len(self.kin.peers(k, day)) < _LEAST_PEERS
         ]

@@ -56,7 +56,12 @@ class FleetMemory(Memory):
             fresh = at_ms > before
             if not fresh.all():
                 notes.append(
-                    Note("fleet", stn, f"{int((~fresh).sum())} readings came after their day was judged")
+                    Note(
+                        "fleet",
+                        stn,
+                        "refused",
+                        f"{int((~fresh).sum())} readings came after their day was judged",
+                    )
                 )
             self.pending[stn] = np.concatenate([known_ms, at_ms[fresh]]), np.concatenate([known, rows[fresh]])
         return notes

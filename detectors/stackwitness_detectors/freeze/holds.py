@@ -132,6 +132,7 @@ class Holds:
             Note(
                 "hold",
                 self.memory.names[k],
+                "history",
                 f"reference of run lengths too short: under {need:g} h of readings",
             )
             for k in self.tested

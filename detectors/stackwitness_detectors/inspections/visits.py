@@ -115,7 +115,7 @@ class Visits(DailyTest):
     def notes(self) -> list[Note]:
         """Say that no visits are known."""
         if self.residuals.targets and not self.visits:
-            return [Note(self.detector, "", "no dates of inspections or audits are known")]
+            return [Note(self.detector, "", "no_visits", "no dates of inspections or audits are known")]
         return []
 
 

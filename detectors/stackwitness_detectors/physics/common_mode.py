@@ -178,10 +178,15 @@ class CommonMode(DailyTest):
         missing = [g for g in self.gases if g not in self._modelled()]
         if missing:
             return [
-                Note(self.detector, self.memory.names[missing[0]], "no model of this gas: no common fall")
+                Note(
+                    self.detector,
+                    self.memory.names[missing[0]],
+                    "unexplained",
+                    "no model of this gas: no common fall",
+                )
             ]
         if len(self.ledger.rows) < self.config.calibration_min_days + self.config.reference_lag_days:
-            return [Note(self.detector, "", "fewer than 24 days with all gases")]
+            return [Note(self.detector, "", "history", "fewer than 24 days with all gases")]
         return []
 
     def dump(self) -> dict[str, Any]:

@@ -158,11 +158,17 @@ class FlowToLoad(DailyTest):
         """Say where there is no reference ratio yet."""
         names = self.memory.names
         return [
-            Note(self.detector, names[k], "fewer than 168 hours near one load")
+            Note(self.detector, names[k], "history", "fewer than 168 hours near one load")
             for k in self.tested
             if k not in self.normal
         ] + [
-            Note(self.detector, names[k], f"fewer than {_LEAST_PAST} days behind its reference ratio")
+            Note(
+                self.detector,
+                names[k],
+                "history",
+                f"fewer than {_LEAST_PAST} days behind its reference ratio",
+                (("have", len(self.past[k])), ("need", _LEAST_PAST)),
+            )
             for k in self.normal
             if len(self.past[k]) < _LEAST_PAST
         ]

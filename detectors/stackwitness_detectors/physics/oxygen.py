@@ -158,11 +158,21 @@ class OxygenLine(DailyTest):
         if not self.tested:
             lacks = "carbon dioxide" if self.oxygen else "oxygen"
             return [
-                Note(self.detector, "", f"no channel of {lacks} (role diluent): the line cannot be drawn")
+                Note(
+                    self.detector,
+                    "",
+                    "companion",
+                    f"no channel of {lacks} (role diluent): the line cannot be drawn",
+                )
             ]
         if len(self.ledger.rows) < self.config.calibration_min_days + self.config.reference_lag_days:
             return [
-                Note(self.detector, self.memory.names[self.tested[0]], "fewer than 24 days with both gases")
+                Note(
+                    self.detector,
+                    self.memory.names[self.tested[0]],
+                    "history",
+                    "fewer than 24 days with both gases",
+                )
             ]
         return []
 

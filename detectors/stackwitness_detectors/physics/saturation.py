@@ -115,7 +115,12 @@ class Saturation(DailyTest):
         """Say what is missing where moisture is reported."""
         if self.wet and self.warm is None:
             return [
-                Note(self.detector, self.memory.names[k], "no stack temperature (role temperature) beside it")
+                Note(
+                    self.detector,
+                    self.memory.names[k],
+                    "companion",
+                    "no stack temperature (role temperature) beside it",
+                )
                 for k in self.wet
             ]
         return self.short_reference("days with moisture and temperature")

@@ -59,7 +59,7 @@ class Comb(DigitTest):
         """Look for the sharpest pitch and the likeliest factor."""
         past = digits.past_steps.whole
         if len(past) < _LEAST_VALUES or (usual_spread := quartile_range(past)) < _LEAST_SPREAD:
-            self.why[k] = "the resolution is too coarse for the movement: a comb would not show"
+            self.why[k] = "digits", "the resolution is too coarse for the movement: a comb would not show"
             return None
         looks = {}
         for days in (days for days in _WINDOWS if days in digits.steps):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Note
+from stackwitness_detectors.contract import Note, Why
 from stackwitness_detectors.daily import DailyTest, Judged
 from stackwitness_detectors.memory import Memory
 from stackwitness_detectors.shape.units import DigitReader, Digits
@@ -17,7 +19,7 @@ class DigitTest(DailyTest):
     def __init__(self, memory: Memory, config: Config, reader: DigitReader, budget: float) -> None:
         super().__init__(memory, config, reader.tested, budget)
         self.reader = reader
-        self.why: dict[int, str] = {}
+        self.why: dict[int, Why] = {}
 
     def weigh(self, k: int, day: int, digits: Digits) -> Judged | None:
         """Score the digits of one channel on one day; None when they cannot be judged."""
@@ -27,7 +29,7 @@ class DigitTest(DailyTest):
         """Read the digits and weigh them."""
         digits = self.reader.read(k, day)
         self.why.pop(k, None)
-        if isinstance(digits, str):
+        if not isinstance(digits, Digits):
             self.why[k] = digits
             return None
         return self.weigh(k, day, digits)
@@ -35,3 +37,14 @@ class DigitTest(DailyTest):
     def notes(self) -> list[Note]:
         """Say where digits carry nothing."""
         return self.reader.notes(self.detector, self.why)
+
+    def dump(self) -> dict[str, Any]:
+        """Give a tree for the state."""
+        return {**super().dump(), "why": {self.memory.names[k]: list(told) for k, told in self.why.items()}}
+
+    def load(self, tree: dict[str, Any]) -> None:
+        """Read it back."""
+        super().load(tree)
+        here = {self.memory.names[k]: k for k in self.tested}
+        told = tree.get("why", {}).items()
+        self.why = {here[name]: (code, reason) for name, (code, reason) in told if name in here}

@@ -128,4 +128,6 @@ class LimitDensity(DailyTest):
         """Say which pollutants have no limit."""
         names, tested = self.memory.names, set(self.tested)
         open_ended = [k for k in self.memory.indices("pollutant") if k not in tested]
-        return [Note(self.detector, names[k], "no limit is set for this channel") for k in open_ended]
+        return [
+            Note(self.detector, names[k], "no_limit", "no limit is set for this channel") for k in open_ended
+        ]

@@ -134,7 +134,13 @@ class EqualMeans(DailyTest):
         """Say which channels have too few days behind them."""
         few = [k for k in self.tested if len(self.means[k]) < _LEAST_REFERENCE]
         return [
-            Note(self.detector, self.memory.names[k], f"fewer than {_LEAST_REFERENCE} daily means")
+            Note(
+                self.detector,
+                self.memory.names[k],
+                "history",
+                f"fewer than {_LEAST_REFERENCE} daily means",
+                (("have", len(self.means[k])), ("need", _LEAST_REFERENCE)),
+            )
             for k in few
         ]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Note, Values
+from stackwitness_detectors.contract import Note, Values, Why
 from stackwitness_detectors.memory import DAY_MS, Memory
 
 MOST_DECIMALS, LEAST_DECIMALS = 6, -3
@@ -139,24 +139,24 @@ class DigitReader:
         self.memory, self.config = memory, config
         self.tested = memory.indices("pollutant", "flow")
         self._day = -1
-        self._made: dict[int, Digits | str] = {}
+        self._made: dict[int, Digits | Why] = {}
 
-    def read(self, k: int, day: int) -> Digits | str:
-        """Read a channel on a day; a text says why there is nothing to read."""
+    def read(self, k: int, day: int) -> Digits | Why:
+        """Read a channel on a day; a pair says why there is nothing to read."""
         if day != self._day:
             self._day, self._made = day, {}
         if k not in self._made:
             self._made[k] = self._read(k, day)
         return self._made[k]
 
-    def notes(self, detector: str, why: dict[int, str]) -> list[Note]:
+    def notes(self, detector: str, why: dict[int, Why]) -> list[Note]:
         """Say for a test where it cannot judge: before the first day nothing has been read."""
-        names = self.memory.names
-        if self._day < 0 and len(self.memory.hours) < 24:
-            return [Note(detector, names[k], "no day has ended yet") for k in self.tested]
-        return [Note(detector, names[k], reason) for k, reason in why.items()]
+        names, hour = self.memory.names, self.memory.hours.view("hour")
+        if not len(hour) or hour[0] // 24 == hour[-1] // 24:
+            return [Note(detector, names[k], "history", "no day has ended yet") for k in self.tested]
+        return [Note(detector, names[k], *told) for k, told in why.items()]
 
-    def _read(self, k: int, day: int) -> Digits | str:
+    def _read(self, k: int, day: int) -> Digits | Why:
         at_ms, values = self.memory.rows.view("at_ms"), self.memory.rows.view("values")[:, k]
         to_ms = (day + 1) * DAY_MS
         last = int(np.searchsorted(at_ms, to_ms))
@@ -167,10 +167,10 @@ class DigitReader:
             if len(before) >= _LEAST_REFERENCE:
                 break
         else:
-            return "too few changing values for a test of digits"
+            return "history", "too few changing values for a test of digits"
         units = units_of(before, self.memory.channels[k].resolution)
         if units is None:
-            return "the last digit has no place that could be found"
+            return "digits", "the last digit has no place that could be found"
         now = {w: units.whole(fresh_values(values[starts[w] : last])) for w in self.windows if w < gap}
         known = units.whole(before)
         return Digits(units, known[np.isfinite(known)], {w: n[np.isfinite(n)] for w, n in now.items()})
