@@ -91,7 +91,8 @@ def forged_event(w: Watch) -> list[str]:
 
 
 def lost_event(w: Watch) -> list[str]:
-    idx = w.event("account:x", "access.grant", {}, sseq=1, sprev=bytes(31) + b"x")
+    granted = {"account_id": "x", "role": "auditor", "agency": None, "display_sha256": "ab" * 32}
+    idx = w.event("account:x", "access.grant", granted, sseq=1, sprev=bytes(31) + b"x")
     w.publish()
     return [f"entry {idx} does not follow an empty chain"]
 
@@ -216,7 +217,9 @@ def act_in_another_role(w: Watch) -> list[str]:
 def act_after_the_end(w: Watch) -> list[str]:
     [granted] = [event for event in w.log.grants if event.subj == "account:inspector-1"]
     after: dict[str, Any] = {"sseq": 1, "sprev": granted.event_id, "ts_ms": granted.ts_ms - 3_600_000}
-    ended = w.event(granted.subj, "access.revoke", {"account_id": "inspector-1"}, **after)
+    ended = w.event(
+        granted.subj, "access.revoke", {"account_id": "inspector-1", "why_sha256": "ab" * 32}, **after
+    )
     idx = act(w, "epoch.ack", ACK, "inspector-1")
     w.publish()
     return [f"entry {idx} names key", f"the access of 'inspector-1' ended at idx {ended}"]
@@ -226,7 +229,9 @@ def act_dated_back(w: Watch) -> list[str]:
     """Who signs as the service writes into an event what time he likes; when it came shows in its entry."""
     [granted] = [event for event in w.log.grants if event.subj == "account:inspector-1"]
     after: dict[str, Any] = {"sseq": 1, "sprev": granted.event_id, "ts_ms": granted.ts_ms}
-    ended = w.event(granted.subj, "access.revoke", {"account_id": "inspector-1"}, **after)
+    ended = w.event(
+        granted.subj, "access.revoke", {"account_id": "inspector-1", "why_sha256": "ab" * 32}, **after
+    )
     w.now_ms += 3_600_000
     idx = act(w, "epoch.ack", ACK, "inspector-1")
     w.publish()

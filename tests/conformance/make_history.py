@@ -289,6 +289,12 @@ def officers() -> list[Case]:
     ]
     received = {len(acts) + 1: START_MS + 60_001}
     acts.append(_act("limit.change", "ann"))  # dated back, received after her end
+    acts.append(_act("limit.change", "eve", approvals=["bo"]))  # only a new key has approvals
+    received[len(acts) + 1] = START_MS
+    acts.append(
+        {**access_of("access.revoke", "bo", why_sha256=WHY), "ts_ms": START_MS + 10**9}
+    )  # dated ahead
+    acts.append(_act("limit.change", "bo", START_MS + 60_001))
     cases: list[Case] = [
         {"idx": idx, "recv_ms": received.get(idx, act["ts_ms"]), "event": act}
         for idx, act in enumerate(acts, 1)

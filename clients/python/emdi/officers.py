@@ -43,7 +43,8 @@ class Officers:
             if event.subj == f"account:{account_id}" and type(event.data.get("role")) is str:
                 self._roles.setdefault(str(account_id), event.data["role"])
         elif event.typ == "access.revoke":
-            self._ended.setdefault(event.subj.partition(":")[2], (idx, event.ts_ms))
+            # Who holds the service's key could date an end ahead, so that it never comes.
+            self._ended.setdefault(event.subj.partition(":")[2], (idx, min(event.ts_ms, recv_ms)))
         elif (role := ROLE_OF_ACT.get(event.typ)) is not None:
             for name in _acting(event):
                 self._check(name, role, event, max(event.ts_ms, recv_ms))
@@ -62,6 +63,7 @@ class Officers:
 
 
 def _acting(event: Event) -> list[str]:
-    approvals: Any = event.data.get("approvals")
-    names = approvals if isinstance(approvals, list) and approvals else [event.act]
-    return [str(name) for name in names]
+    """Return who acts: whoever the event names, and behind a new key all who approved it."""
+    approvals: Any = event.data.get("approvals") if event.typ == "key.register" else None
+    names = [str(name) for name in approvals] if isinstance(approvals, list) else []
+    return list(dict.fromkeys([*names, event.act]))

@@ -12,6 +12,7 @@ from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING,
 from emdi.envelope import Envelope, parse_columns
 from emdi.errors import ChainError, EmdiError, EnvelopeError, OfficerError
 from emdi.event import Event, parse_event
+from emdi.event_form import check_form
 from emdi.jws import verify_signature
 from emdi.keyring import KEY_EVENTS
 from emdi.officers import ACCESS_EVENTS
@@ -272,6 +273,7 @@ class Replay:
             self._touched[1].add(event.subj)
         self._events.append((idx, event.subj, event.sseq, event.event_id))
         if signed:
+            self._check_form(idx, event)
             self._learn(idx, event)
             self._check_officer(idx, event, recv_ms)
 
@@ -287,6 +289,14 @@ class Replay:
             self._find(Finding("signature", f"signature:{idx}", says, (idx, *place), {"why": error.message}))
             return False
         return True
+
+    def _check_form(self, idx: int, event: Event) -> None:
+        """What is signed and says nothing, or nonsense, changes nothing; nobody honest made it."""
+        try:
+            check_form(event)
+        except EmdiError as error:
+            says = f"{event.subj}: entry {idx} ({event.typ}) says what nobody can take: {error.message}"
+            self._find(Finding("malformed", f"malformed:{idx}", says, (idx,), {"why": says}))
 
     def _learn(self, idx: int, event: Event) -> None:
         try:
@@ -319,6 +329,7 @@ class Replay:
         """Whoever acted held the role, by the log's own grants: what the service signs in a made-up name is its invention."""
         if event.typ in ACCESS_EVENTS:
             self._state.db.execute("INSERT OR REPLACE INTO key_entry VALUES (?, ?)", (idx, event.jws))
+            self._state.put(f"recv_ms:{idx}", recv_ms)
         try:
             self._state.officers.take_event(idx, event, recv_ms)
         except OfficerError as error:

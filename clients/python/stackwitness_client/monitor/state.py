@@ -124,7 +124,7 @@ class State:
                 event = parse_event(body)
                 self.ring.take_event(idx, event)
                 if event.typ in ACCESS_EVENTS:
-                    self.officers.take_event(idx, event, event.ts_ms)
+                    self.officers.take_event(idx, event, self.get(f"recv_ms:{idx}", event.ts_ms))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

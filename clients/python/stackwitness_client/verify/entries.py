@@ -6,8 +6,9 @@ from itertools import chain
 from emdi.bundle import BundleReader, iter_entries, iter_proofs
 from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING, Entry, parse_entry
 from emdi.envelope import parse_columns, parse_envelope
-from emdi.errors import BundleError, EmdiError, KeyFormatError, PolicyError, ProofError
+from emdi.errors import BundleError, EmdiError, KeyFormatError, ProofError
 from emdi.event import Event, parse_event
+from emdi.event_form import check_form
 from emdi.merkle import leaf_hash, verify_inclusion
 from emdi.policy import read_change
 from emdi.tables import readings_csv_columns
@@ -142,7 +143,7 @@ class EntryWalk:
         self.contents.subject(event.subj).take(idx, event, self.report)
         if signed and proven:
             self._learn(idx, event, entry.recv_ms)
-            self._note_change(idx, event)
+            self._note_senseless(idx, event)
         self.rows.take(idx, event)
 
     def _learn(self, idx: int, event: Event, recv_ms: int) -> None:
@@ -153,15 +154,19 @@ class EntryWalk:
             message = f"{event.typ} {event.subj} {event.sseq}: {error.message}"
             self.report.step(5).add(weigh_signature(error), error.code, message, idx=idx)
 
-    def _note_change(self, idx: int, event: Event) -> None:
-        """A policy nobody can use takes nothing from the evidence, which is judged by the verifier's own: it is told."""
-        if event.typ == "policy.change":
-            try:
+    def _note_senseless(self, idx: int, event: Event) -> None:
+        """What changes nothing, because nobody can take what it says, takes nothing from the evidence: it is told.
+
+        A policy nobody can use is one of these: evidence is judged by the verifier's own.
+        """
+        try:
+            check_form(event)
+            if event.typ == "policy.change":
                 read_change(event.data, self.trust.checkpoint.origin)
-            except PolicyError as error:
-                self.report.note(
-                    f"idx {idx}: {event.typ} {event.subj} {event.sseq} changes nothing: {error.message}"
-                )
+        except EmdiError as error:
+            self.report.note(
+                f"idx {idx}: {event.typ} {event.subj} {event.sseq} changes nothing: {error.message}"
+            )
 
     def _finish(self) -> None:
         contents = self.contents

@@ -9,6 +9,7 @@ from emdi.entry import KIND_EVENT, KIND_GENESIS, KIND_QUARANTINED, KIND_READING,
 from emdi.envelope import Envelope, parse_envelope
 from emdi.errors import ChainError, EmdiError, EnvelopeError
 from emdi.event import Event, parse_event
+from emdi.event_form import check_form
 from emdi.keyring import KeyRing
 from emdi.keys import PublicKey
 from emdi.officers import Officers
@@ -110,10 +111,12 @@ class History:
         self.report.events += 1
         if event.typ == FREEZE and event.subj == "log":
             self.frozen = self.place
+        valid = True
         try:
             self._verify(idx, "event", name, event, self.keys.service_key(event.kid, self.place))
         except EnvelopeError as error:
             self.report.tamper(error.code, "event", name, error.message, idx)
+            valid = False
         try:
             check_subject(self.subjects.get(event.subj), event)
         except ChainError as error:
@@ -122,6 +125,12 @@ class History:
         self.subjects[event.subj] = (event.sseq, event.event_id)
         if self.log_keys is not None:
             self.log_keys.take(event)
+        # What no key in use signed teaches nothing: monitor and verifier do not believe it either.
+        if valid:
+            self._learn(idx, event, recv_ms, name)
+
+    def _learn(self, idx: int | None, event: Event, recv_ms: int, name: str) -> None:
+        """Take what an event says, and name it when it says nothing."""
         try:
             self.keys.take_event(self.place, event)
         except EmdiError as error:
@@ -132,10 +141,17 @@ class History:
                 read_change(event.data, self.genesis.origin)
         except EmdiError as error:
             self.report.tamper(error.code, "event", name, error.message, idx)
+        formed = True
+        try:
+            check_form(event)
+        except EmdiError as error:
+            self.report.tamper("event.data", "event", name, error.message, idx)
+            formed = False
         try:
             self.records.expect(event, idx)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, EmdiError) as error:
-            self.report.tamper("event.data", "event", name, f"its data cannot be read: {error!r}", idx)
+            if formed:
+                self.report.tamper("event.data", "event", name, f"its data cannot be read: {error!r}", idx)
 
     def _verify(
         self, idx: int | None, table: str, name: str, signed: Envelope | Event, key: PublicKey
