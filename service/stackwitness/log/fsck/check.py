@@ -21,7 +21,7 @@ from stackwitness.db.roles import EVERY_AGENCY, act_as
 from stackwitness.log.disk import Disk
 from stackwitness.log.fsck import rows
 from stackwitness.log.fsck.anchors import check_anchors
-from stackwitness.log.fsck.guards import check_detection, check_guards
+from stackwitness.log.fsck.guards import check_detection, check_guards, count_unchecked
 from stackwitness.log.fsck.heads import check_heads
 from stackwitness.log.fsck.history import History, at_of, entry_id_of
 from stackwitness.log.fsck.parallel import WORTH_ENTRIES, check_spans, fits, read_hints, take_summary
@@ -105,6 +105,7 @@ class _Check:
         self.history.records.compare(self.conn, self.report)
         self._check_caches()
         check_guards(self.conn, self.report, self.history.records)
+        count_unchecked(self.conn, self.report)
         check_anchors(self.conn, self.tiles.folder, self.report)
         check_detection(self.conn, self.report)
         check_runs(self.conn, self.report)

@@ -59,6 +59,18 @@ def check_guards(conn: sa.Connection, report: Report, records: Records) -> None:
         report.tamper(code, table, name, text, wanted.idx)
 
 
+def count_unchecked(conn: sa.Connection, report: Report) -> None:
+    """Count what the log cannot say of the schema: the checker's reader is told, and judges by what else is found."""
+    queries = {
+        "ddl_seen.frozen": "SELECT count(*) FROM ddl_seen s WHERE EXISTS (SELECT FROM log_freeze)"
+        " AND NOT EXISTS (SELECT FROM ddl_event e WHERE e.seen_no = s.seen_no)",
+        "catalog_baseline.passed": "SELECT count(*) FROM catalog_baseline WHERE lines = ''"
+        " AND NOT EXISTS (SELECT FROM alembic_version WHERE version_num = revision)",
+    }
+    counts = {name: conn.scalar(sa.text(query)) for name, query in queries.items()}
+    report.unchecked = {name: count for name, count in counts.items() if count}
+
+
 def read_signed(conn: sa.Connection, revision: str) -> list[str]:
     """Return the lines kept of a signed catalog."""
     query = sa.text("SELECT lines FROM catalog_baseline WHERE revision = :revision")

@@ -29,9 +29,17 @@ class Finding:
         return f"{self.severity}: {self.table} {self.key}{place}: {self.text}"
 
 
+# What no signature speaks for, by the name it is counted under.
+UNCHECKED = {
+    "ddl_seen.frozen": "changes of the schema since the log was frozen, which no event can name any more: the schema as"
+    " it stands was compared with the signed one, the way there was not",
+    "catalog_baseline.passed": "signed catalogs of revisions that have passed, of which a rebuild knew the SHA-256 alone",
+}
+
+
 @dataclass
 class Report:
-    """All findings (the first 1000 in full) and what was looked at."""
+    """All findings (the first 1000 in full) and what was looked at; `unchecked` counts what cannot be, see UNCHECKED."""
 
     findings: list[Finding] = field(default_factory=list)
     tampered: int = 0
@@ -42,6 +50,7 @@ class Report:
     readings: int = 0
     size: int = 0
     pending: int = 0
+    unchecked: dict[str, int] = field(default_factory=dict)
 
     def tamper(self, code: str, table: str, key: str, text: str, idx: int | None = None) -> None:
         """Note that something differs from what was signed."""

@@ -1,6 +1,7 @@
 """The detectors' runs of every station: one chain without holes, and the memory that the last of them left."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -9,7 +10,8 @@ import sqlalchemy as sa
 
 from emdi.errors import EmdiError
 from emdi.event import parse_event
-from emdi.runs import RunChain, Span
+from emdi.judging import MISSING, Configs, Judging
+from emdi.runs import Span
 from stackwitness.log.fsck.report import Report
 
 # What waits for the log stands behind all that is in it, in the order of the queue. The columns are those the entries
@@ -27,25 +29,42 @@ _LEAVES = """
     FROM event w
     LEFT JOIN log_entry e ON e.kind = 2 AND e.entry_id = w.event_id
     LEFT JOIN log_pending p ON p.kind = 2 AND p.entry_id = w.event_id
-    WHERE w.typ IN ('detector.run', 'late.arrival') AND w.subj LIKE 'station:%'
+    WHERE w.typ IN ('detector.run', 'late.arrival', 'flag.raised', 'flag.extended', 'flag.lapsed')
+    AND w.subj LIKE 'station:%'
     ORDER BY 1, 2 NULLS LAST, 3, 5
 """
 
 
 def check_runs(conn: sa.Connection, report: Report) -> None:
-    """Name each hole between runs, each run that is ahead of its readings or over other envelopes, each late
-    reading that no event names, and each memory that no run left.
+    """Name each hole between runs, each run that is ahead of its readings or over other envelopes, or goes back without
+    cause, each late reading that no event names or that never came, each lapse that nothing led to, each
+    configuration beside the one of its version, and each memory that no run left.
     """
-    chains: dict[str, RunChain] = {}
+    chains: dict[str, Judging] = {}
+    configs = _take_configs(conn, report)
     rows = conn.execute(sa.text(_LEAVES).execution_options(yield_per=10_000))
     for stn, leaves in groupby(rows, attrgetter("stn")):
-        chains[str(stn)] = _follow(str(stn), leaves, report)
+        chains[str(stn)] = _follow(str(stn), leaves, configs, report)
     _check_memories(conn, chains, report)
     _check_kept(conn, chains, report)
 
 
-def _follow(stn: str, leaves: Iterator[sa.Row[Any]], report: Report) -> RunChain:
-    chain = RunChain(complete=True)
+def _take_configs(conn: sa.Connection, report: Report) -> Configs:
+    """Take the numbers that were signed, in the order of their subject: each run stands behind its own."""
+    configs = Configs()
+    rows = conn.execute(sa.text("SELECT jws FROM event WHERE subj = 'detector' ORDER BY sseq"))
+    for row in rows:
+        with suppress(EmdiError):
+            event = parse_event(bytes(row.jws))
+            for fault in configs.take_event(event):
+                report.tamper(
+                    fault.code, "event", f"{event.subj} #{event.sseq} {event.typ}", fault.text, None
+                )
+    return configs
+
+
+def _follow(stn: str, leaves: Iterator[sa.Row[Any]], configs: Configs, report: Report) -> Judging:
+    chain = Judging(complete=True)
     for row in leaves:
         if row.jws is None:
             chain.take_envelope(Span((row.ep, row.seq), row.first_ms, row.last_ms))
@@ -54,31 +73,31 @@ def _follow(stn: str, leaves: Iterator[sa.Row[Any]], report: Report) -> RunChain
             event = parse_event(bytes(row.jws))
         except EmdiError:  # named where the entries are checked
             continue
-        for fault in chain.take_event(event):
-            note = report.miss if fault.code == "run.hole" else report.tamper
-            note(fault.code, "event", f"{event.subj} #{event.sseq} {event.typ}", fault.text, row.idx)
+        for about, fault in [*chain.take_event(event), *((event, one) for one in configs.take_event(event))]:
+            note = report.miss if fault.code in MISSING else report.tamper
+            note(fault.code, "event", f"{about.subj} #{about.sseq} {about.typ}", fault.text, row.idx)
     return chain
 
 
-def _check_kept(conn: sa.Connection, chains: dict[str, RunChain], report: Report) -> None:
+def _check_kept(conn: sa.Connection, chains: dict[str, Judging], report: Report) -> None:
     query = (
         "SELECT stn, (extract(epoch FROM upto) * 1000)::bigint AS upto_ms, state FROM detection_kept"
         " ORDER BY stn, upto"
     )
     for row in conn.execute(sa.text(query).execution_options(yield_per=10)):
         chain = chains.get(row.stn)
-        if chain is None or not chain.ended(row.upto_ms, _content_hash(bytes(row.state))):
+        if chain is None or not chain.chain.ended(row.upto_ms, _content_hash(bytes(row.state))):
             text = f"the memory kept of {row.upto_ms} ms is not what a run in force left there"
             report.tamper("detection_kept.edited", "detection_kept", row.stn, text)
 
 
-def _check_memories(conn: sa.Connection, chains: dict[str, RunChain], report: Report) -> None:
+def _check_memories(conn: sa.Connection, chains: dict[str, Judging], report: Report) -> None:
     query = (
         "SELECT stn, (extract(epoch FROM upto) * 1000)::bigint AS upto_ms, state, state_hash"
         " FROM detection_state ORDER BY stn"
     )
     for row in conn.execute(sa.text(query).execution_options(yield_per=10)):
-        run = chains[row.stn].last if row.stn in chains else None
+        run = chains[row.stn].chain.last if row.stn in chains else None
         if run is None:
             text = "the detectors' memory stands for no run in the log"
             report.tamper("detection_state.unvouched", "detection_state", row.stn, text)

@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from emdi.policy import parse_policy
 from stackwitness.log.fsck.check import fsck
+from stackwitness.log.fsck.report import UNCHECKED
 from stackwitness.settings import Settings
 from stackwitness_client.verify.report import printable
 
@@ -37,6 +38,8 @@ def run_fsck(
     unseen = report.tampered + report.missing - len(report.findings)
     if unseen:
         print(f"... and {unseen} more")
+    for name, count in report.unchecked.items():
+        print(f"not checkable: {count} {UNCHECKED[name]}")
     verdict = "clean" if report.exit_code == 0 else f"{report.tampered} tampered, {report.missing} missing"
     print(
         f"{report.entries} entries, {report.envelopes} envelopes with {report.readings} readings, "

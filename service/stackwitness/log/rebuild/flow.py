@@ -21,6 +21,7 @@ from stackwitness.log.rebuild.published import restore_previous
 from stackwitness.log.rebuild.raw import RAW_TABLES, Staging, parse_body, repair_heads, repair_raw, rows_of
 from stackwitness.log.rebuild.readings import Readings
 from stackwitness.log.rebuild.records import Cause, repair_records
+from stackwitness.log.rebuild.schema import DDL, read_known, repair_ddl
 from stackwitness.log.rebuild.source import Progress, VerifiedLog
 from stackwitness.log.rebuild.waiting import settle_waiting
 from stackwitness.log.service_keys import live_key
@@ -71,10 +72,12 @@ def rebuild(
     done = Rebuilt(source.checkpoint.size, source.checkpoint.root)
     with unit_of_work(engine) as conn:
         conn.execute(sa.text("SELECT set_config('stackwitness.agency', '*', true)"))
+        run = _Rebuild(conn, source, done, progress, disclosures)
         with opened_tables(
             conn, [*(table.name for table in RAW_TABLES), *QUERIES, "log_head", "log_previous"]
         ):
-            _Rebuild(conn, source, done, progress, disclosures).run()
+            run.run()
+        run.repair_schema()
         frozen = conn.execute(sa.text("SELECT EXISTS (SELECT FROM log_freeze)")).scalar_one()
         if done.rows and not frozen:
             append_event(
@@ -111,6 +114,7 @@ class _Rebuild:
         self.report = done.report
         self.progress = progress
         self.texts = {(text.event_id, text.digest): text for text in disclosures}
+        self.known = read_known(conn)  # before a trigger is taken off
         self.records = Records()
         self.causes: dict[bytes, Cause] = {}
         self.heads = Heads()
@@ -127,13 +131,19 @@ class _Rebuild:
             self._note(table.name, repair_raw(self.conn, table, ids, edge.size, self.report))
         self._note("log_head", repair_heads(self.conn, self.source.roots, edge.size, self.report))
         changed, self.done.lost = repair_records(  # 4
-            self.conn, self.records, self.causes, self.texts, self.report
+            self.conn, self.records, self.causes, self.texts, self.known, self.report
         )
         for name, count in changed.items():
             self._note(name, count)
         self._note("reading", self._compare_readings(waiting))  # 5
         self._note("log_previous", restore_previous(self.conn, self.source, self.genesis))
         self._note("heads", self.heads.repair(self.conn, self.report))  # 6
+
+    def repair_schema(self) -> None:
+        """Put right what is written of the schema's changes, once the tables are closed: that writes some itself."""
+        count, lost = repair_ddl(self.conn, self.records.tables[DDL], self.report)
+        self._note(DDL, count)
+        self.done.lost += lost
 
     def _stage(self) -> CompactRange:
         staging, edge, size = Staging(self.conn), CompactRange(), self.source.checkpoint.size

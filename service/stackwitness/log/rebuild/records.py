@@ -19,6 +19,8 @@ _CONCATENATION = " || ' ' || "
 _STAND_INS: dict[str, Any] = {"plot": "{}", "salt": UNKNOWN_SALT}
 # (event id, SHA-256) -> salt and text: what a bundle disclosed.
 Texts = Mapping[tuple[bytes, bytes], Disclosure]
+# Tables that are not put right row by row: rebuild/schema.py does.
+_APART = frozenset({"ddl_seen"})
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,6 @@ class Shape:
             raise KeyError(self.name)
         return match[1]
 
-    @property
-    def alone(self) -> bool:
-        """Tell whether the checker reads this table alone, so that a row of it can be put right alone."""
-        return " JOIN " not in QUERIES[self.name]
-
     def key_columns(self, key: str) -> dict[str, Any]:
         """Return the columns that make up a key."""
         if encoded := _HEX.fullmatch(self.key):
@@ -70,16 +67,22 @@ class Shape:
 
 
 def repair_records(
-    conn: sa.Connection, records: Records, causes: Mapping[bytes, Cause], texts: Texts, report: Report
+    conn: sa.Connection,
+    records: Records,
+    causes: Mapping[bytes, Cause],
+    texts: Texts,
+    known: Mapping[bytes, str],
+    report: Report,
 ) -> tuple[dict[str, int], list[str]]:
     """Put the rows of governance right, each named; return how many by table, and what only a backup gives back.
 
-    `texts` are those at hand: a row gets back the words that its event names, salt and all, and no others.
+    `texts` are those at hand: a row gets back the words that its event names, salt and all, and no others. `known` are
+    texts that an event names by SHA-256 alone, without a salt.
     """
     changed: dict[str, int] = {}
     lost: list[str] = []
-    for table in QUERIES:
-        repair = _Table(conn, read_shape(conn, table), texts, report, lost)
+    for table in (name for name in QUERIES if name not in _APART):
+        repair = _Table(conn, read_shape(conn, table), texts, known, report, lost)
         count = repair.run(dict(records.tables[table]), causes)
         if count:
             changed[table] = count
@@ -104,11 +107,18 @@ class _Table:
     """One table's rows against what the events call for."""
 
     def __init__(
-        self, conn: sa.Connection, shape: Shape, texts: Texts, report: Report, lost: list[str]
+        self,
+        conn: sa.Connection,
+        shape: Shape,
+        texts: Texts,
+        known: Mapping[bytes, str],
+        report: Report,
+        lost: list[str],
     ) -> None:
         self.conn = conn
         self.shape = shape
         self.texts = texts
+        self.known = known
         self.report = report
         self.lost = lost
 
@@ -135,12 +145,12 @@ class _Table:
         names = [name for name in differing if name not in texts]
         if said.keys() & set(names):
             columns |= said
-            names.append("salt")
-        if texts or (names and not shape.alone):
-            self.lost.append(f"{table} {key}: {', '.join(texts or names)}")
-            text = f"{', '.join(texts or names)} cannot be put right: the log holds no more than a digest"
+            names += said.keys() & {"salt"}
+        if texts:
+            self.lost.append(f"{table} {key}: {', '.join(texts)}")
+            text = f"{', '.join(texts)} cannot be put right: the log holds no more than a digest"
             self.report.tamper(f"{table}.text", table, key, text, wanted.idx)
-        if not names or not shape.alone:
+        if not names:
             return 0
         self.report.tamper(f"{table}.edited", table, key, f"put right: {', '.join(names)}", wanted.idx)
         sets = ", ".join(f"{name} = :new_{name}" for name in names)
@@ -150,26 +160,24 @@ class _Table:
         return 1
 
     def _said(self, expected: Expected) -> dict[str, Any]:
-        """Return text and salt of a row from what was disclosed; empty when it was not."""
+        """Return text and salt of a row from what was disclosed or is known; empty when it is neither."""
         for name, value in expected.columns.items():
-            if isinstance(value, bytes) and (found := self.texts.get((expected.event_id, value))):
+            if not self.shape.digest_only(name, value):
+                continue
+            if (found := self.texts.get((expected.event_id, value))) is not None:
                 return {name: found.text, "salt": found.salt}
+            if value in self.known:
+                return {name: self.known[value]}
         return {}
 
     def _take_out(self, key: str) -> int:
         shape, table = self.shape, self.shape.name
         self.report.tamper(f"{table}.surplus", table, key, "taken out: no event calls for it")
-        if not shape.alone:
-            return 0
         self.conn.execute(sa.text(f"DELETE FROM {table} WHERE {shape.key} = :key"), {"key": key})
         return 1
 
     def _put_back(self, key: str, gone: Expected, cause: Cause) -> int:
         shape, table = self.shape, self.shape.name
-        if not shape.alone:
-            self.report.miss(f"{table}.missing", table, key, "cannot be put back", gone.idx)
-            self.lost.append(f"{table} {key}")
-            return 0
         self.report.miss(f"{table}.missing", table, key, "put back", gone.idx)
         columns: dict[str, Any] = {**shape.key_columns(key), "event_id": gone.event_id}
         for name, value in gone.columns.items():
