@@ -38,6 +38,8 @@ quarantine                     is      s    .       .       s       .
 station_head                   isu     s    s       s       s       s
 detection_state                .       .    isu     .       s       s
 detection_kept                 .       .    isd     .       s       s
+judgement                      .       .    isu     .       s       s
+fleet_run                      .       .    isu     .       s       s
 flag                           is      .    is      s       s       s
 flag_extension                 is      .    is      s       s       s
 flag_lapse                     .       .    is      s       s       s
@@ -73,6 +75,8 @@ MUTABLE = {
         "station_head",
         "detection_state",
         "detection_kept",
+        "judgement",
+        "fleet_run",
         "reading",
         "access_token",
         "export_request",

@@ -29,7 +29,7 @@ from stackwitness.stations.queries import list_channels, list_limits
 from stackwitness.wiring import Wiring
 from stackwitness_detectors import CODE_VERSION, DetectorError, Finding, config_hash, run, state_hash
 from stackwitness_detectors.config import DEFAULT
-from stackwitness_detectors.contract import Context, Frame
+from stackwitness_detectors.contract import Context, Frame, Result
 
 CHUNK = timedelta(days=31)
 DETECTOR_SUBJECT = "detector"
@@ -85,7 +85,7 @@ def scan(wiring: Wiring, stn: str) -> int:
             fresh = True
             continue
         try:
-            moved, raised = store(wiring, stn, chunk, result.state, result.findings)
+            moved, raised = store(wiring, stn, chunk, result)
         except _Overtaken:
             continue
         if not moved:
@@ -165,13 +165,12 @@ def load_context(conn: Connection, stn: str, at: datetime) -> Context:
     return make_context(stn, list_channels(conn, stn), list_limits(conn, stn, reasons=False), at)
 
 
-def store(
-    wiring: Wiring, stn: str, chunk: Chunk, state: bytes, findings: tuple[Finding, ...]
-) -> tuple[bool, int]:
+def store(wiring: Wiring, stn: str, chunk: Chunk, result: Result) -> tuple[bool, int]:
     """Store memory, flags and the run of a chunk in one transaction; (False, 0) when another scan was faster.
 
     Raises _Overtaken when readings of the period, or a channel, came in meanwhile.
     """
+    state, findings = result.state, result.findings
     known_hash = state_hash(chunk.state) if chunk.state is not None else ""
     after_hash = state_hash(state)
     with unit_of_work(wiring.engine, "sw_detect") as conn:
@@ -202,6 +201,8 @@ def store(
         if chunk.stepped and chunk.before is not None:
             late.note_step(conn, stn, chunk.before, chunk.upto)
         queries.save_kept(conn, stn, since, chunk.upto, kept_until(chunk), state)
+        notes = [asdict(note) | {"numbers": dict(note.numbers)} for note in result.notes]
+        queries.save_judgement(conn, stn, chunk.upto, bytes.fromhex(after_hash), notes)
         # 4 Flags, those that lapse, and the run that names them.
         raised = tell(conn, wiring, stn, chunk, findings, known_hash)
         covering = queries.find_covering(conn, stn, chunk.start, chunk.upto) or (chunk.head, chunk.head)

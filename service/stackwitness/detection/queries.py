@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, Row, text
 
 from emdi.event import Event, parse_event
 from stackwitness.db.timescale import bucket
+from stackwitness.detection.domain import Judgement, Unjudged
 
 HOUR_S = 3600
 
@@ -319,6 +321,29 @@ def save_memory(
             " WHERE stn = :stn AND upto = :before"
         )
     return conn.execute(text(query), given).rowcount == 1
+
+
+def save_judgement(
+    conn: Connection, stn: str, upto: datetime, state_hash: bytes, notes: Sequence[dict[str, Any]]
+) -> None:
+    """Replace what is said about what cannot be judged at a station."""
+    query = (
+        "INSERT INTO judgement (stn, upto, state_hash, notes) VALUES (:stn, :upto, :state_hash, CAST(:notes AS jsonb))"
+        " ON CONFLICT (stn) DO UPDATE SET upto = excluded.upto, state_hash = excluded.state_hash,"
+        " notes = excluded.notes"
+    )
+    given = {"stn": stn, "upto": upto, "state_hash": state_hash, "notes": json.dumps(list(notes))}
+    conn.execute(text(query), given)
+
+
+def find_judgement(conn: Connection, stn: str) -> Judgement | None:
+    """Return what the last run said about what it could not judge; None before the first."""
+    row = conn.execute(text("SELECT upto, notes FROM judgement WHERE stn = :stn"), {"stn": stn}).one_or_none()
+    if row is None:
+        return None
+    return Judgement(
+        row.upto, tuple(Unjudged(**{**note, "numbers": dict(note["numbers"])}) for note in row.notes)
+    )
 
 
 def config_logged(conn: Connection, subject: str, config_hash: str) -> bool:

@@ -1,4 +1,4 @@
-"""HTTP of detection: how far every station is judged."""
+"""HTTP of detection: how far every station is judged, and what cannot be judged there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from stackwitness.accounts.domain import Account
 from stackwitness.accounts.routes import current_account
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import queries
-from stackwitness.detection.schemas import DetectionList, DetectionView
+from stackwitness.detection.domain import Judgement
+from stackwitness.detection.schemas import (
+    ChannelJudgement,
+    DetectionList,
+    DetectionView,
+    JudgementView,
+    UnjudgedView,
+)
+from stackwitness.errors import NotFound
+from stackwitness.stations import queries as stations
+from stackwitness.stations.forms import StnPath
 from stackwitness.wiring import Wiring, get_wiring
 
 router = APIRouter(tags=["detection"])
@@ -33,6 +43,39 @@ def list_progress(
             for progress in queries.list_progress(conn)
         ]
     return DetectionList(stations=stations)
+
+
+@router.get("/v1/stations/{stn}/judgement")
+def read_judgement(
+    stn: StnPath,
+    account: Annotated[Account, Depends(current_account)],
+    wiring: Annotated[Wiring, Depends(get_wiring)],
+) -> JudgementView:
+    """Tell how small a lasting bias of each channel would be found, and what cannot be judged, because of what."""
+    with unit_of_work(wiring.engine, "sw_read", account.sees) as conn:
+        if stations.find_station(conn, stn) is None:
+            raise NotFound("station.unknown", "There is no such station")
+        judgement = queries.find_judgement(conn, stn)
+        names = [channel.name for channel in stations.list_channels(conn, stn)]
+    if judgement is None:
+        return JudgementView(stn=stn, judged_upto=None, channels=[], cannot=[])
+    return JudgementView(
+        stn=stn,
+        judged_upto=judgement.upto,
+        channels=[_channel(judgement, name) for name in names],
+        cannot=[UnjudgedView.of(note) for note in judgement.unjudged("")],
+    )
+
+
+def _channel(judgement: Judgement, name: str) -> ChannelJudgement:
+    seen = judgement.seen(name)
+    return ChannelJudgement(
+        channel=name,
+        least_bias_percent=seen.percent if seen else None,
+        least_bias_days=seen.days if seen else None,
+        judged_since=seen.since if seen else None,
+        cannot=[UnjudgedView.of(note) for note in judgement.unjudged(name)],
+    )
 
 
 def _hours(judged: datetime | None, stored: datetime) -> float | None:
