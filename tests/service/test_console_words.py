@@ -3,15 +3,20 @@
 import io
 import re
 from pathlib import Path
+from typing import get_args
 
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 import stackwitness_detectors
-from stackwitness.console import words
+from stackwitness.console import unjudged, words
 from stackwitness.console.assets import load_assets
 from stackwitness.console.locale import CATALOGUES, tongue
+from stackwitness.detection.domain import BELOW
+from stackwitness_detectors import ChannelInfo, Context
 from stackwitness_detectors.catalogue import CAUSES, LOOK_AT
+from stackwitness_detectors.contract import Cannot
+from stackwitness_detectors.engine import open_engine
 from stackwitness_detectors.forge import KINDS
 
 CONSOLE = CATALOGUES.parent
@@ -52,6 +57,16 @@ def test_every_code_of_the_detectors_has_words() -> None:
     assert CAUSES.keys() - words.innocent_codes() == set()
     assert len(ranked_kinds()) > 10
     assert (LOOK_AT.keys() | KINDS.keys() | ranked_kinds()) - words.kind_codes() == set()
+
+
+def test_every_reason_and_every_detector_that_cannot_judge_has_words() -> None:
+    assert set(get_args(Cannot)) - unjudged.why_codes() == {BELOW}
+    channel = ChannelInfo("nox", "NOx", "mg/m3", "pollutant")
+    families = open_engine(Context("s", (channel,)), None).families
+    detectors = {getattr(family, "detector", family.name) for family in families} - {"course", "residuals"}
+    assert len(detectors) > 30
+    shown = {unjudged.word_test(tongue("en"), name) for name in detectors | {"conditional"}}
+    assert shown <= {words.kind(tongue("en"), code) for code in words.kind_codes()}
 
 
 def test_an_unknown_code_is_shown_as_it_is() -> None:

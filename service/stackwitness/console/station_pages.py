@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Response
 
 from stackwitness import clock
-from stackwitness.console import exports, facts, figures, matters, series
+from stackwitness.console import exports, facts, figures, matters, series, unjudged
 from stackwitness.console.charts.panels import Span
 from stackwitness.console.charts.scale import DAY_MS
 from stackwitness.console.doors import Signed, SignedForm
@@ -52,6 +52,7 @@ def show_station(
         requests, epochs = facts.list_key_requests(conn, stn), facts.list_pending_epochs(conn, stn)
         suspects, limits = facts.list_suspects(conn, stn), facts.list_limit_changes(conn, stn)
         made = exports.list_exports(conn, stn)
+        sight = unjudged.read_sight(conn, t, stn, station.channels)
     step_ms = figures.step_of(traces, aggregate)
     flags = [flag for matter in found for flag in matter.flags]
     within = [f for f in flags if f.from_ms < span.to_ms and f.to_ms > span.from_ms]
@@ -77,6 +78,7 @@ def show_station(
         limits=limits,
         in_force={one.channel: one.value for one in limits if (one.from_ms or 0) <= clock.now_ms()},
         exports=made,
+        sight=sight,
     )
 
 
