@@ -109,6 +109,45 @@ def test_another_range_is_found_where_its_comb_is_wider_than_a_step() -> None:
     find_bent_digits("span_change", 14, 0.1, FLOATING)
 
 
+def fuel_fed(days: int) -> tuple[Context, Frame]:
+    """Give a unit whose heat input is counted in coarse steps of gas times a heat content that wanders month by month.
+
+    It stops for weeks of its own choice, and parts of an hour count as such (40 CFR 75 App. F 5): tenths become thousandths.
+    """
+    frame, rng = plant(days, seed=32), np.random.default_rng(33)
+    n = len(frame.at_ms)
+    day = np.arange(n) // 24
+    held = rng.random(day[-1] + 1) < np.where(np.arange(day[-1] + 1) // 21 % 2 == 0, 0.5, 0.02)
+    on = ~held[day] | (np.arange(n) % 24 < 9)
+    content = 1.03 + 0.004 * np.round(3 * np.sin(day / 15.0))
+    heat = np.round(np.round(frame.values["load"] * 10.0 / 2.1) * 2.1 * content, 1)
+    parted = on & ~(np.roll(on, 1) & np.roll(on, -1))
+    heat = np.where(parted, np.round(heat * rng.integers(1, 60, n) / 60.0, 3), heat)
+    load = np.where(on, frame.values["load"], 0.0)
+    context = Context(
+        "unit",
+        (
+            ChannelInfo("load", "load", "MW", "load", None, 0.1),
+            ChannelInfo("heat", "heat input", "mmBtu/h", "flow", None, 0.1),
+        ),
+    )
+    return context, Frame(frame.at_ms, {"load": load, "heat": np.where(on, heat, 0.0)}, {})
+
+
+def test_parts_of_an_hour_and_a_wandering_heat_content_are_no_forged_digits() -> None:
+    context, frame = fuel_fed(300)
+    assert [f.text_en for f in alone(digits, frame, context)] == []
+
+
+def test_a_place_that_one_in_ten_readings_exceeds_is_still_the_last_one() -> None:
+    values = np.round(np.random.default_rng(4).uniform(200, 900, 2000), 1)
+    values[::10] += 0.037
+    for declared in (0.1, None):
+        units = units_of(values, declared)
+        assert units is not None
+        assert units.text == "0.1"
+
+
 def find_bent_digits(kind: str, days: int, strength: float, frame: Frame) -> None:
     context = CONTEXT if frame is CLEAN else UNDECLARED
     bent = forge(kind, frame, context, "nox", FROM_MS, FROM_MS + days * DAY_MS, strength, seed=5)

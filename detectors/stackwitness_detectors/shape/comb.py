@@ -74,6 +74,8 @@ class Comb(DigitTest):
         best: Judged | None = None
         for (days, (now, _)), gain in zip(looks.items(), gains[1:], strict=True):
             factor = factor_of(gain, min(len(now), _MOST_VALUES), usual)
+            if factor[0] > _LIKELY and pitches.past_has_comb(days):
+                factor = (0.0, factor[1])
             pitch = pitches.above(days, max(factor[0], best.score if best is not None else 0.0))
             for how, (score, size) in (("pitch", pitch), ("factor", factor)):
                 if best is None or score > best.score:
@@ -158,6 +160,7 @@ class Pitches:
 
     def __init__(self, past: Values, looks: dict[int, tuple[Values, float]]) -> None:
         self.past, self.looks = past, looks
+        self._own: dict[float, bool] = {}
         waves = _transform([past, *(now for now, _ in looks.values())], rough=True)
         self.rough = {
             days: _score(_power(now_waves / len(now) - waves[0] / len(past)), len(now), len(past), least)[0]
@@ -170,7 +173,14 @@ class Pitches:
         if self.rough[days] < least - _ROUGH:
             return 0.0, 1.0
         pitch = pitch_of(now, self._waves, len(self.past), slowest)
-        return (0.0, 1.0) if pitch[0] < least or pitch[0] <= 0 or own_comb(self.past, slowest) else pitch
+        return (0.0, 1.0) if pitch[0] < least or pitch[0] <= 0 or self.past_has_comb(days) else pitch
+
+    def past_has_comb(self, days: int) -> bool:
+        """Tell whether the past lies on a comb of its own, as seen in that window."""
+        slowest = self.looks[days][1]
+        if slowest not in self._own:
+            self._own[slowest] = own_comb(self.past, slowest)
+        return self._own[slowest]
 
     @cached_property
     def _waves(self) -> NDArray[np.complex128]:

@@ -23,6 +23,9 @@ _OFF = 0  # the name of "between the steps" among the grids
 _LEAST_VALUES = 12
 _LEAST_REACH = 2.0  # values below two steps of a grid have no choice
 _LEAST_SHIFT = 0.15  # share of values that must have moved
+_HELD = (
+    0.4  # share above that of even digits: more of the past on a grid, and the grid is an older resolution
+)
 _LARGEST_P = 300.0
 _BLOCK = (
     24  # values: what comes in bunches in the past (a report written by hand, a spare logger) may do so again
@@ -142,6 +145,8 @@ def count_on(digits: Digits, days: int, grid: int, usual: float) -> tuple[float,
             return None
         hits, n = int(np.count_nonzero(reaching % grid == 0)), len(reaching)
     if n < _LEAST_VALUES or hits / n < usual + _LEAST_SHIFT * (1.0 - usual):
+        return None
+    if grid and usual > 1.0 / grid + _HELD:
         return None
     past = digits.past_steps.reaching(_LEAST_REACH * grid) % grid == 0 if grid else ~on_grid(digits.before)
     bunched = dispersion(past)

@@ -24,6 +24,7 @@ _COMMON = float(special.ndtri(1 - 0.05 / 2))
 _LEAST_VALUES = 40
 _LEAST_WHOLE = 20.0  # below two tens the last digit is not free
 _LEAST_SPREAD = 6.0  # steps: else neighbouring digits depend on the level
+_HELD = 0.5  # share of 0 and 5 in the past: more, and the last place is seldom filled
 _PRIOR = 200.0  # values whose digits are even: a short past is shrunk to a fifth
 
 
@@ -44,6 +45,9 @@ class Heaps(DigitTest):
         """Count 0 and 5."""
         past = digits.past_steps.reaching(_LEAST_WHOLE)
         heaped, bunched = _heaped(past), dispersion(past % 5 == 0)
+        if heaped > _HELD * len(past):
+            self.why[k] = ("digits", "most of the past ends in 0 or 5: its last place is seldom filled")
+            return None
         best: Judged | None = None
         for days in _WINDOWS:
             if days not in digits.steps:

@@ -13,7 +13,11 @@ from stackwitness_detectors.contract import Note, Values, Why
 from stackwitness_detectors.memory import DAY_MS, Memory
 
 MOST_DECIMALS, LEAST_DECIMALS = 6, -3
-_ON_GRID = 0.995  # share of values that must lie on a grid for it to be the resolution
+_ON_GRID = 0.995  # share of values that must lie on a grid for nothing finer to be there
+_MAIN = (
+    0.75  # share that makes a place the last one of a channel: what is finer was computed (parts of an hour)
+)
+_RUNNING = 0.05  # share of the highest load above which a unit runs
 _LEAST_IN_DECADE = 100
 _LEAST_REFERENCE = 300
 _NEAR = 1e-3  # of a step: nearer to the grid is on it
@@ -57,12 +61,12 @@ def fresh_values(values: Values) -> Values:
     return kept
 
 
-def decimals_of(values: Values) -> int | None:
-    """Give the fewest decimals that hold nearly all values (negative: tens, hundreds), None beyond six."""
+def decimals_of(values: Values, share: float = _ON_GRID) -> int | None:
+    """Give the fewest decimals that hold nearly all values, or `share` (negative: tens, hundreds); None beyond six."""
     for decimals in range(LEAST_DECIMALS, MOST_DECIMALS + 1):
         scaled = values * 10.0**decimals
         off = np.abs(scaled - np.round(scaled))
-        if float((off < 1e-6 * np.maximum(1.0, np.abs(scaled))).mean()) >= _ON_GRID:
+        if float((off < 1e-6 * np.maximum(1.0, np.abs(scaled))).mean()) >= share:
             return decimals
     return None
 
@@ -71,13 +75,13 @@ def units_of(values: Values, declared: float | None) -> Units | None:
     """Find the last place of reference values, per decade; the declared step where the values keep to it."""
     if declared is not None and declared > 0:
         scaled = values / declared
-        if float((np.abs(scaled - np.round(scaled)) < _NEAR).mean()) >= _ON_GRID:
+        if float((np.abs(scaled - np.round(scaled)) < _NEAR).mean()) >= _MAIN:
             return Units(np.empty(0, np.int64), np.empty(0, np.int64), declared)
     decade = np.floor(np.log10(np.abs(values)))
     found = []
     for d in np.unique(decade):
         inside = values[decade == d]
-        decimals = decimals_of(inside) if len(inside) >= _LEAST_IN_DECADE else None
+        decimals = decimals_of(inside, _MAIN) if len(inside) >= _LEAST_IN_DECADE else None
         if decimals is not None:
             found.append((int(d), decimals))
     if not found:
@@ -140,11 +144,12 @@ class DigitReader:
         self.tested = memory.indices("pollutant", "flow")
         self._day = -1
         self._made: dict[int, Digits | Why] = {}
+        self._partial = np.empty(0, np.bool_)
 
     def read(self, k: int, day: int) -> Digits | Why:
         """Read a channel on a day; a pair says why there is nothing to read."""
         if day != self._day:
-            self._day, self._made = day, {}
+            self._day, self._made, self._partial = day, {}, starts_and_stops(self.memory)
         if k not in self._made:
             self._made[k] = self._read(k, day)
         return self._made[k]
@@ -157,7 +162,8 @@ class DigitReader:
         return [Note(detector, names[k], *told) for k, told in why.items()]
 
     def _read(self, k: int, day: int) -> Digits | Why:
-        at_ms, values = self.memory.rows.view("at_ms"), self.memory.rows.view("values")[:, k]
+        at_ms = self.memory.rows.view("at_ms")
+        values = np.where(self._partial, np.nan, self.memory.rows.view("values")[:, k])
         to_ms = (day + 1) * DAY_MS
         last = int(np.searchsorted(at_ms, to_ms))
         starts = {w: int(np.searchsorted(at_ms, to_ms - w * DAY_MS)) for w in self.windows}
@@ -174,6 +180,25 @@ class DigitReader:
         now = {w: units.whole(fresh_values(values[starts[w] : last])) for w in self.windows if w < gap}
         known = units.whole(before)
         return Digits(units, known[np.isfinite(known)], {w: n[np.isfinite(n)] for w, n in now.items()})
+
+
+def starts_and_stops(memory: Memory) -> NDArray[np.bool_]:
+    """Tell of each remembered row whether the unit stands still there, or starts or stops there or in the next one to it.
+
+    What is reported of part of an hour is a product with that part: its digits are those of no instrument
+    (40 CFR 75 App. F 5: heat input is the rate times the operating time).
+    """
+    loads = memory.indices("load")
+    load = memory.rows.view("values")[:, loads[0]] if loads else np.empty(0)
+    finite = load[np.isfinite(load)]
+    beside = np.zeros(len(memory.rows), np.bool_)
+    if finite.size:
+        # An unknown load changes nothing.
+        on = (load > _RUNNING * finite.max()) | ~np.isfinite(load)
+        turns, beside = np.diff(on), ~on
+        beside[1:] |= turns
+        beside[:-1] |= turns
+    return beside
 
 
 def on_grid(whole: Values) -> NDArray[np.bool_]:
