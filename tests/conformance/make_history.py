@@ -324,8 +324,8 @@ def _run(hour: int, hours: int, before: str, after: str, span: tuple[int, int], 
 
 
 LATE = {"ep": 0, "seq": 6, "seq_last": 6, "envelopes": 1, "from_ms": HOUR_MS, "to_ms": 5 * HOUR_MS}
-# Envelopes by seq, with the hour whose readings each carries: seq 6 brings hour 1 again.
-HOURS = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 1, 7: 6}
+# Envelopes by seq, with the hour whose readings each carries: seq 6 brings hour 1 again, seq 8 hour 3.
+HOURS = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 1, 7: 6, 8: 3}
 
 
 def runs() -> list[Case]:
@@ -333,7 +333,10 @@ def runs() -> list[Case]:
     honest: list[int | Event] = [0, 1, 2, _run(0, 2, "", "1", (0, 1)), 3, 4, _run(2, 2, "1", "2", (2, 3))]
     later: list[int | Event] = [*honest, 5, _run(4, 1, "2", "3", (4, 4)), 6]
     # What came late is judged by going back to where an earlier run ended; from the run behind it nothing goes on.
-    back: list[int | Event] = [_run(2, 2, "1", "5", (2, 3)), 5, _run(4, 1, "2", "6", (4, 4))]
+    back = _run(2, 2, "1", "5", (2, 3))
+    late = _event(
+        "late.arrival", {**LATE, "seq": 8, "seq_last": 8, "from_ms": 3 * HOUR_MS, "to_ms": 4 * HOUR_MS}
+    )
     chains: list[list[int | Event]] = [
         [*later, _event("late.arrival", LATE), 7, _run(5, 1, "3", "4", (5, 5))],
         [*later, 7, _run(5, 1, "3", "4", (5, 5))],
@@ -344,7 +347,10 @@ def runs() -> list[Case]:
         [0, 1, 2, 3, 4, _run(2, 2, "1", "2", (2, 3))],
         [0, 1, 2, _run(0, 2, "", "1", (0, 1), digest="D")],
         [0, 1, 2, _run(0, 2, "", "1", (0, 1), input={})],
-        [*honest, 6, _event("late.arrival", LATE), *back],
+        # Twice is once too often: no late reading calls for it.
+        [*honest, 8, late, back, back, 5, _run(4, 1, "2", "6", (4, 4))],
+        # A late arrival before anything was judged.
+        [0, 1, _event("late.arrival", {**LATE, "seq": 1, "seq_last": 1})],
     ]
     return [{"items": list(_judge(RunChain(complete=True), chain))} for chain in chains]
 

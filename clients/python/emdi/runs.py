@@ -94,7 +94,12 @@ class RunChain:
         self.last: Run | None = None
         self.runs = 0
         self._open: list[Span] = []
-        self._late: set[tuple[int, int]] = set()
+        # Late envelopes since the last run that no event names yet, and when the earliest reading of each was.
+        self._late: dict[tuple[int, int], int] = {}
+        # Late arrivals that no run has gone back to, and which envelopes were taken: first and last of each stretch.
+        self._waiting: list[int] = []
+        self._whole = complete
+        self._taken: list[list[tuple[int, int]]] = []
         self._earliest_ms: int | None = None
         self._latest_ms = 0
         # Where the runs in force ended, and the memory that each of them left.
@@ -108,11 +113,20 @@ class RunChain:
     def take_envelope(self, span: Span) -> None:
         """Take one accepted envelope."""
         if self.last is not None and span.first_ms < self.last.upto_ms:
-            self._late.add(span.place)
-        self._open.append(span)
+            self._late[span.place] = span.first_ms
+        self._stretch(span.place)
+        if self.complete:
+            self._open.append(span)
         earliest = self._earliest_ms
         self._earliest_ms = span.first_ms if earliest is None else min(earliest, span.first_ms)
         self._latest_ms = max(self._latest_ms, span.last_ms)
+
+    def _stretch(self, place: tuple[int, int]) -> None:
+        last = self._taken[-1][1] if self._taken else None
+        if last is not None and (last[0], last[1] + 1) == place:
+            self._taken[-1][1] = place
+        else:
+            self._taken.append([place, place])
 
     def take_event(self, event: Event) -> list[Fault]:
         """Take one event of the station's subject and return what does not hold; others than runs and late
@@ -134,7 +148,9 @@ class RunChain:
         return faults
 
     def _follow(self, run: Run) -> None:
-        """Drop the runs that this one judges anew from those in force."""
+        """Drop the runs that this one judges anew from those in force, and what it goes back to from what waits."""
+        if self.last is not None and run.from_ms < self.last.upto_ms:
+            self._waiting = [late_ms for late_ms in self._waiting if late_ms < run.from_ms]
         self.last = run
         self._judged_ms = max(self._judged_ms, run.upto_ms)
         start = (run.from_ms, run.state_before)
@@ -146,11 +162,23 @@ class RunChain:
     def _take_late(self, event: Event) -> list[Fault]:
         try:
             data = event.data
-            ep, seq, seq_last = (_uint(data[name]) for name in ("ep", "seq", "seq_last"))
+            ep, seq, seq_last, count = (_uint(data[name]) for name in ("ep", "seq", "seq_last", "envelopes"))
+            from_ms, to_ms = _time(data["from_ms"]), _time(data["to_ms"])
         except (KeyError, TypeError) as error:
             return [Fault("late.data", f"the data of event {event.subj} #{event.sseq} is malformed: {error}")]
-        self._late = {place for place in self._late if not (ep, seq) <= place <= (ep, seq_last)}
-        return []
+        first, last = (ep, seq), (ep, seq_last)
+        named = {place: late_ms for place, late_ms in self._late.items() if first <= place <= last}
+        self._late = {place: late_ms for place, late_ms in self._late.items() if place not in named}
+        self._waiting.append(from_ms)
+        found = (len(named), min(named.values(), default=None), self.last.upto_ms if self.last else None)
+        if (count, from_ms, to_ms) == found or not (self._whole or self._has(first, last)):
+            return []
+        text = f"envelopes {ep}/{seq} to {seq_last} did not come late like this: {count} from {from_ms} on before {to_ms}"
+        return [Fault("late.invented", text)]
+
+    def _has(self, first: tuple[int, int], last: tuple[int, int]) -> bool:
+        """Tell whether the envelopes between two places were all taken: what is not here may have come late."""
+        return any(begin <= first and last <= end for begin, end in self._taken)
 
     def _check_order(self, run: Run) -> list[Fault]:
         last = self.last
@@ -161,7 +189,9 @@ class RunChain:
             text = "a run begins anew, but not at the station's first reading without a memory"
             return [] if anew else [Fault("run.anew", text)]
         if self.ended(run.from_ms, run.state_before):
-            return []
+            if run.from_ms >= last.upto_ms or any(late_ms >= run.from_ms for late_ms in self._waiting):
+                return []
+            return [Fault("run.back", f"a run goes back to {run.from_ms}, and no late reading calls for it")]
         faults = []
         if run.from_ms != last.upto_ms:
             text = f"a run begins at {run.from_ms}, but the one before it ended at {last.upto_ms}"

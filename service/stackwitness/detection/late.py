@@ -12,12 +12,12 @@ from sqlalchemy import Connection
 
 from emdi.event import Event
 from emdi.runs import LATE, RUN, RunChain, parse_run
+from emdi.standing import FLAGS, LAPSED, Standing, lapse_of
 from stackwitness import clock
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import queries
 from stackwitness.detection.keeping import may_step
 from stackwitness.detection.queries import Memory
-from stackwitness.detection.standing import FLAGS, LAPSED, Standing, lapse_of
 from stackwitness.flags import flow as flags
 from stackwitness.log.events import append_event, lock_subject
 from stackwitness.stations.domain import subject_of

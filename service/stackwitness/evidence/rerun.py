@@ -21,11 +21,11 @@ from emdi.envelope import Envelope, parse_columns
 from emdi.errors import BundleError, EmdiError
 from emdi.event import Event, parse_event
 from emdi.runs import LATE, RUN, Fault, Run, RunChain, Span, parse_run
+from emdi.standing import CONTINUITY, FLAGS, LAPSED, Standing, Told, check_lapses
 from stackwitness.detection.frames import make_frame
 from stackwitness.detection.keeping import Kept
 from stackwitness.detection.queries import read_leaves
 from stackwitness.detection.runs import digest_of, input_of
-from stackwitness.detection.standing import CONTINUITY, FLAGS, LAPSED, Standing, Told, lapse_of
 from stackwitness.evidence.differences import Difference, RerunReport
 from stackwitness.evidence.leaves import Leaves
 from stackwitness.flags.domain import Provenance
@@ -162,8 +162,11 @@ class Rerun:
             self._ended = True
         else:
             told = self._run_again(idx, given, told)
+        lapses = [(at, one) for at, one in told if one.typ == LAPSED]
         for _, one in told:
-            self._standing.take(one)
+            if one.typ != LAPSED:
+                self._standing.take(one)
+        self._compare_lapses(idx, event.sseq, given, lapses)
         self._standing.end(given)
 
     def _begin(self, given: Run) -> bool:
@@ -238,17 +241,14 @@ class Rerun:
             )
         self._kept.keep(given.from_ms, given.upto_ms, result.state, after)
         self._compare_flags(idx, given, result.findings, [one for one in told if one[1].typ != LAPSED])
-        self._compare_lapses(idx, given, [one for one in told if one[1].typ == LAPSED])
-        return []
+        return [one for one in told if one[1].typ == LAPSED]
 
-    def _compare_lapses(self, idx: int | None, given: Run, told: list[Leaf]) -> None:
-        wanted = {one.flag_id: lapse_of(one) for one in self._standing.lapsing(given.upto_ms)}
-        for at, event in told:
-            if wanted.pop(str(event.data.get("flag_id")), None) != event.data:
-                self._differ("flag.lapsed", at, f"{event.data.get('flag_id')} has not lapsed like this")
+    def _compare_lapses(self, idx: int | None, run_sseq: int, given: Run, told: list[Leaf]) -> None:
+        places = {event.event_id: at for at, event in told}
+        for about, fault in check_lapses(self._standing, given, run_sseq, [event for _, event in told]):
+            self._differ(fault.code, idx if about is None else places[about.event_id], fault.text)
+        for _, event in told:
             self._standing.take(event)
-        for flag_id in wanted:
-            self._differ("flag.lapsed", idx, f"{flag_id} is not found any more, and no event says so")
 
     def _compare_flags(
         self, idx: int | None, given: Run, findings: tuple[Finding, ...], told: list[Leaf]

@@ -10,6 +10,7 @@ from emdi.scope import COMMON_SUBJECTS, Scope, officers_of
 from emdi.shard import FREEZE, Freeze, read_freeze
 from emdi.tables import SALTED, take_sha256
 from stackwitness_client.verify.chains import EnvelopeChain, Period, SubjectChain
+from stackwitness_client.verify.judged import Judged
 
 MAX_SALTED = 1_000_000
 
@@ -53,6 +54,10 @@ class Contents:
     began_ms: int | None = None
     freeze: Freeze | None = None
     aside: dict[tuple[str, int, int], list[int]] = field(default_factory=dict)
+    judged: Judged = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.judged = Judged(self.stns)
 
     @classmethod
     def of(cls, scope: Scope | None, stns: tuple[str, ...]) -> "Contents":
@@ -83,6 +88,7 @@ class Contents:
         """
         self._take_salted(idx, event)
         self.named |= officers_of(event)
+        self.judged.take_event(idx, event)
         if event.typ == "late.arrival":
             self.late.append((idx, event))
         elif event.typ == "head.daily" and event.subj == "log":

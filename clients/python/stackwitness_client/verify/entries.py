@@ -11,6 +11,7 @@ from emdi.event import Event, parse_event
 from emdi.event_form import check_form
 from emdi.merkle import leaf_hash, verify_inclusion
 from emdi.policy import read_change
+from emdi.runs import Span
 from emdi.tables import readings_csv_columns
 from stackwitness_client.verify.contents import Contents
 from stackwitness_client.verify.known import KnownPrefix
@@ -53,6 +54,7 @@ class EntryWalk:
         self.readings.finish()
         self.rows.finish()
         self.known.finish(self.report)
+        self.contents.judged.report(self.report)
         self.signatures.note_suspects()
         self._finish()
         return self.contents
@@ -133,7 +135,9 @@ class EntryWalk:
             message = f"an envelope of station {envelope.stn}, which is not in scope"
             self.report.step(6).add(Verdict.TAMPERED, "chain.station", message, idx=idx, envelope=place)
             return
-        station.take(idx, envelope, entry.recv_ms, (min(readings.at_ms), max(readings.at_ms)), self.report)
+        span = Span(place[1:], min(readings.at_ms), max(readings.at_ms))
+        station.take(idx, envelope, entry.recv_ms, (span.first_ms, span.last_ms), self.report)
+        self.contents.judged.take_envelope(envelope.stn, span)
         self.readings.expect(idx, readings_csv_columns(idx, *place, readings))
 
     def _check_event(self, idx: int, entry: Entry, proven: bool) -> None:

@@ -6,11 +6,10 @@ from typing import Any
 
 from emdi.bundle import BundleReader
 from emdi.errors import EmdiError
+from emdi.judging import MISSING
 from stackwitness_client.verify.report import Report, Verdict
 
 RERUN = "stackwitness.evidence.rerun"
-# A flag or a run that the leaves lack, against one that says otherwise.
-MISSING = frozenset({"run.hole", "late.unlogged"})
 
 
 def check_findings(reader: BundleReader, stns: Iterable[str], report: Report) -> None:

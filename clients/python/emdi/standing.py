@@ -2,15 +2,18 @@
 
 Late readings doubt each flag that a run told which judged beyond them. The runs over that time tell again what they
 find; what they have not told when they have come as far as judging was before is said to have lapsed. Nothing is
-taken back: the flag stays, with the event that says so.
+taken back: the flag stays, with the event that says so. Whoever has a station's events holds each lapse against
+that, without any detector.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from emdi.errors import RunError
 from emdi.event import Event
-from emdi.runs import LATE, Run
+from emdi.runs import LATE, RUN, Fault, Run, parse_run
 
 LAPSED = "flag.lapsed"
 FLAGS = frozenset({"flag.raised", "flag.extended"})
@@ -103,3 +106,59 @@ class Standing:
 def lapse_of(told: Told) -> dict[str, object]:
     """Return what the event of a lapse says."""
     return {"flag_id": told.flag_id, "episode": told.episode, "to_ms": told.to_ms}
+
+
+def check_lapses(
+    standing: Standing, run: Run, run_sseq: int, told: Sequence[Event]
+) -> list[tuple[Event | None, Fault]]:
+    """Hold the lapses told right before a run against the flags still in doubt when its own have been taken.
+
+    Returns each fault with the event it is about, None for one that is missing.
+    """
+    wanted = {one.flag_id: one for one in standing.lapsing(run.upto_ms)}
+    faults: list[tuple[Event | None, Fault]] = []
+    for place, event in enumerate(told, run_sseq - len(told)):
+        flag_id = str(event.data.get("flag_id"))
+        one = wanted.pop(flag_id, None)
+        if one is None or lapse_of(one) != event.data or event.ref != (one.event_id.hex(),):
+            text = f"{flag_id} has not lapsed like this: no late readings put it in doubt, or it was told otherwise"
+            faults.append((event, Fault("lapse.unfounded", text)))
+        elif event.sseq != place:
+            text = f"that {flag_id} has lapsed does not stand right before the run that did not find it"
+            faults.append((event, Fault("lapse.place", text)))
+    for flag_id in wanted:
+        text = f"{flag_id} is not found any more, and no event says so"
+        faults.append((None, Fault("lapse.missing", text)))
+    return faults
+
+
+class Lapses:
+    """Follow the flags and lapses of one station, without its readings: `take_event` in the order of its chain."""
+
+    def __init__(self) -> None:
+        self.standing = Standing()
+        self._told: list[Event] = []
+
+    def take_event(self, event: Event) -> list[tuple[Event, Fault]]:
+        """Take one event of the station's subject; at a run return what does not hold of the lapses before it."""
+        if event.typ == LATE:
+            self.standing.take(event)
+        elif event.typ == LAPSED or event.typ in FLAGS:
+            self._told.append(event)
+        if event.typ != RUN:
+            return []
+        try:
+            run = parse_run(event)
+        except RunError:  # the chain of runs has said so
+            return []
+        told, self._told = self._told, []
+        self.standing.begin(run.from_ms)
+        for one in told:
+            if one.typ != LAPSED:
+                self.standing.take(one)
+        lapsed = [one for one in told if one.typ == LAPSED]
+        faults = check_lapses(self.standing, run, event.sseq, lapsed)
+        for one in lapsed:
+            self.standing.take(one)
+        self.standing.end(run)
+        return [(about or event, fault) for about, fault in faults]
