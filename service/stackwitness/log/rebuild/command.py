@@ -3,7 +3,8 @@
 import json
 import shutil
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -15,12 +16,13 @@ from emdi.keys import Signer
 from emdi.policy import Policy, parse_policy
 from emdi.tables import Disclosure, parse_disclosure
 from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import StackwitnessError
+from stackwitness.errors import LogUnavailable, StackwitnessError
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogCorrupt
 from stackwitness.log.rebuild.flow import NOT_IN_THE_LOG, Rebuilt, rebuild
-from stackwitness.log.rebuild.published import restore_anchors, restore_files
+from stackwitness.log.rebuild.published import restore_files
 from stackwitness.log.rebuild.source import open_source
+from stackwitness.log.rebuild.stamps import restore_anchors
 from stackwitness.log.signer import SignerClient
 from stackwitness.settings import Settings
 from stackwitness_client.verify.report import printable
@@ -72,8 +74,7 @@ def _rebuild(
         bar.update(tasks[what], completed=count, total=total)
 
     signed = signed_note(settings)
-    cache = settings.home / "rebuild"
-    with ExitStack() as stack:
+    with keeping(settings.home / "rebuild") as cache, ExitStack() as stack:
         source = open_source(place, find_policy(settings, policy_file), signed, stack, cache=cache)
         with engine.connect() as conn:
             sizes = [row[0] for row in conn.exec_driver_sql("SELECT size FROM log_head")]
@@ -83,9 +84,24 @@ def _rebuild(
         with unit_of_work(engine) as conn:
             conn.execute(sa.text("SELECT set_config('stackwitness.agency', '*', true)"))
             disk = Disk(settings.log_dir)
-            done.files = restore_files(conn, source, disk) + restore_anchors(conn, source, disk, done.lost)
-    shutil.rmtree(cache, ignore_errors=True)
+            done.files = restore_files(conn, source, disk)
+            done.files += restore_anchors(conn, source, disk, done.lost, settings.tsa_root_file)
     return done
+
+
+@contextmanager
+def keeping(cache: Path) -> Iterator[Path]:
+    """Keep what was fetched only while the source does not answer or the process is killed: what does not verify would spoil the next try too."""
+    try:
+        yield cache
+    except LogUnavailable as error:
+        if error.code != "log.source":
+            shutil.rmtree(cache, ignore_errors=True)
+        raise
+    except (EmdiError, StackwitnessError):
+        shutil.rmtree(cache, ignore_errors=True)
+        raise
+    shutil.rmtree(cache, ignore_errors=True)
 
 
 def read_disclosures(path: Path) -> list[Disclosure]:

@@ -1,22 +1,16 @@
-"""Published files beside the tiles, where the disk was lost: heads, time stamps, and where the shard before ended."""
-
-import hashlib
+"""Published files beside the tiles, where the disk was lost: heads, and where the shard before ended."""
 
 import sqlalchemy as sa
 
-from emdi.anchor import CHAIN, FOLDER, MOST_AUTHORITIES
-from emdi.checkpoint import parse_checkpoint
 from emdi.encoding import load_json
 from emdi.errors import EmdiError
 from emdi.head import format_head, head_root, parse_head
-from emdi.note import parse_note
 from emdi.shard import Previous, chains_of, check_end, parse_previous
-from stackwitness.log.anchored import read_anchors
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogCorrupt
 from stackwitness.log.heads import list_heads, read_lines
 from stackwitness.log.previous import read_previous, store_previous
-from stackwitness.log.rebuild.source import Read, VerifiedLog
+from stackwitness.log.rebuild.source import VerifiedLog
 
 MOST_HEADS = 1_000_000
 HEAD, CHECKPOINT = "previous/head", "previous/checkpoint"
@@ -64,32 +58,6 @@ def restore_files(conn: sa.Connection, source: VerifiedLog, disk: Disk) -> int:
     return written
 
 
-def restore_anchors(conn: sa.Connection, source: VerifiedLog, disk: Disk, lost: list[str]) -> int:
-    """Write the time stamps that are gone from the disk or edited there; return how many files.
-
-    Each must be the bytes its event names; `lost` takes those that the source has not. Beside them the certificates
-    between, which nobody needs to trust, and the stamps on a frozen log's end, which no event names.
-    """
-    written = 0
-    for anchor in read_anchors(conn):
-        for path, sha256 in anchor.files.items():
-            if _digest(disk.read, path) == sha256:
-                continue
-            if _digest(source.read, path) == sha256:
-                disk.write(path, source.read(path))
-                written += 1
-            elif (line := f"the time stamp {path}: {source.name} does not have it") not in lost:
-                lost.append(line)
-    end = source.checkpoint.size
-    last = [f"{end}.note", *(f"{end}.{k}.tsr" for k in range(MOST_AUTHORITIES))]
-    for name in (CHAIN, *(last if _stands_for(source, f"{FOLDER}/{last[0]}") else ())):
-        path = f"{FOLDER}/{name}"
-        if not _all_there(disk, path) and _digest(source.read, path):
-            disk.write(path, source.read(path))
-            written += 1
-    return written
-
-
 def _read_previous(source: VerifiedLog, previous: Previous) -> tuple[bytes, bytes]:
     """Return (note, head) of the shard before, held against what leaf 0 says of both."""
     try:
@@ -103,20 +71,6 @@ def _read_previous(source: VerifiedLog, previous: Previous) -> tuple[bytes, byte
     except EmdiError as error:
         raise LogCorrupt(f"{source.name}: where the shard before this one ended: {error}") from None
     return note, head
-
-
-def _digest(read: Read, path: str) -> str:
-    try:
-        return hashlib.sha256(read(path)).hexdigest()
-    except OSError:
-        return ""
-
-
-def _stands_for(source: VerifiedLog, path: str) -> bool:
-    try:
-        return parse_checkpoint(parse_note(source.read(path)).text) == source.checkpoint
-    except (OSError, EmdiError):
-        return False
 
 
 def _all_there(disk: Disk, *paths: str) -> bool:

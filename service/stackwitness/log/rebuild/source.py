@@ -1,22 +1,24 @@
 """The published log to restore from: this server's own folder, or a mirror over HTTP, verified before it is used."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import httpx2
 
 from emdi.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from emdi.entry import Entry, parse_entry
 from emdi.errors import EmdiError
 from emdi.merkle import CompactRange, leaf_hash, root_of
 from emdi.note import parse_note
-from emdi.policy import Policy
+from emdi.policy import NO_QUORUM, Policy
 from emdi.tiles import TILE_WIDTH, decode_bundle, entries_path
+from stackwitness.errors import LogUnavailable
 from stackwitness.log.disk import Disk
 from stackwitness.log.errors import LogCorrupt, LogForked
 from stackwitness.log.publisher import TileWriter
+from stackwitness_client.errors import ServerError
+from stackwitness_client.http import ServerLink
 
 FETCH_TIMEOUT_S = 30.0
 Read = Callable[[str], bytes]
@@ -31,6 +33,7 @@ class VerifiedLog:
     read: Read
     note: bytes
     checkpoint: Checkpoint
+    policy: Policy
     bundle_roots: list[bytes] = field(default_factory=list)
     roots: dict[int, bytes] = field(default_factory=dict)
 
@@ -58,6 +61,10 @@ class VerifiedLog:
                     self.roots[tree.size] = tree.root()
         if tree.root() != self.checkpoint.root:
             raise LogCorrupt(f"the entries of {self.name} do not give the root that was signed at {size}")
+
+    def opens(self, note: bytes) -> Checkpoint:
+        """Return the checkpoint of another note that this log's key signed, cosigned or not; raises EmdiError."""
+        return open_checkpoint(note, replace(self.policy, quorum=NO_QUORUM))[0]
 
     def restore(self, disk: Disk) -> bool:
         """Write bundles, tiles and checkpoint where this folder does not hold them; tell whether it did."""
@@ -91,7 +98,7 @@ def open_source(
 
     `signed` is the signer's last note (empty: not at hand): the source must reach as far, with the same root, or
     the folder must hold the bundles behind its checkpoint. What comes over HTTP is kept in `cache`. Raises
-    LogForked, LogCorrupt, EmdiError.
+    LogForked, LogCorrupt, EmdiError, LogUnavailable("log.source").
     """
     read = _fetcher(place, stack, cache) if "://" in place else Disk(Path(place)).read
     try:
@@ -107,29 +114,28 @@ def open_source(
             raise LogForked(f"the signer signed another root at size {last.size}")
         if last.size > checkpoint.size:
             note, (checkpoint, _) = signed, open_checkpoint(signed, policy)
-    return VerifiedLog(place, read, note, checkpoint)
+    return VerifiedLog(place, read, note, checkpoint, policy)
 
 
 def _fetcher(url: str, stack: ExitStack, cache: Path | None) -> Read:
-    client = stack.enter_context(httpx2.Client(timeout=FETCH_TIMEOUT_S))
-    base = url.rstrip("/").removesuffix("/log") + "/log"  # a server's or monitor's address, or its log's
-    kept = None if cache is None else Disk(cache)
+    link = ServerLink(url, timeout_s=FETCH_TIMEOUT_S)  # a server's or monitor's address, or its log's
+    stack.callback(link.close)
+    # What one place served is nobody else's.
+    kept = None if cache is None else Disk(cache / hashlib.sha256(link.url.encode()).hexdigest())
 
     def read(path: str) -> bytes:
         # Only what is named after its content's place for ever may be kept; all of it is verified anyway.
         if kept is not None and path != "checkpoint" and (kept.root / path).exists():
             return kept.read(path)
         try:
-            answer = client.get(f"{base}/{path}")
-        except httpx2.HTTPError as error:
-            raise LogCorrupt(f"{base} does not answer: {error}") from None
-        if answer.status_code == 404:
-            raise FileNotFoundError(path)
-        if answer.status_code != 200:
-            raise LogCorrupt(f"{base}/{path} answers {answer.status_code}")
+            data = link.tile(path)
+        except ServerError as error:
+            raise LogUnavailable(
+                "log.source", "The source of the log does not answer", detail=f"{path}: {error.message}"
+            ) from None
         if kept is not None and path != "checkpoint":
-            kept.write(path, answer.content)
-        return answer.content
+            kept.write(path, data)
+        return data
 
     return read
 
@@ -146,7 +152,7 @@ def _holds(disk: Disk, log: VerifiedLog) -> bool:
     try:
         if parse_checkpoint(parse_note(disk.read("checkpoint")).text).size < log.checkpoint.size:
             return False
-        mine = VerifiedLog(str(disk.root), disk.read, log.note, log.checkpoint, log.bundle_roots)
+        mine = VerifiedLog(str(disk.root), disk.read, log.note, log.checkpoint, log.policy, log.bundle_roots)
         return all(
             root_of([leaf_hash(entry) for entry in mine._bundle(n)]) == root
             for n, root in enumerate(log.bundle_roots)
