@@ -9,13 +9,14 @@ from dataclasses import dataclass
 FDR = 0.1
 # An e-value is that of one test, one channel and one month, so only the last month's count.
 MONTH_MS = 30 * 86_400_000
-# At least as many as there are tests of a channel (`families.families_of`): those that are silent count as 0.
-TESTS = 48
+# At least as many as there are tests of a channel (`families.families_of`, `fleet.judge.make_tests`): those that are silent
+# count as 0.
+TESTS = 52
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """Hold what ranking needs of an open flag: which test spoke of which channels, up to when, how strongly."""
+    """Hold what ranking needs of an open flag or a finding beside the neighbours: which test spoke of which channels, up to when, how strongly."""
 
     detector: str
     channels: tuple[str, ...]

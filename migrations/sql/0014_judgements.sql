@@ -14,7 +14,8 @@ CREATE TABLE fleet_run (                    -- cache: follows from the readings 
     config_hash text NOT NULL,
     version     text NOT NULL,
     findings    jsonb NOT NULL,
-    notes       jsonb NOT NULL
+    notes       jsonb NOT NULL,
+    state       bytea NOT NULL              -- the memory to go on from
 );
 ALTER TABLE judgement ENABLE ROW LEVEL SECURITY;
 ALTER TABLE judgement FORCE ROW LEVEL SECURITY;

@@ -10,6 +10,8 @@ from scipy.stats import norm
 
 from stackwitness_detectors.config import DEFAULT
 from stackwitness_detectors.families import families_of
+from stackwitness_detectors.fleet.judge import make_tests
+from stackwitness_detectors.fleet.table import FleetMemory
 from stackwitness_detectors.memory import Memory
 from stackwitness_detectors.ranking import (
     MONTH_MS,
@@ -70,7 +72,9 @@ def test_a_station_s_evidence_is_a_mean_over_all_tests_of_the_last_month() -> No
 
 
 def test_every_test_of_a_station_is_counted() -> None:
-    assert len(families_of(Memory(CONTEXT, DEFAULT), DEFAULT)) <= TESTS
+    alone = families_of(Memory(CONTEXT, DEFAULT), DEFAULT)
+    beside = make_tests(FleetMemory([CONTEXT], DEFAULT), DEFAULT)
+    assert len(alone) + len(beside) <= TESTS
 
 
 def test_a_station_counts_its_silent_families() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from stackwitness.accounts import flow as accounts
-from stackwitness.console import facts, figures, matters, series
+from stackwitness.console import facts, figures, inspect_first, matters, series
 from stackwitness.console.assets import answer_asset
 from stackwitness.console.doors import AnyVisit, Signed, SignedForm
 from stackwitness.console.visit import SESSION_COOKIE, Visit, redirect, safe_path, set_language
@@ -26,6 +26,7 @@ def show_overview(visit: Signed) -> Response:
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         stations = facts.list_stations(conn)
         waiting = matters.list_matters(conn, state="open")
+        compared = inspect_first.read_compared(conn)
         requests, epochs = facts.list_key_requests(conn), facts.list_pending_epochs(conn)
         matters_of = {s.stn: [m for m in waiting if m.stn == s.stn] for s in stations}
         traces = {
@@ -42,7 +43,7 @@ def show_overview(visit: Signed) -> Response:
         requests=requests,
         epochs=epochs,
         gravest=waiting[:GRAVEST],
-        visits=matters.choose_visits(stations, open_flags),
+        choice=inspect_first.choose_visits(stations, open_flags, compared),
         fdr_percent=round(100 * FDR),
         open_count=len(waiting),
         flag_count=len(open_flags),

@@ -1,8 +1,8 @@
-"""Gather matters for the pages: flags that tell of one forgery, how much it may hide, and who should be visited first."""
+"""Gather matters for the pages: flags that tell of one forgery, and how much it may hide."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -16,7 +16,6 @@ from stackwitness.readings import flow as readings
 from stackwitness_detectors.attribution import rank_kinds
 from stackwitness_detectors.mass_units import KG_M3, M3_H
 from stackwitness_detectors.matters import Member, group
-from stackwitness_detectors.ranking import FDR, Spoken, choose_stations, evidence_of
 from stackwitness_detectors.severity import Hidden, largest_of
 from stackwitness_detectors.severity import severity as gravity
 
@@ -26,7 +25,6 @@ _MOST_FLOWS = 5_000
 _MOST_DAYS = 400
 DAY_MS = 86_400_000
 MOST_KINDS = 5
-JUDGED = ("pollutant", "diluent", "flow")
 
 
 @dataclass(frozen=True)
@@ -139,30 +137,11 @@ def find_matter(conn: Connection, flag: FlagView) -> MatterView:
     return _weigh(conn, facts.find_station(conn, flag.stn), own, told)
 
 
-def choose_visits(stations: Sequence[StationView], flags: Iterable[FlagView]) -> tuple[StationView, ...]:
-    """Choose the stations to inspect first from the open flags' e-values, at most FDR of them expected innocent.
-
-    A station's month is the one before its last reading. Strongest evidence first.
-    """
-    spoken: dict[str, list[Spoken]] = {}
-    for flag in flags:
-        told = Spoken(flag.detector, flag.channels, flag.to_ms, flag.e_value)
-        spoken.setdefault(flag.stn, []).append(told)
-    named = {station.stn: station for station in stations}
-    evidence = {
-        stn: evidence_of(
-            spoken.get(stn, ()),
-            sum(channel.role in JUDGED for channel in station.channels),
-            station.last_at_ms or 0,
-        )
-        for stn, station in named.items()
-    }
-    return tuple(named[stn] for stn in choose_stations(evidence, FDR))
-
-
 def _gather(flags: Sequence[FlagView]) -> list[tuple[FlagView, ...]]:
     by_id = {flag.flag_id: flag for flag in flags}
-    return [tuple(by_id[one.key] for one in matter.members) for matter in group(map(_member, flags))]
+    found = [[by_id[one.key] for one in matter.members] for matter in group(map(_member, flags))]
+    # What lapsed is no evidence: the strongest flag that stands speaks for the matter.
+    return [tuple(sorted(own, key=lambda flag: flag.lapsed_ms is not None)) for own in found]
 
 
 def _member(flag: FlagView) -> Member:
@@ -182,11 +161,12 @@ def _weigh(
     flags: tuple[FlagView, ...],
     told: Mapping[str, matters.Told],
 ) -> MatterView:
-    said = [told[flag.flag_id] for flag in flags if flag.flag_id in told]
+    standing = [flag for flag in flags if flag.lapsed_ms is None]
+    said = [told[flag.flag_id] for flag in standing or flags if flag.flag_id in told]
     hidden = largest_of(one.hidden for one in said)
     from_ms, to_ms = min(flag.from_ms for flag in flags), max(flag.to_ms for flag in flags)
     mass = None if hidden is None else _mass(conn, station, hidden, from_ms, to_ms)
-    weight = gravity(flags[0].verdict, hidden, from_ms, to_ms)
+    weight = gravity(flags[0].verdict, hidden, from_ms, to_ms) if standing else 0.0
     return MatterView(flags, hidden, mass, weight, rank_kinds(said)[:MOST_KINDS])
 
 

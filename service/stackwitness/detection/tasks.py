@@ -22,6 +22,7 @@ from stackwitness.db.session import OPTIONS, lift_newer
 from stackwitness.db.timescale import maintain
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import flow, queries
+from stackwitness.detection.fleet import flow as fleet
 from stackwitness.errors import LogFrozen
 from stackwitness.log.queries import find_successor
 from stackwitness.wiring import Wiring
@@ -29,6 +30,7 @@ from stackwitness.wiring import Wiring
 QUEUE = "detection"
 WORKER_ROLE = "sw_detect"
 SCAN = "detection.scan"
+FLEET = "detection.fleet"
 CONCURRENCY = 2
 # A worker that was killed is noticed after this long without a sign of life.
 HEARTBEAT_S, STALLED_S = 5.0, 20.0
@@ -70,6 +72,15 @@ def add_tasks(app: App) -> None:
             log.error("detection.failed", stn=stn, error=repr(error), alarm=True)
             raise
 
+    @app.task(name=FLEET, queue=QUEUE, pass_context=True)
+    def compare(context: JobContext, agency: str) -> None:
+        """Compare the stations of an agency. A failure is logged here and tried again by the next sweep."""
+        try:
+            fleet.compare_fleet(context.additional_context["wiring"], agency)
+        except Exception as error:
+            log.error("fleet.failed", agency=agency, error=repr(error), alarm=True)
+            raise
+
     @app.periodic(cron="* * * * *")
     @app.task(name="detection.sweep", queue=QUEUE, queueing_lock="detection.sweep", pass_context=True)
     async def sweep_minutely(context: JobContext, timestamp: int) -> None:
@@ -82,19 +93,25 @@ async def sweep(app: App, wiring: Wiring) -> list[str]:
     # 1 Jobs whose worker died. A scan need not be retried, only forgotten: step 2 sees whether it is needed.
     for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_S):
         log.warning("worker.job_stalled", task=job.task_name, job=job.id, alarm=True)
-        if job.task_name == SCAN or job.queueing_lock:
+        if job.task_name in (SCAN, FLEET) or job.queueing_lock:
             await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
         else:
             await app.job_manager.retry_job(job)
     # 2 Stations that lag behind their own clock.
     lagging = await asyncio.to_thread(list_lagging, wiring)
     for stn in lagging:
-        lock = f"scan:{stn}"
-        try:
-            await app.configure_task(SCAN, queue=QUEUE, lock=lock, queueing_lock=lock).defer_async(stn=stn)
-        except AlreadyEnqueued:
-            continue
+        await _queue(app, SCAN, f"scan:{stn}", stn=stn)
+    # 3 Agencies whose stations are all a day further than they were compared.
+    for agency in await asyncio.to_thread(fleet.list_due, wiring):
+        await _queue(app, FLEET, f"fleet:{agency}", agency=agency)
     return lagging
+
+
+async def _queue(app: App, task: str, lock: str, **given: str) -> None:
+    try:
+        await app.configure_task(task, queue=QUEUE, lock=lock, queueing_lock=lock).defer_async(**given)
+    except AlreadyEnqueued:
+        return
 
 
 def list_lagging(wiring: Wiring) -> list[str]:
