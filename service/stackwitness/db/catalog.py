@@ -12,6 +12,7 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
+from stackwitness.db import bent
 from stackwitness.db.roles import OWNER, ROLES
 from stackwitness.errors import Unavailable
 
@@ -95,6 +96,9 @@ QUERIES = (
     """SELECT format('member %s/%s admin=%s', roleid::regrole, member::regrole, bool_or(admin_option))
     FROM pg_auth_members WHERE roleid::regrole::text = ANY (:roles) OR member::regrole::text = ANY (:roles)
     GROUP BY roleid, member""",
+    """SELECT format('extension %s version=%s owner=%s', extname, extversion, extowner::regrole)
+    FROM pg_extension WHERE extname <> 'plpgsql'""",
+    *bent.QUERIES,
 )
 
 

@@ -24,8 +24,15 @@ PLACES = {
     "setting": "pg_db_role_setting",
     "cast": "pg_cast",
     "operator": "pg_operator",
+    "extension": "pg_extension",
+    "bent": "pg_catalog",
 }
-WORDS = {"eventtrigger": "event trigger", "member": "membership", "integrity": "foreign key"}
+WORDS = {
+    "eventtrigger": "event trigger",
+    "member": "membership",
+    "integrity": "foreign key",
+    "bent": "bent catalog entry",
+}
 MOST = 300
 
 
@@ -79,7 +86,9 @@ def read_signed(conn: sa.Connection, revision: str) -> list[str]:
 
 def describe(kind: str, name: str, old: str | None, new: str | None) -> tuple[str, str]:
     """Return (code, text) of one difference."""
-    short = name.partition(".")[2] if kind == "trigger" else name.partition("(")[0]
+    short = name.partition(".")[2] if kind == "trigger" else name
+    if kind == "function":
+        short = name.partition("(")[0]
     thing = f"the {WORDS.get(kind, kind)} {short}"
     if new is None:
         return f"{kind.replace(' ', '_')}.missing", f"{thing} is gone"
