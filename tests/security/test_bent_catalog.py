@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
+from stackwitness.log.watching import watch_database
 from tests.security import test_insider_fsck as insider
 from tests.security.test_insider_fsck import Victim
 
@@ -27,34 +28,34 @@ MOVED = "CREATE TABLE elsewhere (LIKE reading) PARTITION BY RANGE (at)"
 # (what, statements, a part of the line that names it, the exit code)
 DEEDS: list[tuple[str, tuple[str, ...], str, int]] = [
     ("triggers_off_by_flag", ("UPDATE pg_class SET relhastriggers = false WHERE relname = 'flag'",),
-     "flag:triggers was added: has", 1),
+     "flag:triggers is there: has", 1),
     ("checks_off_by_number", ("UPDATE pg_class SET relchecks = 0 WHERE relname = 'envelope'",),
-     "envelope:checks was added: has 2, says it has 0", 1),
+     "envelope:checks is there: has 2, says it has 0", 1),
     ("indexes_off_by_flag", ("UPDATE pg_class SET relhasindex = false WHERE relname = 'envelope'",),
-     "envelope:indexes was added: has", 1),
+     "envelope:indexes is there: has", 1),
     ("unique_index_not_kept", ("UPDATE pg_index SET indisready = false WHERE indexrelid = 'flag_pkey'::regclass",),
-     "flag_pkey:index was added: valid=t ready=f", 1),
+     "flag_pkey:index is there: valid=t ready=f", 1),
     ("lost_in_a_crash", ("ALTER TABLE head_request SET UNLOGGED",),
-     "head_request:storage was added: is lost in a crash", 1),
+     "head_request:storage is there: is lost in a crash", 1),
     ("a_trigger_of_a_foreign_key_gone",
      ("DELETE FROM pg_trigger WHERE oid = (SELECT min(t.oid) FROM pg_trigger t JOIN pg_constraint k ON k.oid = tgconstraint"
       " WHERE conrelid = 'review'::regclass AND contype = 'f')",),
-     "integrity was added: has 3 of its 4 triggers", 1),
+     "integrity is there: has 3 of its 4 triggers", 1),
     ("letters_in_another_order", ("ALTER TABLE quarantine ALTER why TYPE text COLLATE \"C\"",),
-     "quarantine.why:collation was added: is", 1),
+     "quarantine.why:collation is there: is", 1),
     ("a_month_takes_no_high_values", ("ALTER TABLE reading_2026_01 ADD CONSTRAINT low CHECK (value < 50) NOT VALID",),
-     "reading_2026_01:low was added: is a rule of this partition alone", 1),
+     "reading_2026_01:low is there: is a rule of this partition alone", 1),
     ("rows_from_elsewhere", ("CREATE TABLE information_schema.more () INHERITS (flag)",),
-     "information_schema.more:child was added: of flag", 1),
+     "information_schema.more:child is there: of flag", 1),
     ("hidden_in_an_extension",
      (f"CREATE FUNCTION quiet() RETURNS trigger {EMPTY}", "ALTER EXTENSION plpgsql ADD FUNCTION quiet()"),
-     "plpgsql:function_public.quiet() was added: is made a part of it", 1),
+     "plpgsql:function_public.quiet() is there: is made a part of it", 1),
     ("another_extension", ("CREATE EXTENSION tsm_system_rows",), "the extension tsm_system_rows was added", 1),
     ("a_function_among_postgresql_s_own",
      ("CREATE FUNCTION pg_catalog.sha256(text) RETURNS bytea AS 'SELECT NULL::bytea' LANGUAGE sql",),
-     "sha256:text was added: is no part of PostgreSQL", 1),
+     "sha256:text is there: is no part of PostgreSQL", 1),
     ("an_aggregate_of_our_own", ("CREATE AGGREGATE count(uuid) (sfunc = int8inc_any, stype = int8, initcond = 0)",),
-     "count:uuid was added: is no part of PostgreSQL", 1),
+     "count:uuid is there: is no part of PostgreSQL", 1),
     ("a_built_in_function_replaced",
      ("UPDATE pg_proc SET prosrc = 'pg_conf_load_time' WHERE proname = 'pg_stat_get_snapshot_timestamp'",),
      "pg_stat_get_snapshot_timestamp() was added: written after initdb", 1),
@@ -101,7 +102,17 @@ def test_a_setting_of_the_server_is_named(victim: Victim, setting: str) -> None:
     database = victim.log.engine.url.database
     quietly(victim, f"ALTER DATABASE {database} SET {setting}")
     victim.log.engine.dispose()
-    name = setting.partition(" ")[0]
-    assert [
-        one for one in victim.check().findings if f"bent catalog entry setting:{name} was added" in one.line()
-    ]
+    words = f"the bent catalog entry setting:{setting.partition(' ')[0]} is there"
+    assert [one for one in victim.check().findings if words in one.line()]
+
+
+def test_what_was_bent_before_the_catalog_was_signed_is_named_all_the_same(victim: Victim) -> None:
+    quietly(
+        victim,
+        "UPDATE pg_class SET relhastriggers = false WHERE relname IN ('flag', 'catalog_baseline')",
+        "DELETE FROM catalog_baseline",
+        "UPDATE pg_class SET relhastriggers = true WHERE relname = 'catalog_baseline'",
+    )
+    watch_database(victim.log.engine, victim.log.service_key)
+    lines = [one.line() for one in victim.check().findings]
+    assert [line for line in lines if "the bent catalog entry flag:triggers is there" in line], lines

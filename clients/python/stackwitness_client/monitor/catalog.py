@@ -8,6 +8,8 @@ from stackwitness_client.http import ServerLink
 from stackwitness_client.monitor.finding import Finding
 from stackwitness_client.monitor.state import State
 
+# docs/database.md; an administrator may honestly take rights from PostgreSQL's own functions before a catalog is signed.
+BENT, PERHAPS_HARDENED = "bent ", "bent pg_"
 MAX_CHANGES = 50
 MAX_LINES = 20_000
 MAX_LINE_CHARS = 20_000  # longer than any definition; whatever is shown goes into an alarm
@@ -23,6 +25,7 @@ def check_catalog(link: ServerLink, state: State) -> Iterator[Finding]:
         lines = [str(line)[:MAX_LINE_CHARS] for line in shown["lines"]]
     except (KeyError, TypeError) as error:
         raise ServerUnreachable(f"the answer of /v1/catalog has another shape: {error}") from error
+    yield from _bent(lines, baseline["idx"])
     digest = catalog_digest(lines)
     if digest == baseline["sha256"]:
         with state.transaction():
@@ -35,6 +38,15 @@ def check_catalog(link: ServerLink, state: State) -> Iterator[Finding]:
     says += "".join(f"; {change}" for change in changes[:3])
     seen = {"sha256": digest, "lines": len(lines), "changes": changes[:MAX_CHANGES]}
     yield Finding("catalog", f"catalog:{baseline['idx']}:{digest}", says, (baseline["idx"],), seen)
+
+
+def _bent(lines: list[str], idx: int) -> Iterator[Finding]:
+    """Yield what takes effect out of definitions that stand as before: signed or not, no honest catalog has it."""
+    bent = [line for line in lines if line.startswith(BENT) and not line.startswith(PERHAPS_HARDENED)]
+    if bent:
+        says = f"the database's catalog does not hold what it defines: {'; '.join(bent[:3])}"
+        seen = {"sha256": catalog_digest(bent), "lines": len(bent), "changes": bent[:MAX_CHANGES]}
+        yield Finding("catalog", f"catalog:bent:{seen['sha256']}", says, (idx,), seen)
 
 
 def catalog_digest(lines: list[str]) -> str:
