@@ -61,6 +61,7 @@ def test_what_stands_open_or_apart_counts_and_what_lapsed_or_is_old_does_not() -
 def test_the_page_says_what_was_weighed_and_lapsed_matters_come_last(service: Service) -> None:
     first, second = seed(service, stations=2, flags_each=1, days=1)
     browser = sign_in(service)
+    assert "Nothing is judged at this station yet." in browser.get(f"/stations/{first.stn}").text
     assert "Weighed over 2 stations: the open flags of their last 30 days (2)" in browser.get("/").text
     listed = browser.get("/flags").text
     gravest, other = sorted((first, second), key=lambda flag: listed.index(flag.flag_id))

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Response
 
 from stackwitness import clock
-from stackwitness.console import exports, facts, figures, matters, series, unjudged
+from stackwitness.console import exports, facts, figures, inspect_first, matters, series, unjudged
 from stackwitness.console.charts.panels import Span
 from stackwitness.console.charts.scale import DAY_MS
 from stackwitness.console.doors import Signed, SignedForm
@@ -52,6 +52,7 @@ def show_station(
         requests, epochs = facts.list_key_requests(conn, stn), facts.list_pending_epochs(conn, stn)
         suspects, limits = facts.list_suspects(conn, stn), facts.list_limit_changes(conn, stn)
         made = exports.list_exports(conn, stn)
+        apart = inspect_first.read_compared(conn).findings.get(stn, ())
         sight = unjudged.read_sight(conn, t, stn, station.channels)
     step_ms = figures.step_of(traces, aggregate)
     flags = [flag for matter in found for flag in matter.flags]
@@ -79,6 +80,7 @@ def show_station(
         in_force={one.channel: one.value for one in limits if (one.from_ms or 0) <= clock.now_ms()},
         exports=made,
         sight=sight,
+        apart=apart,
     )
 
 
