@@ -90,8 +90,6 @@ class Config:
     told_days: int = 42  # what has been told for six weeks becomes the reference
     quiet_days: int = 2  # an episode ends after this many quiet days
     # Shape of the distribution.
-    density_window_days: int = 14
-    density_band: float = 0.03  # bins of 3 % of the limit: a forger stays within 3 % below it
     density_min_values: int = 20
     # Availability.
     missing_min_hours: int = 8

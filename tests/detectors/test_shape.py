@@ -13,8 +13,9 @@ from stackwitness_detectors.contract import ChannelInfo, Context
 from stackwitness_detectors.engine import Family
 from stackwitness_detectors.forge import forge
 from stackwitness_detectors.memory import Memory
-from stackwitness_detectors.shape import Comb, DigitReader, EqualMeans, Grid, Heaps, ceilings
+from stackwitness_detectors.shape import Comb, DigitReader, EqualMeans, Grid, Heaps, LimitDensity, ceilings
 from stackwitness_detectors.shape.comb import _gains, _transform, factor_of, pitch_of
+from stackwitness_detectors.shape.density import Zone
 from stackwitness_detectors.shape.grid import _higher, dispersion
 from stackwitness_detectors.shape.means import _cluster
 from stackwitness_detectors.shape.units import fresh_values, on_grid, units_of
@@ -167,6 +168,25 @@ def test_a_pile_below_the_limit_is_found(kind: str, strength: float) -> None:
 
 def test_honest_levels_are_left_alone() -> None:
     assert [f.text_en for f in alone(limits, CLEAN)] == []
+
+
+def near_limit(memory: Memory, config: Config) -> list[Family]:
+    return [LimitDensity(memory, config)]
+
+
+def test_a_hole_above_the_limit_is_found_and_a_falling_density_is_none() -> None:
+    bunched = forge("bunch", CLEAN, CONTEXT, "nox", FROM_MS, FROM_MS + 14 * DAY_MS, 0.15, seed=5)
+    found = [f for f in alone(near_limit, bunched) if not f.extends]
+    assert [f.channels for f in found] == [("nox",)]
+    assert found[0].numbers["band_percent"] == 5
+    assert alone(near_limit, CLEAN) == []
+
+
+def test_a_smooth_density_goes_on_as_it_falls() -> None:
+    around, ahead = Zone(0.03, 2, 1), Zone(0.05, 0, 3)
+    assert around.smooth(1.0) == pytest.approx(1 / 4)
+    assert ahead.smooth(1.0) == pytest.approx(1 / 4)
+    assert ahead.smooth(0.5) == pytest.approx(1 / 1.875)
 
 
 def test_days_with_one_mean_are_told_by_chance_and_number() -> None:
