@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -97,9 +98,9 @@ def well_formed(finding: Finding) -> None:
     json.dumps(finding.numbers, allow_nan=False)
 
 
-@pytest.mark.parametrize("seed", [11, 12])
-def test_an_honest_plant_is_left_alone(seed: int) -> None:
-    assert [f.text_en for f in found(plant(DAYS, seed=seed))] == []
+@pytest.mark.parametrize("findings", [lambda: found_from_start(CLEAN), lambda: found(plant(DAYS, seed=12))])
+def test_an_honest_plant_is_left_alone(findings: Callable[[], list[Finding]]) -> None:
+    assert [f.text_en for f in findings()] == []
 
 
 @pytest.mark.parametrize(("kind", "family", "channel", "name"), CASES)
@@ -130,12 +131,19 @@ def test_a_hold_is_told_at_the_crossing_at_doublings_and_at_the_end() -> None:
     assert all(b >= 2 * a for a, b in itertools.pairwise(lengths))
 
 
+@functools.cache
+def before_the_mark() -> Result:
+    """Judge what comes before the marked hold, once for all letters."""
+    return run(CONTEXT, None, part(plant(40, seed=6), 0, 700))
+
+
 @pytest.mark.parametrize("letter", list("CMHFDBR"))
 def test_a_marked_hold_is_no_finding(letter: str) -> None:
     frame = plant(40, seed=6)
     frame.values["nox"][700:760] = 60.3
     frame.status["nox"][700:760] = ord(letter)
-    assert [f for f in found(frame) if f.detector == "hold"] == []
+    later = run(CONTEXT, before_the_mark().state, part(frame, 700, len(frame.at_ms)))
+    assert [f for f in (*before_the_mark().findings, *later.findings) if f.detector == "hold"] == []
 
 
 def test_a_unit_that_is_off_is_not_held() -> None:

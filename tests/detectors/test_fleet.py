@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -38,8 +40,16 @@ def frames(values: dict[str, np.ndarray], first: int = 0, last: int = DAYS * 24)
 HONEST = region()
 
 
+@functools.cache
+def before() -> FleetResult:
+    """Judge the honest days before row FROM, once for all that begins there."""
+    return run_fleet(CONTEXTS, None, frames(HONEST, 0, FROM), START_MS + FROM * HOUR_MS)
+
+
 def judged(values: dict[str, np.ndarray]) -> FleetResult:
-    return run_fleet(CONTEXTS, None, frames(values), UNTIL_MS)
+    """Judge what is HONEST before row FROM: from the memory of what comes before."""
+    assert before().findings == {}
+    return run_fleet(CONTEXTS, before().state, frames(values, FROM), UNTIL_MS)
 
 
 def changed(how: str) -> dict[str, np.ndarray]:
@@ -54,6 +64,12 @@ def changed(how: str) -> dict[str, np.ndarray]:
     else:
         values["a"][FROM:] = np.round(60 * np.exp(0.5 * wander(rng, len(values["a"]) - FROM, 0.97)), 1)
     return values
+
+
+@functools.cache
+def in_one_go() -> FleetResult:
+    """Judge a borrowed stack without any memory, in one call."""
+    return run_fleet(CONTEXTS, None, frames(changed("then")), UNTIL_MS)
 
 
 def test_honest_neighbours_are_left_alone() -> None:
@@ -97,17 +113,13 @@ def test_the_one_that_left_its_own_plant_is_the_one_named() -> None:
 
 def test_judging_one_station_says_of_it_what_judging_all_says() -> None:
     values = changed("then")
-    early = run_fleet(CONTEXTS, None, frames(values, 0, FROM), START_MS + FROM * HOUR_MS)
-    rest = frames(values, FROM)
-    whole = run_fleet(CONTEXTS, early.state, rest, UNTIL_MS)
-    alone = run_fleet(CONTEXTS, early.state, rest, UNTIL_MS, only=["a"])
-    assert alone.findings == whole.findings
+    alone = run_fleet(CONTEXTS, before().state, frames(values, FROM), UNTIL_MS, only=["a"])
+    assert alone.findings == judged(values).findings == in_one_go().findings
 
 
 @pytest.mark.parametrize("cuts", [(50,), (92, 93), (10, 95, 99)])
 def test_any_chunking_gives_the_same(cuts: tuple[int, ...]) -> None:
-    values = changed("then")
-    whole = judged(values)
+    values, whole = changed("then"), in_one_go()
     state, told = None, []
     for first, last in zip([0, *cuts], [*cuts, DAYS], strict=True):
         # Readings may come hours before their day is closed.

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("emdi", "stackwitness", "stackwitness_client", "stackwitness_detectors")
@@ -77,14 +78,19 @@ def test_no_code_that_is_raised_is_left_off_the_error_page() -> None:
 
 
 def test_every_command_named_in_the_readme_answers_help() -> None:
+    """Each installed program in a process of its own, and what stands after its name in the same program here."""
     readme = (ROOT / "README.md").read_text()
-    for command in sorted(set(re.findall(r"\.venv/bin/(stackwitness(?:-[a-z]+)?(?: [a-z]+)?)", readme))):
-        program, *rest = command.split()
+    named = set(re.findall(r"\.venv/bin/(stackwitness(?:-[a-z]+)?(?: [a-z]+)?)", readme))
+    assert len(named) > 5
+    for program in {command.split()[0] for command in named}:
         path = Path(sys.executable).parent / program
-        done = subprocess.run(
-            [str(path), *rest, "--help"], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, (command, done.stderr)
+        done = subprocess.run([str(path), "--help"], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, (program, done.stderr)
+    from stackwitness.cli import app
+
+    for command in sorted(command for command in named if command.startswith("stackwitness ")):
+        told = CliRunner().invoke(app, [*command.split()[1:], "--help"])
+        assert told.exit_code == 0, (command, told.output)
 
 
 def test_files_and_functions_stay_small() -> None:
