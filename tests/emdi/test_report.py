@@ -54,6 +54,17 @@ def test_flags_carry_texts_decisions_and_disclosed_reasons() -> None:
     assert [item["reason"] for item in withheld] == [None]
 
 
+def test_a_lapse_is_told_until_the_flag_is_told_again() -> None:
+    log = honest_log()
+    assert "lapsed" not in report_of(members_of(log))["flags"][0]
+    claims = next(event.data for event in log.events if event.typ == "flag.raised")
+    idx = log.event("flag.lapsed", {"flag_id": claims["flag_id"], "episode": "e", "to_ms": claims["to_ms"]})
+    assert report_of(members_of(log))["flags"][0]["lapsed"]["idx"] == idx
+    log.event("flag.lapsed", {"flag_id": "another-1"})
+    log.event("flag.extended", {**claims, "e_value": 0.001})
+    assert "lapsed" not in report_of(members_of(log))["flags"][0]
+
+
 @pytest.mark.parametrize(("name", "old", "new"), [
     ("readings.csv", rb",40\.25,", b",forty,"), ("readings.csv", rb",mg/m3,", b","), ("readings.csv", rb"Z,", b","),
     ("scope.json", rb'"v":[0-9]', b'"v":9'), ("checkpoint", rb"\n\n", b"\n"), ("reviews.csv", rb"^idx,", b"index,"),

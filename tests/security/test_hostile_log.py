@@ -95,7 +95,7 @@ def flag(**changes: Any) -> bytes:
     names = (
         "flag_id", "stn", "detector", "detector_version", "kind", "verdict", "event_id", "text_en", "text_zh",
     )  # fmt: skip
-    one: dict[str, Any] = dict.fromkeys(names, "x") | {"channels": [], "decision": None}
+    one: dict[str, Any] = dict.fromkeys(names, "x") | {"channels": [], "decision": None, "lapsed": None}
     one |= dict.fromkeys(("from_at", "to_at", "raised_at"), format_at(START_MS))
     return json.dumps({"flags": [{**one, **changes}], "next": None}).encode()
 
@@ -115,6 +115,8 @@ MISSHAPEN: dict[str, tuple[str, bytes]] = {
     "a flag's id an object": ("/v1/flags", flag(flag_id={})),
     "a flag's text of a megabyte": ("/v1/flags", flag(text_en="x" * 1_000_000)),
     "channels of nothing": ("/v1/flags", flag(channels=None)),
+    "a lapse that is a text": ("/v1/flags", flag(lapsed="x")),
+    "a lapse without an event": ("/v1/flags", flag(lapsed={"event_id": 7})),
     "a catalog of numbers": ("/v1/catalog", b"7"),
 }
 

@@ -109,6 +109,7 @@ def test_flags_of_one_matter_stand_together(
         seen.append(sys_inputs)
         return b""
 
+    numbers["flags"][1]["lapsed"] = {"idx": 77, "at": "2026-01-02T00:00:00.000Z"}
     together = print_report(json.dumps(numbers).encode())
     assert together.startswith(b"%PDF-1.")
     monkeypatch.setattr("typst.compile", compile_to_pdf)

@@ -4,9 +4,11 @@ Whoever holds the service's key can sign a run, an arrival or a lapse that never
 station's own events is named here; whether the findings are right only the detectors can tell.
 """
 
+from typing import Any
+
 from emdi.errors import RunError
 from emdi.event import Event
-from emdi.runs import RUN, Fault, RunChain, Span, parse_run
+from emdi.runs import RUN, Ends, Fault, RunChain, Span, parse_run
 from emdi.standing import Lapses
 
 CONFIG = "detector.config"
@@ -16,11 +18,20 @@ About = tuple[Event, Fault]
 
 
 class Judging:
-    """Follow one station: `take` its envelopes and events in the order of the log; `complete` as RunChain has it."""
+    """Follow one station: `take` its envelopes and events in the order of the log; the rest as RunChain has it."""
 
-    def __init__(self, *, complete: bool) -> None:
-        self.chain = RunChain(complete=complete)
+    def __init__(self, *, complete: bool, whole: bool = False, ends: Ends | None = None) -> None:
+        self.chain = RunChain(complete=complete, whole=whole, ends=ends)
         self.lapses = Lapses()
+
+    def members(self) -> dict[str, Any]:
+        """Return what is remembered, but for the ends, as JSON-able members; for one that is not `complete`."""
+        return {"chain": self.chain.members(), "lapses": self.lapses.members()}
+
+    def restore(self, members: dict[str, Any]) -> None:
+        """Go on from what `members` gave."""
+        self.chain.restore(members["chain"])
+        self.lapses.restore(members["lapses"])
 
     def take_envelope(self, span: Span) -> None:
         """Take one accepted envelope."""

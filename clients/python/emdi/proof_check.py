@@ -124,9 +124,14 @@ def signed_flag(events: Mapping[str, Event]) -> dict[str, Any]:
     shown = {name: raised.data[name] for name in names if name in raised.data}
     shown |= {"stn": raised.subj.partition(":")[2], "event_id": raised.event_id.hex()}
     shown |= {"from_at": raised.data["from_ms"], "channels": list(raised.data["channels"])}
-    shown |= {"to_at": newest.data["to_ms"]}
-    shown |= {name: newest.data[name] for name in ("text_en", "text_zh")}
-    decision = events.get("decision")
+    shown |= {"to_at": newest.data["to_ms"]} | {name: newest.data[name] for name in ("text_en", "text_zh")}
+    lapse, decision = events.get("lapse"), events.get("decision")
+    if lapse is not None and (lapse.typ, lapse.data.get("flag_id")) != (
+        "flag.lapsed",
+        raised.data["flag_id"],
+    ):
+        raise unproven("the lapse is not one of this flag")
+    shown["lapsed"] = None if lapse is None else lapse.event_id.hex()
     return shown | {"decision": None if decision is None else decision.data["decision"]}
 
 

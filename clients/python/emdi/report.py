@@ -20,7 +20,7 @@ from emdi.units import format_at
 
 BUCKETS = 240
 MINUTE_MS = 60_000
-RECORDED = ("flag.raised", "flag.extended", "review.decision")
+RECORDED = ("flag.raised", "flag.extended", "flag.lapsed", "review.decision")
 
 
 class Members(Protocol):
@@ -308,13 +308,21 @@ class _Report:
                 found[event.data["flag_id"]] = entry | {"decisions": decisions.get(event.data["flag_id"], [])}
             if event.typ in ("flag.raised", "flag.extended"):
                 self._take_extent(found.get(event.data["flag_id"]), event)
+            if event.typ == "flag.lapsed":
+                self._take_lapse(found.get(str(event.data.get("flag_id"))), idx, event)
         return list(found.values())
+
+    def _take_lapse(self, flag: dict[str, Any] | None, idx: int, event: Event) -> None:
+        """Say of a flag of that station that it lapsed; it is told no more once the flag is told again."""
+        if flag is not None and event.subj == f"station:{flag['flag_id'].rpartition('-')[0]}":
+            flag["lapsed"] = {"idx": idx, "at": format_at(event.ts_ms)}
 
     def _take_extent(self, flag: dict[str, Any] | None, event: Event) -> None:
         """Bring a flag up to what the last event about it says; what lies outside the period has no slice."""
         if flag is None:
             return
         data = event.data
+        flag.pop("lapsed", None)
         from_ms: int = flag["from_ms"] if "from_ms" in flag else data["from_ms"]
         to_ms: int = data["to_ms"]
         places = [self._drawn.place_of(at_ms) for at_ms in (from_ms, to_ms)]

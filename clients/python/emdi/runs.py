@@ -7,7 +7,7 @@ that was silenced leaves a hole, or a state that nobody can compute.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from emdi.errors import RunError
@@ -82,14 +82,33 @@ def parse_run(event: Event) -> Run:
     return run
 
 
+class Ends:
+    """Hold where the runs in force ended, and the memory that each of them left."""
+
+    def __init__(self) -> None:
+        self._ends: list[tuple[int, str]] = []
+
+    def has(self, end: tuple[int, str]) -> bool:
+        """Tell whether a run in force ended so."""
+        return any(one == end for one in reversed(self._ends))
+
+    def follow(self, start: tuple[int, str], end: tuple[int, str]) -> None:
+        """Take a run: those behind its start, or all when none ended there, are no longer in force."""
+        if start not in self._ends[-1:]:
+            known = self._ends.index(start) + 1 if start in self._ends else 0
+            self._ends = self._ends[:known]
+        self._ends.append(end)
+
+
 class RunChain:
     """Follow the runs of one station: `take` its envelopes and events in the order of the log.
 
     With `complete` every envelope of the station is taken, from the first one on; then it is also checked that
-    runs are not ahead of the readings, name the right envelopes, and that late readings are logged.
+    runs are not ahead of the readings, name the right envelopes, and that late readings are logged. `whole`: the same
+    envelopes, and only what came late is checked, so that little is remembered (`members`); the ends may be kept elsewhere.
     """
 
-    def __init__(self, *, complete: bool) -> None:
+    def __init__(self, *, complete: bool, whole: bool = False, ends: Ends | None = None) -> None:
         self.complete = complete
         self.last: Run | None = None
         self.runs = 0
@@ -98,23 +117,47 @@ class RunChain:
         self._late: dict[tuple[int, int], int] = {}
         # Late arrivals that no run has gone back to, and which envelopes were taken: first and last of each stretch.
         self._waiting: list[int] = []
-        self._whole = complete
+        self._whole = complete or whole
         self._taken: list[list[tuple[int, int]]] = []
         self._earliest_ms: int | None = None
         self._latest_ms = 0
-        # Where the runs in force ended, and the memory that each of them left.
-        self._ends: list[tuple[int, str]] = []
+        self._ends = Ends() if ends is None else ends
         self._judged_ms = 0
+
+    def members(self) -> dict[str, Any]:
+        """Return what is remembered, but for the ends, as JSON-able members; for a chain that is not `complete`."""
+        last = None if self.last is None else asdict(self.last)
+        late = [[*place, late_ms] for place, late_ms in self._late.items()]
+        return {"last": last, "runs": self.runs, "late": late, "waiting": self._waiting}
+
+    def restore(self, members: dict[str, Any]) -> None:
+        """Go on from what `members` gave."""
+        last = members["last"]
+        if last is not None:
+            last |= {"first": tuple(last["first"]), "last": tuple(last["last"])}
+            self.last = Run(**last)
+        self.runs, self._waiting = members["runs"], members["waiting"]
+        self._late = {(ep, seq): late_ms for ep, seq, late_ms in members["late"]}
 
     def ended(self, upto_ms: int, state: str) -> bool:
         """Tell whether a run in force ended there and left this memory: a run may go on from it."""
-        return any(end == (upto_ms, state) for end in reversed(self._ends))
+        return self._ends.has((upto_ms, state))
+
+    @property
+    def late_ms(self) -> int | None:
+        """Return the earliest late reading that no run has gone back to."""
+        return min(self._waiting, default=None)
+
+    def calls_back(self, from_ms: int) -> bool:
+        """Tell whether a late reading calls for a run that goes back to there."""
+        return any(late_ms >= from_ms for late_ms in self._waiting)
 
     def take_envelope(self, span: Span) -> None:
         """Take one accepted envelope."""
         if self.last is not None and span.first_ms < self.last.upto_ms:
             self._late[span.place] = span.first_ms
-        self._stretch(span.place)
+        if not self._whole:
+            self._stretch(span.place)
         if self.complete:
             self._open.append(span)
         earliest = self._earliest_ms
@@ -141,6 +184,9 @@ class RunChain:
         except RunError as error:
             return [Fault(error.code, error.message)]
         faults = [*self._check_order(run), *(self._check_input(run) if self.complete else ())]
+        if self._late and run.state_before and (self.complete or self._whole):
+            places = ", ".join(f"{ep}/{seq}" for ep, seq in sorted(self._late)[:5])
+            faults.append(Fault("late.unlogged", f"late readings that no event names: envelopes {places}"))
         self._follow(run)
         self.runs += 1
         self._open = [span for span in self._open if span.last_ms >= run.upto_ms]
@@ -153,11 +199,7 @@ class RunChain:
             self._waiting = [late_ms for late_ms in self._waiting if late_ms < run.from_ms]
         self.last = run
         self._judged_ms = max(self._judged_ms, run.upto_ms)
-        start = (run.from_ms, run.state_before)
-        if start not in self._ends[-1:]:
-            known = self._ends.index(start) + 1 if start in self._ends else 0
-            self._ends = self._ends[:known]
-        self._ends.append((run.upto_ms, run.state_after))
+        self._ends.follow((run.from_ms, run.state_before), (run.upto_ms, run.state_after))
 
     def _take_late(self, event: Event) -> list[Fault]:
         try:
@@ -189,7 +231,7 @@ class RunChain:
             text = "a run begins anew, but not at the station's first reading without a memory"
             return [] if anew else [Fault("run.anew", text)]
         if self.ended(run.from_ms, run.state_before):
-            if run.from_ms >= last.upto_ms or any(late_ms >= run.from_ms for late_ms in self._waiting):
+            if run.from_ms >= last.upto_ms or self.calls_back(run.from_ms):
                 return []
             return [Fault("run.back", f"a run goes back to {run.from_ms}, and no late reading calls for it")]
         faults = []
@@ -213,9 +255,6 @@ class RunChain:
         if covering and whole and (min(covering), max(covering)) != (run.first, run.last):
             text = f"the run names envelopes {run.first} to {run.last}; its period has {min(covering)} to {max(covering)}"
             faults.append(Fault("run.input", text))
-        if self._late and run.state_before:
-            places = ", ".join(f"{ep}/{seq}" for ep, seq in sorted(self._late)[:5])
-            faults.append(Fault("late.unlogged", f"late readings that no event names: envelopes {places}"))
         return faults
 
 

@@ -9,10 +9,11 @@ that, without any detector.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from emdi.errors import RunError
-from emdi.event import Event
+from emdi.event import Event, parse_event
 from emdi.runs import LATE, RUN, Fault, Run, parse_run
 
 LAPSED = "flag.lapsed"
@@ -47,6 +48,23 @@ class Standing:
         self.late_ms: int | None = None
         self._upto_ms: int | None = None
         self._former_ms: int | None = None
+
+    @property
+    def former_ms(self) -> int | None:
+        """Return how far judging had been before a run went back, until it is there again."""
+        return self._former_ms
+
+    def members(self) -> dict[str, Any]:
+        """Return what is remembered as JSON-able members."""
+        told = [asdict(one) | {"event_id": one.event_id.hex()} for one in self.told.values()]
+        return {"told": told, "late_ms": self.late_ms, "upto_ms": self._upto_ms, "former_ms": self._former_ms}
+
+    def restore(self, members: dict[str, Any]) -> None:
+        """Go on from what `members` gave."""
+        told = (Told(**one | {"event_id": bytes.fromhex(one["event_id"])}) for one in members["told"])
+        self.told = {one.episode: one for one in told}
+        self.late_ms, self._upto_ms = members["late_ms"], members["upto_ms"]
+        self._former_ms = members["former_ms"]
 
     def take(self, event: Event) -> None:
         """Take an event of the station's subject; all but flags, lapses and late arrivals are passed over."""
@@ -138,6 +156,15 @@ class Lapses:
     def __init__(self) -> None:
         self.standing = Standing()
         self._told: list[Event] = []
+
+    def members(self) -> dict[str, Any]:
+        """Return what is remembered as JSON-able members."""
+        return {**self.standing.members(), "waiting": [one.jws.decode() for one in self._told]}
+
+    def restore(self, members: dict[str, Any]) -> None:
+        """Go on from what `members` gave."""
+        self.standing.restore(members)
+        self._told = [parse_event(jws.encode()) for jws in members["waiting"]]
 
     def take_event(self, event: Event) -> list[tuple[Event, Fault]]:
         """Take one event of the station's subject; at a run return what does not hold of the lapses before it."""

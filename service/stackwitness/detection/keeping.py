@@ -33,8 +33,11 @@ def rest_of(hours: float) -> timedelta:
 
 
 def may_step(now: datetime, stepped_at: datetime | None, hours: float) -> bool:
-    """Tell whether detection may step back over so many hours, having done so before at `stepped_at`."""
-    return stepped_at is None or now - stepped_at >= rest_of(hours)
+    """Tell whether detection may step back over so many hours, having done so before at `stepped_at`.
+
+    A time to come is nobody's honest one, and would make it rest for ever.
+    """
+    return stepped_at is None or stepped_at > now or now - stepped_at >= rest_of(hours)
 
 
 class Kept:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import structlog
 from sqlalchemy import Connection
 
 from emdi.event import Event
@@ -25,6 +26,7 @@ from stackwitness.stations.flow import to_ms as ms_of
 from stackwitness.wiring import Wiring
 from stackwitness_detectors import DetectorError, state_hash
 
+log = structlog.get_logger("detection")
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -40,15 +42,17 @@ def find_base(conn: Connection, stn: str, memory: Memory) -> Base | None:
     """Return the newest memory from before the late readings, or the beginning; None when nothing is late or
     detection rests.
 
-    Only a memory that a run in force left, as the log says, is gone back to.
+    Only where the log names late readings, and only to a memory that a run in force left, as the log says.
     """
     if memory.late_from is None or memory.late_from >= memory.upto:
         return None
     first = queries.next_reading_at(conn, stn, BEGINNING) or memory.upto
     found = Base(None, None)
-    chain: RunChain | None = None
+    chain = _follow_runs(conn, stn)
+    if chain.late_ms is None or chain.late_ms > ms_of(memory.late_from):
+        log.error("detection.late_foreign", stn=stn, alarm=True)
+        return None
     for upto, state in queries.list_kept(conn, stn, memory.late_from):
-        chain = chain or _follow_runs(conn, stn)
         try:
             if chain.ended(ms_of(upto), state_hash(state)):
                 found = Base(upto, state)
@@ -61,7 +65,7 @@ def find_base(conn: Connection, stn: str, memory: Memory) -> Base | None:
 
 def _follow_runs(conn: Connection, stn: str) -> RunChain:
     chain = RunChain(complete=False)
-    for event in queries.list_events(conn, subject_of(stn), (RUN,)):
+    for event in queries.list_events(conn, subject_of(stn), (RUN, LATE)):
         chain.take_event(event)
     return chain
 

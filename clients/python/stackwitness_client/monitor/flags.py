@@ -19,11 +19,11 @@ PAGE_FLAGS = 1000
 # More flags than the log raises (and some that are on their way) are a server that goes on for ever.
 MOST_AHEAD = 100_000
 MAX_TEXT_CHARS = 20_000
-LATER = ("to_at", "text_en", "text_zh", "decision")
+LATER = ("to_at", "text_en", "text_zh", "decision", "lapsed")
 
 
 class FlagCheck:
-    """Compare the whole list of /v1/flags with flag.raised, flag.extended and review.decision."""
+    """Compare the whole list of /v1/flags with flag.raised, flag.extended, flag.lapsed and review.decision."""
 
     def __init__(self, link: ServerLink, state: State) -> None:
         self._link = link
@@ -73,14 +73,20 @@ class FlagCheck:
                 yield Finding("unsigned", f"unsigned:flag:{flag_id}", says, (), _unsigned(shown))
             return
         signed = json.loads(row[0])
-        roles = {"raised": row[1], "newest": row[2], "decision": row[3]}
+        roles = {
+            "raised": row[1],
+            "newest": row[2],
+            "decision": row[3],
+            "lapse": signed.pop("lapse_idx", None),
+        }
         wrong = {name: value for name, value in signed.items() if shown[name] != value}
         if not wrong:
             self._state.clear_suspects(f"flag:{flag_id}:")
         for name, value in wrong.items():
             # An extension or decision may be shown before its entry is published, for as long as that may take.
             excused = f"flag:{flag_id}:{name}:{shown[name]!r}"
-            may_come = name in LATER and not self._went_back(name, shown[name], value)
+            # Nothing that is yet to come takes a decision away; readings that came late may make a flag shorter.
+            may_come = name in LATER and (name != "decision" or shown[name] is not None)
             if may_come and not self._state.suspect(excused, now_ms, MERGE_DELAY_MS):
                 continue
             places = {role: idx for role, idx in roles.items() if idx is not None}
@@ -88,11 +94,6 @@ class FlagCheck:
             seen = {"flag_id": flag_id, "stn": signed["stn"], "field": name, "shown": shown[name]}
             seen["roles"] = list(places)
             yield Finding("flag", excused, says, tuple(places.values()), seen)
-
-    @staticmethod
-    def _went_back(name: str, shown: Any, signed: Any) -> bool:
-        """Nothing that is yet to come makes an interval shorter or takes a decision away."""
-        return bool(shown < signed) if name == "to_at" else name == "decision" and shown is None
 
     def _shown(self) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {"limit": PAGE_FLAGS}
@@ -110,6 +111,10 @@ def _flag_of(flag: Any) -> dict[str, Any]:
         raise TypeError("channels is a list of names")
     if shown["decision"] is not None and type(shown["decision"]) is not str:
         raise TypeError("a decision is a text")
+    lapsed = flag["lapsed"]
+    shown["lapsed"] = None if lapsed is None else lapsed["event_id"]
+    if shown["lapsed"] is not None and type(shown["lapsed"]) is not str:
+        raise TypeError("a lapse names its event")
     for name in TIMES:
         shown[name] = _ms(shown[name])
     return {**shown, "raised_ms": _ms(flag["raised_at"])}

@@ -18,9 +18,11 @@ from emdi.keyring import KEY_EVENTS
 from emdi.officers import ACCESS_EVENTS
 from emdi.policy import read_change
 from emdi.proof_check import BACK_DATED_MS, signed_flag
+from emdi.runs import Span
 from emdi.shard import Previous, chains_of, check_end, parse_previous
 from emdi.units import format_at
 from stackwitness_client.monitor.finding import Finding
+from stackwitness_client.monitor.judged import JudgedStations
 from stackwitness_client.monitor.state import Seen, State, SubjectHead
 
 IAT_SLACK_MS = 5 * 60_000  # a device's clock may be off by this much
@@ -63,6 +65,7 @@ class Replay:
         self._events: list[tuple[Any, ...]] = []
         self._touched: tuple[set[str], set[str]] = (set(), set())
         self._frozen_idx: int | None = state.get("frozen_idx")
+        self._judged = JudgedStations(state)
         self.counts = {"envelopes": 0, "readings": 0, "events": 0, "quarantined": 0}
 
     def take(self, idx: int, data: bytes) -> None:
@@ -89,6 +92,7 @@ class Replay:
         db.executemany("INSERT OR REPLACE INTO envelope VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._envelopes)
         db.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?)", self._events)
         self._state.save_heads(*self._touched)
+        self._judged.save()
         if self._recv_ms is not None:
             self._state.put("newest_recv_ms", self._recv_ms)
         self._envelopes, self._events, self._touched = [], [], (set(), set())
@@ -158,6 +162,7 @@ class Replay:
         assert head is not None  # the first envelope of a station always sets it
         place = (idx, head.station_no, envelope.ep, envelope.seq, envelope.env_id, first_ms, last_ms)
         self._envelopes.append((*place, len(columns.at_ms)))
+        self._judged.take_envelope(stn, Span((envelope.ep, envelope.seq), first_ms, last_ms))
 
     def _check_envelope_signature(self, idx: int, envelope: Envelope) -> bool:
         ring, stn, kid = self._state.ring, envelope.stn, envelope.kid
@@ -274,6 +279,7 @@ class Replay:
         self._events.append((idx, event.subj, event.sseq, event.event_id))
         if signed:
             self._check_form(idx, event)
+            self._check_judged(idx, event)
             self._learn(idx, event)
             self._check_officer(idx, event, recv_ms)
 
@@ -298,12 +304,19 @@ class Replay:
             says = f"{event.subj}: entry {idx} ({event.typ}) says what nobody can take: {error.message}"
             self._find(Finding("malformed", f"malformed:{idx}", says, (idx,), {"why": says}))
 
+    def _check_judged(self, idx: int, event: Event) -> None:
+        """Runs that go back, late arrivals, lapses and the detectors' numbers follow from what was signed before."""
+        for about, fault in self._judged.take_event(event):
+            says = f"{about.subj}: number {about.sseq} ({about.typ}): {fault.text}"
+            found = {"why": says, "code": fault.code}
+            self._find(Finding("malformed", f"judged:{idx}:{fault.code}:{about.sseq}", says, (idx,), found))
+
     def _learn(self, idx: int, event: Event) -> None:
         try:
             if event.typ in KEY_EVENTS:
                 self._state.ring.take_event(idx, event)
                 self._state.db.execute("INSERT OR REPLACE INTO key_entry VALUES (?, ?)", (idx, event.jws))
-            elif event.typ in ("flag.raised", "flag.extended", "review.decision"):
+            elif event.typ in ("flag.raised", "flag.extended", "flag.lapsed", "review.decision"):
                 self._learn_flag(idx, event)
             elif event.typ == "head.daily":
                 due = (idx, int(event.data["as_of"]), str(event.data["root_b64u"]))
@@ -356,7 +369,9 @@ class Replay:
             if event.typ == "flag.extended":
                 newest_idx = idx
                 shown |= {"to_at": event.data["to_ms"], "text_en": event.data["text_en"]}
-                shown |= {"text_zh": event.data["text_zh"]}
+                shown |= {"text_zh": event.data["text_zh"], "lapsed": None, "lapse_idx": None}
+            elif event.typ == "flag.lapsed":
+                shown |= {"lapsed": event.event_id.hex(), "lapse_idx": idx}
             else:
                 decision_idx, shown["decision"] = idx, event.data["decision"]
             db.execute(

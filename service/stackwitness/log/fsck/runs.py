@@ -93,10 +93,13 @@ def _check_kept(conn: sa.Connection, chains: dict[str, Judging], report: Report)
 
 def _check_memories(conn: sa.Connection, chains: dict[str, Judging], report: Report) -> None:
     query = (
-        "SELECT stn, (extract(epoch FROM upto) * 1000)::bigint AS upto_ms, state, state_hash"
+        "SELECT stn, (extract(epoch FROM upto) * 1000)::bigint AS upto_ms, state, state_hash,"
+        " (extract(epoch FROM late_from) * 1000)::bigint AS late_ms, former"
         " FROM detection_state ORDER BY stn"
     )
     for row in conn.execute(sa.text(query).execution_options(yield_per=10)):
+        if row.stn in chains:
+            _check_waiting(row, chains[row.stn], report)
         run = chains[row.stn].chain.last if row.stn in chains else None
         if run is None:
             text = "the detectors' memory stands for no run in the log"
@@ -107,6 +110,19 @@ def _check_memories(conn: sa.Connection, chains: dict[str, Judging], report: Rep
         elif {bytes(row.state_hash).hex(), _content_hash(bytes(row.state))} != {run.state_after}:
             text = "the detectors' memory is not the one that the last run in the log left"
             report.tamper("detection_state.edited", "detection_state", row.stn, text)
+
+
+def _check_waiting(row: sa.Row[Any], judging: Judging, report: Report) -> None:
+    """What came late and waits is what the log says waits: else it is never judged, or judged without cause."""
+    late_ms, former_ms = judging.chain.late_ms, judging.lapses.standing.former_ms
+    if row.late_ms != late_ms:
+        text = f"late readings wait from {row.late_ms} ms on, the log says from {late_ms} ms on"
+        report.tamper("detection_state.edited", "detection_state", row.stn, text)
+    if former_ms is not None and row.former is None:
+        text = (
+            f"judging had come to {former_ms} ms before it went back, which is forgotten: no flag would lapse"
+        )
+        report.tamper("detection_state.edited", "detection_state", row.stn, text)
 
 
 def _content_hash(state: bytes) -> str:
