@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from emdi.entry import KIND_EVENT
 from emdi.envelope import ZERO_HASH
 from emdi.event import Event, seal_event
 from emdi.judging import Configs, Judging
 from emdi.keys import LocalKey
 from emdi.runs import Span
+from stackwitness.evidence.rerun import rerun_leaves
+from stackwitness_detectors import CODE_VERSION
 from tests.emdi.making import seed
 
 HOUR_MS = 3_600_000
@@ -31,6 +34,7 @@ class Story:
     judging: Judging = field(default_factory=lambda: Judging(complete=True))
     configs: Configs = field(default_factory=lambda: Configs({"1": HASH}))
     flags: dict[str, Event] = field(default_factory=dict)
+    last_run: dict[str, Any] = field(default_factory=dict)
     sseq: int = 0
     seq: int = 0
 
@@ -58,7 +62,8 @@ class Story:
             "input": {"ep_first": 0, "seq_first": first, "ep_last": 0, "seq_last": last, "count": 1},
             "state_before": before * 64, "state_after": after * 64, "findings": 0, "digest": "d" * 64,
         }  # fmt: skip
-        self.event("detector.run", {**data, **changes})
+        self.last_run = {**data, **changes}
+        self.event("detector.run", self.last_run)
 
     def flag(self, name: str, day: int, typ: str = "flag.raised") -> None:
         data = {"flag_id": name, "episode": f"e-{name}", "detector": "hold", "to_ms": (day + 1) * DAY_MS}
@@ -276,3 +281,12 @@ def test_what_does_not_follow_is_named(attack: Callable[[Story], None], names: s
     story = begin()
     attack(story)
     assert set(story.named) == names
+
+
+def test_laxer_numbers_under_this_codes_own_version_are_named_when_it_runs_again() -> None:
+    lax = {"version": CODE_VERSION, "config_hash": "e" * 64, "config": {}, "numpy": "2"}
+    story = begin()
+    run = story.event("detector.run", {**story.last_run, "version": CODE_VERSION, "config_hash": "e" * 64})
+    leaves = [(0, KIND_EVENT, make("detector.config", lax, "detector").jws), (1, KIND_EVENT, run.jws)]
+    found = {one.code for one in rerun_leaves("S", leaves).differences}
+    assert {"config.second", "config.unknown"} <= found

@@ -8,7 +8,7 @@ readings from its envelopes, period and order from the runs. Found by name from 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -20,6 +20,7 @@ from emdi.entry import KIND_EVENT, KIND_READING, parse_entry
 from emdi.envelope import Envelope, parse_columns
 from emdi.errors import BundleError, EmdiError
 from emdi.event import Event, parse_event
+from emdi.judging import CONFIG, Configs
 from emdi.runs import LATE, RUN, Fault, Run, RunChain, Span, parse_run
 from emdi.standing import CONTINUITY, FLAGS, LAPSED, Standing, Told, check_lapses
 from stackwitness.detection.frames import make_frame
@@ -28,6 +29,7 @@ from stackwitness.detection.queries import read_leaves
 from stackwitness.detection.runs import digest_of, input_of
 from stackwitness.evidence.differences import Difference, RerunReport
 from stackwitness.evidence.leaves import Leaves
+from stackwitness.evidence.numbers import rebuild_config
 from stackwitness.flags.domain import Provenance
 from stackwitness.flags.flow import claims_of, plot_text
 from stackwitness_detectors import (
@@ -43,7 +45,6 @@ from stackwitness_detectors import (
 )
 
 STATE_MEMBER = "detector-state/{stn}.bin"
-CONFIG = "detector.config"
 Leaf = tuple[int | None, Event]
 
 
@@ -70,6 +71,8 @@ class Rerun:
         self._channels: dict[str, ChannelInfo] = {}
         self._limits: list[tuple[int, str, float | None]] = []
         self._configs: dict[str, Config] = {config_hash(): Config()}
+        # This code's own numbers are known, whatever the log gives its version.
+        self._numbers = Configs({CODE_VERSION: config_hash()})
         self._standing = Standing()
         self._told: list[Leaf] = []
 
@@ -79,8 +82,9 @@ class Rerun:
             return None
         return self._state if state_hash(self._state) == following.state_before else None
 
-    def take_config(self, event: Event) -> None:
+    def take_config(self, event: Event, idx: int | None = None) -> None:
         """Take a detector.config event: the numbers that decided, rebuilt and held against their hash."""
+        self._note(idx, self._numbers.take_event(event))
         config = rebuild_config(event.data)
         if config is not None:
             self._configs[config_hash(config)] = config
@@ -108,7 +112,7 @@ class Rerun:
 
     def _take_event(self, idx: int | None, event: Event) -> None:
         if event.typ == CONFIG:
-            self.take_config(event)
+            self.take_config(event, idx)
         if event.subj != f"station:{self.report.stn}":
             return
         self._note(idx, self._chain.take_event(event))
@@ -155,6 +159,8 @@ class Rerun:
             given = parse_run(event)
         except EmdiError:  # the chain of runs has said so
             return
+        if given.version == CODE_VERSION:
+            self._note(idx, self._numbers.take_event(event))
         self._standing.begin(given.from_ms)
         if not self._begin(given):
             self._before += 1
@@ -371,20 +377,7 @@ def _hand_out(reruns: dict[str, Rerun], idx: int, event: Event) -> None:
         reruns[event.subj].take_event(idx, event)
     elif event.typ == CONFIG:
         for again in reruns.values():
-            again.take_config(event)
-
-
-def rebuild_config(data: dict[str, Any]) -> Config | None:
-    """Return the configuration a detector.config event spells; None unless its hash is the one it names."""
-    given = data.get("config")
-    names = {one.name: type(getattr(Config(), one.name)) for one in fields(Config)}
-    if not isinstance(given, dict) or given.keys() != names.keys():
-        return None
-    try:
-        config = Config(**{name: make(given[name]) for name, make in names.items()})
-    except (TypeError, ValueError):
-        return None
-    return config if config_hash(config) == data.get("config_hash") else None
+            again.take_config(event, idx)
 
 
 def _float(value: Any) -> float | None:
