@@ -116,3 +116,8 @@ def test_what_was_bent_before_the_catalog_was_signed_is_named_all_the_same(victi
     watch_database(victim.log.engine, victim.log.service_key)
     lines = [one.line() for one in victim.check().findings]
     assert [line for line in lines if "the bent catalog entry flag:triggers is there" in line], lines
+    quietly(victim, "UPDATE pg_class SET relhastriggers = true WHERE relname = 'flag'")
+    lines = [one.line() for one in victim.check().findings]
+    assert not [line for line in lines if "bent" in line], (
+        lines
+    )  # put right is right, whatever was signed meanwhile

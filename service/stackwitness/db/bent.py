@@ -7,6 +7,9 @@ says it has no triggers fires none. An honest database has not one of these line
 # initdb makes template0 last, as its transaction of some number below this; where that row was written anew, this holds.
 INITDB_XIDS = 1000
 
+# An administrator may honestly take rights from PostgreSQL's own functions: such a line is signed like any other.
+KIND, PERHAPS_HARDENED = "bent ", "bent pg_"
+
 _OURS = "c.relnamespace = 'public'::regnamespace"
 
 

@@ -129,13 +129,18 @@ def read_catalog(conn: Connection) -> list[str]:
 
 
 def hash_catalog(lines: Sequence[str]) -> bytes:
-    """Return SHA-256 over the lines, each ended by a line feed."""
+    """Return SHA-256 over the lines, each ended by a line feed; what is bent is named, never signed as if it were right."""
     return hashlib.sha256(join_catalog(lines).encode()).digest()
 
 
 def join_catalog(lines: Sequence[str]) -> str:
-    """Return the lines as one text."""
-    return "".join(f"{line}\n" for line in lines)
+    """Return the lines that are signed as one text."""
+    return "".join(f"{line}\n" for line in lines if not is_bent(line))
+
+
+def is_bent(line: str) -> bool:
+    """Tell whether a line is of what no honest database has, whoever signs."""
+    return line.startswith(bent.KIND) and not line.startswith(bent.PERHAPS_HARDENED)
 
 
 def split_line(line: str) -> tuple[str, str, str]:

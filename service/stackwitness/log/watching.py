@@ -9,7 +9,7 @@ import hashlib
 import sqlalchemy as sa
 
 from emdi.keys import Signer
-from stackwitness.db.catalog import hash_catalog, join_catalog, read_catalog
+from stackwitness.db.catalog import hash_catalog, is_bent, join_catalog, read_catalog
 from stackwitness.db.migrate import current_revision, newest_revision
 from stackwitness.db.unit import unit_of_work
 from stackwitness.log.events import append_event, lock_subject
@@ -73,7 +73,7 @@ def sign_catalog(conn: sa.Connection, signer: Signer) -> int:
     query = "SELECT EXISTS (SELECT FROM catalog_baseline WHERE revision = :revision)"
     if revision != newest_revision() or conn.scalar(sa.text(query), {"revision": revision}):
         return 0
-    lines = read_catalog(conn)
+    lines = [line for line in read_catalog(conn) if not is_bent(line)]
     sha256 = hash_catalog(lines)
     data = {"revision": revision, "sha256": sha256.hex(), "lines": len(lines)}
     act = f"service:{signer.kid}"

@@ -25,7 +25,9 @@ def check_catalog(link: ServerLink, state: State) -> Iterator[Finding]:
         lines = [str(line)[:MAX_LINE_CHARS] for line in shown["lines"]]
     except (KeyError, TypeError) as error:
         raise ServerUnreachable(f"the answer of /v1/catalog has another shape: {error}") from error
-    yield from _bent(lines, baseline["idx"])
+    bent = [line for line in lines if line.startswith(BENT) and not line.startswith(PERHAPS_HARDENED)]
+    yield from _bent(bent, baseline["idx"])
+    lines = [line for line in lines if line not in bent]
     digest = catalog_digest(lines)
     if digest == baseline["sha256"]:
         with state.transaction():
@@ -40,9 +42,8 @@ def check_catalog(link: ServerLink, state: State) -> Iterator[Finding]:
     yield Finding("catalog", f"catalog:{baseline['idx']}:{digest}", says, (baseline["idx"],), seen)
 
 
-def _bent(lines: list[str], idx: int) -> Iterator[Finding]:
-    """Yield what takes effect out of definitions that stand as before: signed or not, no honest catalog has it."""
-    bent = [line for line in lines if line.startswith(BENT) and not line.startswith(PERHAPS_HARDENED)]
+def _bent(bent: list[str], idx: int) -> Iterator[Finding]:
+    """Yield what takes effect out of definitions that stand as before: no honest catalog has it, and none is signed."""
     if bent:
         says = f"the database's catalog does not hold what it defines: {'; '.join(bent[:3])}"
         seen = {"sha256": catalog_digest(bent), "lines": len(bent), "changes": bent[:MAX_CHANGES]}

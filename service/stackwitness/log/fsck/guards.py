@@ -7,7 +7,7 @@ the schema itself was signed by then.
 
 import sqlalchemy as sa
 
-from stackwitness.db.catalog import compare_catalogs, hash_catalog, read_catalog, split_line
+from stackwitness.db.catalog import compare_catalogs, hash_catalog, is_bent, read_catalog, split_line
 from stackwitness.db.migrate import current_revision
 from stackwitness.errors import Unavailable
 from stackwitness.log.fsck.records import Records
@@ -34,8 +34,6 @@ WORDS = {
     "bent": "bent catalog entry",
 }
 MOST = 300
-# An administrator may honestly take rights from PostgreSQL's own functions before a catalog is signed.
-NEVER_HONEST, PERHAPS_HARDENED = "bent ", "bent pg_"
 
 
 def check_guards(conn: sa.Connection, report: Report, records: Records) -> None:
@@ -55,11 +53,10 @@ def check_guards(conn: sa.Connection, report: Report, records: Records) -> None:
         text = f"guards and rights cannot be compared: {error.detail}"
         report.tamper("catalog.unreadable", "pg_catalog", revision, text, wanted.idx)
         return
-    for line in present:  # signed or not: what never holds back is no honest catalog's
-        if line.startswith(NEVER_HONEST) and not line.startswith(PERHAPS_HARDENED):
-            _, name, rest = split_line(line)
-            text = f"the bent catalog entry {name} is there: {rest[:MOST]}"
-            report.tamper("bent.present", "pg_catalog", name, text, wanted.idx)
+    for line in filter(is_bent, present):
+        _, name, rest = split_line(line)
+        text = f"the bent catalog entry {name} is there: {rest[:MOST]}"
+        report.tamper("bent.present", "pg_catalog", name, text, wanted.idx)
     if hash_catalog(present) == wanted.columns["sha256"]:
         return
     signed = read_signed(conn, revision)
@@ -67,9 +64,7 @@ def check_guards(conn: sa.Connection, report: Report, records: Records) -> None:
         text = "the catalog is not the one that was signed, and the signed one is lost"
         report.tamper("catalog.changed", "catalog_baseline", revision, text, wanted.idx)
         return
-    for kind, name, old, new in compare_catalogs(signed, present):
-        if kind == "bent" and new is not None and not name.startswith("pg_"):
-            continue  # named above
+    for kind, name, old, new in compare_catalogs(signed, [line for line in present if not is_bent(line)]):
         table = PLACES.get(kind, name.partition("/")[0].partition(".")[0])
         code, text = describe(kind, name, old, new)
         report.tamper(code, table, name, text, wanted.idx)
