@@ -92,6 +92,11 @@ def test_fsck_monitor_and_verifier_name_it(settings: Settings, engine: sa.Engine
     names = {"late.invented", "config.second", "config.unknown", "lapse.unfounded", "run.back"}
     report = fsck(engine, settings.log_dir, shop.log.policy)
     assert names <= {one.code for one in report.findings}
+    with engine.begin() as conn:
+        conn.execute(sa.text("ALTER TABLE flag_lapse DISABLE TRIGGER USER"))
+        conn.execute(sa.text("DELETE FROM flag_lapse"))
+    report = fsck(engine, settings.log_dir, shop.log.policy)
+    assert "flag_lapse.missing" in {one.code for one in report.findings}
     says = " ".join(look())
     for words in (
         "did not come late",
