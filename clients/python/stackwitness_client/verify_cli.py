@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rerun-detectors",
         action="store_true",
-        help="compute the findings again (needs the service installed)",
+        help="compute the findings again (needs pip install 'stackwitness[server]')",
     )
     parser.add_argument("--json", type=Path, help="write the report as JSON to this file")
     parser.add_argument(

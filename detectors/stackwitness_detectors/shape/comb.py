@@ -117,8 +117,8 @@ class Comb(DigitTest):
             if n["comb"] == "pitch"
             else f"The {n['values']} values of {name} within {n['days']} days have gaps {what_en}"
         )
-        en += f"; smooth readings do so with a probability of 1e-{judged.score:.1f}."
-        zh = f"{name} {n['days']} 天内的 {n['values']} 个数值{what_zh};平滑读数出现的概率为 1e-{judged.score:.1f}。"
+        en += f"; smooth readings do so with a probability of 10^-{judged.score:.1f}."
+        zh = f"{name} {n['days']} 天内的 {n['values']} 个数值{what_zh};平滑读数出现的概率为 10^-{judged.score:.1f}。"
         return en, zh, self._plot(k, judged)
 
     def _plot(self, k: int, judged: Judged) -> dict[str, Any]:

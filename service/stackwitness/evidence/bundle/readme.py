@@ -5,8 +5,9 @@ README = """Stackwitness export bundle
 What: readings as the stations signed them, the flags raised on them, what inspectors decided, who saw and
 exported them, and the proof that none of it was changed or left out after it was logged.
 
-1. WITH THE PROGRAM OF THE PROJECT (Python 3.11+ and the package cryptography; no server, no secret)
+1. WITH THE PROGRAM OF THE PROJECT (Python 3.11+; it brings the package cryptography; no server, no secret)
 
+    pip install stackwitness
     stackwitness-verify bundle.zip --policy policy.txt
 
 Give your own copy of the log's policy, got from somebody you trust, not the one in this bundle. The program
