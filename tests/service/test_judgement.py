@@ -10,6 +10,7 @@ import pytest
 
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import flow, queries
+from stackwitness.evidence.rerun import rerun_database
 from stackwitness_client.simulator import Plant
 from stackwitness_detectors.engine import notes_of
 from tests.support.plants import DAY_MS, START_MS, PushedPlant, pushed_plant
@@ -63,3 +64,18 @@ def test_what_cannot_be_judged_is_kept_shown_and_made_again_from_the_memory(
     assert [(n.detector, n.channel, n.code, n.reason, dict(n.numbers)) for n in again] == [
         (n.detector, n.channel, n.code, n.reason, n.numbers) for n in kept.notes
     ]
+    # 5 Whoever has the readings runs the detectors again: an edited row is named.
+    assert differences(service) == []
+    gone = "UPDATE judgement SET notes = notes - 0"
+    older = "UPDATE judgement SET upto = upto - interval '1 day'"
+    for statement, code in ((gone, "judgement.edited"), (older, "judgement.stale")):
+        with service.wiring.engine.begin() as conn:
+            conn.exec_driver_sql(statement)
+        assert differences(service) == [code]
+
+
+def differences(service: Service) -> list[str]:
+    with unit_of_work(service.wiring.engine, "sw_export", "*") as conn:
+        [report] = rerun_database(conn, [STN])
+    assert report.runs > 1
+    return [one.code for one in report.differences]

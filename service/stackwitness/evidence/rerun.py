@@ -23,13 +23,15 @@ from emdi.event import Event, parse_event
 from emdi.judging import CONFIG, Configs
 from emdi.runs import LATE, RUN, Fault, Run, RunChain, Span, parse_run
 from emdi.standing import CONTINUITY, FLAGS, LAPSED, Standing, Told, check_lapses
+from stackwitness.detection.domain import Judgement
 from stackwitness.detection.frames import make_frame
 from stackwitness.detection.keeping import Kept
-from stackwitness.detection.queries import read_leaves
+from stackwitness.detection.queries import find_judgement, read_leaves
 from stackwitness.detection.runs import digest_of, input_of
 from stackwitness.evidence.differences import Difference, RerunReport
 from stackwitness.evidence.leaves import Leaves
 from stackwitness.evidence.numbers import rebuild_config
+from stackwitness.evidence.unjudged import compare_notes
 from stackwitness.flags.domain import Provenance
 from stackwitness.flags.flow import claims_of, plot_text
 from stackwitness_detectors import (
@@ -39,6 +41,7 @@ from stackwitness_detectors import (
     Context,
     DetectorError,
     Finding,
+    Note,
     config_hash,
     run,
     state_hash,
@@ -75,6 +78,7 @@ class Rerun:
         self._numbers = Configs({CODE_VERSION: config_hash()})
         self._standing = Standing()
         self._told: list[Leaf] = []
+        self._notes: tuple[Note, ...] = ()
 
     def state_for(self, following: Run) -> bytes | None:
         """Return the memory that a run would begin with after those compared so far; None when it is not known."""
@@ -129,6 +133,10 @@ class Rerun:
             self._told.append((idx, event))
         elif event.typ == RUN:
             self._compare(idx, event)
+
+    def compare_notes(self, kept: Judgement | None) -> None:
+        """Hold what is said to be beyond judging against the last run, where that was compared."""
+        compare_notes(self.report, kept, self._notes, None if self._ended else self._ends)
 
     def close(self) -> RerunReport:
         """Say what was not run again and return the account."""
@@ -226,7 +234,7 @@ class Rerun:
             self._differ("run.failed", idx, f"{error.code}: {error}")
             self._ended = True
             return told
-        self._state, self._ends = result.state, given.upto_ms
+        self._state, self._ends, self._notes = result.state, given.upto_ms, result.notes
         self.report.runs += 1
         self.report.readings += count
         covering = self._leaves.covering(given.from_ms, given.upto_ms)
@@ -328,13 +336,16 @@ def rerun_leaves(
 
     Other stations' leaves and other kinds are passed over; raises EmdiError for a leaf that cannot be read.
     """
-    again = Rerun(stn, state)
+    return _take_all(Rerun(stn, state), leaves).close()
+
+
+def _take_all(again: Rerun, leaves: Iterable[tuple[int | None, int, bytes]]) -> Rerun:
     for idx, kind, body in leaves:
         if kind == KIND_READING:
             again.take_envelope(body)
         elif kind == KIND_EVENT:
             again.take_event(idx, parse_event(body))
-    return again.close()
+    return again
 
 
 def rerun_bundle(reader: BundleReader, stns: Iterable[str]) -> list[RerunReport]:
@@ -369,7 +380,9 @@ def rerun_database(conn: Connection, stns: Iterable[str]) -> Iterator[RerunRepor
     """
     for stn in stns:
         rows = ((row.idx, row.kind, bytes(row.body)) for row in read_leaves(conn, stn))
-        yield rerun_leaves(stn, rows)
+        again = _take_all(Rerun(stn), rows)
+        again.compare_notes(find_judgement(conn, stn))
+        yield again.close()
 
 
 def _hand_out(reruns: dict[str, Rerun], idx: int, event: Event) -> None:
