@@ -149,6 +149,27 @@ def test_a_last_checkpoint_that_is_none_takes_its_stamps_with_it(
     }
 
 
+@pytest.mark.parametrize("part", ["note", "file"])
+def test_a_monitor_keeps_no_stamp_on_a_logs_end_that_is_none(mirror: Mirror, part: str) -> None:
+    """The server itself serves it: until it serves a better one, the monitor says so and has none."""
+    name = getattr(mirror.end, part)
+    for spoilt in (mirror.end.note, mirror.end.file):
+        (mirror.folder / "anchors" / spoilt).unlink()
+    mirror.stamped.file(name).write_bytes(GARBAGE)
+    turn = mirror.stamped.look()
+    assert (turn.exit_code, turn.raised) == (0, [])
+    assert any(f"anchors/{name} is served, and is none" in note for note in turn.notes), turn.notes
+    kept = {path.name: path.read_bytes() for path in (mirror.folder / "anchors").iterdir()}
+    assert kept == {
+        each: data
+        for each, data in mirror.good.items()
+        if each not in ({mirror.end.note, mirror.end.file} if part == "note" else {name})
+    }
+    mirror.stamped.file(name).write_bytes(mirror.good[name])
+    assert mirror.stamped.look().exit_code == 0
+    assert (mirror.folder / "anchors" / mirror.end.file).read_bytes() == mirror.good[mirror.end.file]
+
+
 def test_entries_that_are_forged_are_refused_and_spoil_no_second_try(
     mirror: Mirror, empty: SmallLog, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,36 +126,55 @@ class AnchorCheck:
 
     def _refuse(self, anchor: Anchor, note: bytes, tsr: bytes) -> str:
         """Return why the log's own key should not have signed this anchor, "" when nothing speaks against it."""
+        if why := self._refuse_note(note, anchor.size):
+            return why
         try:
-            tree, _ = open_checkpoint(note, replace(self.policy, quorum=NO_QUORUM))
-            if tree.size != anchor.size:
-                return f"{anchor.note} is of {tree.size} entries"
-            if (
-                tree.size > self.state.replayed
-                or self.mirror.tiles(tree.size).root_at(tree.size) != tree.root
-            ):
-                self.forks.append(View(f"{FOLDER}/{anchor.note}", note, tree, None))
             if have_library() and open_timestamp(tsr, note)[1].gen_time_ms != anchor.gen_time_ms:
                 return f"{anchor.file} is of another time than the event says"
-        except (EmdiError, TimestampRefused) as error:
+        except TimestampRefused as error:
+            return str(error)
+        return ""
+
+    def _refuse_note(self, note: bytes, size: int) -> str:
+        """Return why this is no checkpoint of the log at a size; one of another tree is a fork."""
+        try:
+            tree, _ = open_checkpoint(note, replace(self.policy, quorum=NO_QUORUM))
+            if tree.size != size:
+                return f"{size}.note is of {tree.size} entries"
+            if size > self.state.replayed or self.mirror.tiles(size).root_at(size) != tree.root:
+                self.forks.append(View(f"{FOLDER}/{size}.note", note, tree, None))
+        except EmdiError as error:
             return str(error)
         return ""
 
     def _take_last(self) -> None:
-        """A frozen log's last checkpoint is stamped too, and only its files say so."""
+        """A frozen log's last checkpoint is stamped too, and only its files say so: what is none is told and not kept."""
         end = self.state.get("frozen_idx")
         if end is None or end + 1 != self.state.replayed:
             return
-        names = [f"{end + 1}.note", *(f"{end + 1}.{k}.tsr" for k in range(MOST_AUTHORITIES))]
-        if (self.mirror.root / FOLDER / names[0]).exists():
+        size, kept = end + 1, f"{FOLDER}/{end + 1}.note"
+        if (self.mirror.root / kept).exists() and not self.state.get("end_refused", False):
             return
-        for name in names:
-            try:
-                self.mirror.put(f"{FOLDER}/{name}", self.source.read(f"{FOLDER}/{name}"))
-            except FileNotFoundError:
-                if name == names[0]:
-                    return
+        try:
+            note = self.source.read(kept)
+        except FileNotFoundError:
+            return
+        if why := self._refuse_note(note, size):
+            self.notes.append(f"{kept} is served, and is none: {why}")
+            return
+        self.mirror.put(kept, note)
+        refused = False
+        for name in (f"{FOLDER}/{size}.{k}.tsr" for k in range(MOST_AUTHORITIES)):
+            with suppress(FileNotFoundError):
+                tsr = self.source.read(name)
+                if why := _refuse_stamp(tsr, note):
+                    refused = True
+                    self.notes.append(f"{name} is served, and is none: {why}")
+                else:
+                    self.mirror.put(name, tsr)
         self.mirror.sync()
+        with self.state.transaction():  # it is asked again, as the note alone would say that all is here
+            self.state.put("end_refused", refused)
 
     # Trust -------------------------------------------------------------------------------------------
     def _judge(self) -> None:
@@ -201,3 +220,12 @@ class AnchorCheck:
     @staticmethod
     def _finding(kind: str, idx: int, says: str) -> Finding:
         return Finding(kind, f"anchor:{kind}:{idx}", says, (idx,), {"why": says})
+
+
+def _refuse_stamp(tsr: bytes, note: bytes) -> str:
+    try:
+        if have_library():
+            open_timestamp(tsr, note)
+    except TimestampRefused as error:
+        return str(error)
+    return ""
