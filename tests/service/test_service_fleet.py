@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from decimal import Decimal
@@ -13,6 +14,7 @@ from emdi.pack import Record
 from stackwitness.console import facts
 from stackwitness.console.inspect_first import Compared, read_compared
 from stackwitness.db.unit import unit_of_work
+from stackwitness.detection import tasks
 from stackwitness.detection.fleet import flow, queries
 from stackwitness_client.simulator import Plant
 from stackwitness_client.station import packs
@@ -44,8 +46,19 @@ def region(service: Service, tmp_path: Path) -> Iterator[list[PushedPlant]]:
         yield plants
 
 
+async def sweep(service: Service) -> None:
+    assert service.settings.database_url is not None
+    app = tasks.make_app(service.settings.database_url)
+    async with app.open_async():
+        await tasks.sweep(app, service.wiring)
+
+
 def test_the_odd_one_out_is_found_kept_and_made_again(service: Service, region: list[PushedPlant]) -> None:
     assert len(region) == len(STATIONS)
+    # The worker's sweep queues the comparison of the agency.
+    asyncio.run(sweep(service))
+    queued = service.rows("SELECT args FROM procrastinate_jobs WHERE task_name = 'detection.fleet'")
+    assert [row.args for row in queued] == [{"agency": "North bureau"}]
     [agency] = flow.list_due(service.wiring)
     run = flow.compare_fleet(service.wiring, agency)
     assert run is not None

@@ -32,7 +32,8 @@ NOT_IN_THE_LOG = (
     "flag.plot, flag_extension.plot, review.reason, explanation.why, account.display_name and their salts: the log"
     " holds their SHA-256; they live in backups of the database, the texts also in the disclosures of exported bundles"
     " (rebuild --disclosures brings them back)",
-    "how far an export got; when a link was first used; detection_state (detectors start again); queued jobs",
+    "how far an export got; when a link was first used; detection_state, judgement, fleet_run (detectors start again);"
+    " queued jobs",
 )
 
 
