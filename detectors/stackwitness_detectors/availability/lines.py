@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Memory
 from stackwitness_detectors.plots import series_of, short, span_ms
 from stackwitness_detectors.quantiles import quantile
 from stackwitness_detectors.shape.daily_digits import DigitTest
+from stackwitness_detectors.shape.grid import dispersion
 from stackwitness_detectors.shape.units import DigitReader, Digits
 
 _WINDOWS = (1, 7, 30)
@@ -28,6 +30,8 @@ _BRIDGED = (
 )
 _LONGER = 0.5  # of the gaps it bridges are longer by one more reading
 _SHORT_RUN = 3
+_MOST_USUAL = 0.2  # share of readings on a line by chance: more, and the resolution is too coarse
+_PRIOR = 10.0  # readings after one on a line, as likely as any other to be on one
 _QUIET = 1.0  # the score of a day without lines, and the least one
 
 
@@ -56,13 +60,16 @@ class Lines(DigitTest):
                 "too few readings that move, to know how often three lie on a line by chance",
             )
             return None
-        usual = (float(past.sum()) + 1.0) / (len(past) + 2.0)
+        chance = chance_of(past)
+        if chance.usual > _MOST_USUAL:
+            self.why[k] = "digits", "it moves by few steps of its resolution: lines come about by chance"
+            return None
         best: Judged | None = None
         for days in _WINDOWS:
             first, last = np.searchsorted(at_ms, [(day + 1 - days) * DAY_MS, (day + 1) * DAY_MS])
             if first < cut and days > 1:
                 continue
-            best = _better(best, _judged(on[first:last], usual, day, days))
+            best = _better(best, _judged(on[first:last], chance, day, days))
         return best
 
     def rate(self, k: int, judged: Judged) -> float | None:
@@ -143,16 +150,35 @@ def _past_gap(at_ms: Any, day: int) -> int:
     return 30 if kept > 75 else 7 if kept > 21 else 3
 
 
-def _judged(on: Values, usual: float, day: int, days: int) -> Judged | None:
+@dataclass(frozen=True)
+class Chance:
+    """Hold how often a reading lies on a line by chance, how often one does after one that did, how bunched they come."""
+
+    usual: float
+    again: float
+    bunched: float
+
+
+def chance_of(past: Values) -> Chance:
+    """Count the past [n] of ones (on a line) and zeros: readings a few steps above a floor come in lines by themselves."""
+    usual = (float(past.sum()) + 1.0) / (len(past) + 2.0)
+    after = past[1:][past[:-1] > 0]
+    again = (float(after.sum()) + _PRIOR * usual) / (len(after) + _PRIOR)
+    return Chance(usual, max(usual, again), dispersion(past))
+
+
+def _judged(on: Values, chance: Chance, day: int, days: int) -> Judged | None:
     hits = on[np.isfinite(on)]
     if len(hits) < _LEAST_TRIPLES:
         return None
     count, run = int(hits.sum()), _longest(hits)
     if count < _LEAST_HITS:
         return Judged(_QUIET, day * DAY_MS, (day + 1) * DAY_MS - 1, {})
+    usual, bunched = chance.usual, chance.bunched
+    one_run = math.log(len(hits)) + math.log(usual) + (run - 1) * math.log(chance.again)
     log_p = min(
-        float(stats.binom.logsf(count - 1, len(hits), usual)),
-        math.log(len(hits)) + run * math.log(usual) if run >= _LEAST_HITS else 0.0,
+        float(stats.binom.logsf(math.ceil(count / bunched) - 1, math.ceil(len(hits) / bunched), usual)),
+        one_run if run >= _LEAST_HITS else 0.0,
     )
     numbers: dict[str, float | int | str] = {
         "midway": count, "readings": len(hits), "usual_percent": 100 * usual, "longest": run, "days": days,
