@@ -193,6 +193,19 @@ def lapse_of_what_the_late_readings_do_not_reach(story: Story) -> None:
     story.run(2, 3, "2", "4", input=input_of(2, 4))
 
 
+def told_shorter_without_late_readings(story: Story) -> None:
+    """Not lapsed, only made small: as short as its first hour, and mild."""
+    story.flag("B", 1, "flag.extended")
+    story.run(3, 3, "3", "4", input=input_of(3, 3))
+
+
+def told_shorter_for_late_readings(story: Story) -> None:
+    come_late(story)
+    story.flag("A", 1, "flag.extended")
+    story.flag("B", 1, "flag.extended")
+    story.run(1, 3, "1", "4", input=input_of(1, 4))
+
+
 def lapse_of_what_is_found_again(story: Story) -> None:
     come_late(story)
     story.flag("A", 1, "flag.extended")
@@ -263,6 +276,8 @@ ATTACKS: list[tuple[Callable[[Story], None], set[str]]] = [
     (lapse_before_all_is_judged_again, {"lapse.unfounded"}),
     (lapse_without_late_readings, {"lapse.unfounded"}),
     (lapse_of_what_the_late_readings_do_not_reach, {"lapse.unfounded"}),
+    (told_shorter_without_late_readings, {"flag.shortened"}),
+    (told_shorter_for_late_readings, set()),
     (lapse_of_what_is_found_again, {"lapse.unfounded"}),
     (lapse_without_a_run, {"lapse.place"}),
     (lapse_left_out, {"lapse.missing"}),

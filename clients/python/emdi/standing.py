@@ -80,6 +80,16 @@ class Standing:
         except (KeyError, TypeError, ValueError):
             return
 
+    def check_extent(self, event: Event) -> list[Fault]:
+        """Name a flag that is told no longer than before, though nothing puts it in doubt."""
+        known = self.told.get(str(event.data.get("episode")))
+        to_ms = event.data.get("to_ms")
+        if known is None or known.open or not isinstance(to_ms, int) or to_ms > known.to_ms:
+            return []
+        return [
+            Fault("flag.shortened", f"{known.flag_id} is told up to {to_ms}, it was told up to {known.to_ms}")
+        ]
+
     def _tell(self, episode: str, flag_id: str, to_ms: int, event_id: bytes) -> None:
         known = self.told.setdefault(episode, Told(flag_id, event_id, episode, to_ms))
         known.to_ms, known.upto_ms, known.doubted, known.lapsed = to_ms, None, False, False
@@ -180,11 +190,13 @@ class Lapses:
             return []
         told, self._told = self._told, []
         self.standing.begin(run.from_ms)
+        faults: list[tuple[Event | None, Fault]] = []
         for one in told:
             if one.typ != LAPSED:
+                faults += [(one, fault) for fault in self.standing.check_extent(one)]
                 self.standing.take(one)
         lapsed = [one for one in told if one.typ == LAPSED]
-        faults = check_lapses(self.standing, run, event.sseq, lapsed)
+        faults += check_lapses(self.standing, run, event.sseq, lapsed)
         for one in lapsed:
             self.standing.take(one)
         self.standing.end(run)
