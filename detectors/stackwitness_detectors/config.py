@@ -21,8 +21,8 @@ class Config:
     copy_budget: float = 0.001
     pieces_budget: float = 0.01
     likeness_budget: float = 0.01
-    level_budget: float = 0.075
-    exceedances_budget: float = 0.01
+    level_budget: float = 0.11
+    exceedances_budget: float = 0.015
     oxygen_line_budget: float = 0.01
     visits_budget: float = 0.01
     correlation_budget: float = 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 
@@ -11,7 +12,9 @@ import pytest
 from stackwitness_detectors import Context, Finding, Frame, Note
 from stackwitness_detectors.conditional import Exceedances, Level, Residuals
 from stackwitness_detectors.conditional.courses import course_costs
+from stackwitness_detectors.conditional.gathered import gather, least_gathered
 from stackwitness_detectors.conditional.ledger import BANK, Ledger, rarity
+from stackwitness_detectors.conditional.pooled import OF_DAYS, OF_WEEKS
 from stackwitness_detectors.config import DEFAULT
 from stackwitness_detectors.engine import Engine
 from stackwitness_detectors.forge import Surroundings, forge
@@ -190,3 +193,32 @@ def test_randomisation_counts_every_shift() -> None:
     assert len(shifts) == 49
     assert (shifts >= 1.0).sum() == 0
     assert risen_days(np.append(np.zeros(9), 1.0))[-1] == 1.0
+
+
+def test_small_shortfalls_of_weeks_add_up() -> None:
+    rng = np.random.default_rng(8)
+    day = np.arange(240.0)
+    honest_days = rng.normal(0, 0.02, 240)
+    counts = np.ones(240, np.bool_)
+
+    def rates(taken: np.ndarray) -> list[float]:
+        """Give the rate of each of the last 30 days, infinite where the day itself does not lie low."""
+        mean = honest_days - np.append(np.zeros(210), taken)
+        found = [gather(day[:n], mean[:n], counts[:n], 0.02) for n in range(211, 241)]
+        return [math.inf if one is None else one.rate for one in found]
+
+    assert min(rates(np.zeros(30))) > 1
+    assert min(rates(np.full(30, 0.06))) < 0.03
+    assert min(rates(np.linspace(0, 0.12, 30))) < 0.03
+    assert rates(np.append(np.full(20, 0.2), np.zeros(10)))[-1] == math.inf
+    assert gather(day[:9], honest_days[:9], counts[:9], 0.02) is None
+    told = least_gathered(day, honest_days, counts, 0.02, 0.03)
+    assert told is not None
+    assert min(rates(np.full(30, 1.1 * told))) < 0.03
+
+
+def test_how_far_out_and_how_rare_are_inverse() -> None:
+    for law in (OF_DAYS, OF_WEEKS):
+        for rate in (0.3, 0.01, 1e-5):
+            assert law.rate(law.distance(rate, 9.0), 9.0) == pytest.approx(rate)
+    assert OF_WEEKS.rate(5.0, 4.0) > OF_WEEKS.rate(5.0, 40.0) > OF_WEEKS.rate(6.0, 40.0)

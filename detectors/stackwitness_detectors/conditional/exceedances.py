@@ -58,7 +58,7 @@ class Exceedances(DailyTest):
         apart = residual[here][high] - float(residual[others].mean())
         if not ledger.add(day, apart, _HIGH_HOURS):
             return None
-        found = ledger.rarest(model.residual_spread)
+        found = ledger.rarest(model.residual_spread, least=self.config.level_least_shortfall)
         if found is None:
             return None
         from_day = int(ledger.rows[-max(1, math.ceil(found.days)), 0])

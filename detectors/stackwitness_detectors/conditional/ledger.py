@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from stackwitness_detectors.conditional.gathered import COMPARED_DAYS, JUDGED_DAYS, gather, least_gathered
+from stackwitness_detectors.conditional.pooled import OF_DAYS, OF_WEEKS, Pooled
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.quantiles import median
@@ -19,8 +21,9 @@ from stackwitness_detectors.tail import monthly_rate
 BANK: tuple[tuple[float, int], ...] = (
     (0.25, 3), (1, 3), (1, 14), (3, 7), (3, 42), (7, 21), (7, 56), (14, 42), (30, 60),
 )  # fmt: skip
-_TRIED = 4.0  # so many independent tests the windows are together: they overlap
-_BLOCKS = 8  # windows that stand apart in the reference, at the least: the largest of fewer says little
+# The three short windows get a sixteenth of the budget together: beside the long ones they find little that lasts.
+_SHORT_PRICE = 16.0
+_BLOCKS = 8  # short windows that stand apart in the reference, at the least: the largest of fewer says little
 _WINSOR = 6.0  # spreads: a day further off counts as this far in what other days are compared with
 _FORGIVEN_DAYS = 28  # what was flagged joins the baseline after so long: a plant may stay changed
 _SOLID_HOURS = (
@@ -31,6 +34,10 @@ _SOLID_HOURS = (
 _STEEP, _STEEPEST = 3.0, 4.5
 _LEAST_TOPS = 2
 _PRIOR_WINDOWS, _STUDENT = 5.0, 10.0
+# Windows of three days and more: the largest of a channel's own few says little, its spread more, and how often windows
+# lie so many spreads out is alike enough at all channels to be taken from many of them (bench/split.toml, "design").
+_POOLED_DAYS = 3
+_POOLED_BLOCKS, _POOLED_PRIOR = 3, 1.0
 _SLOW = 0.5  # of the hourly spread stays in the mean of a day or a week: residuals wander slowly
 _LEAST_DAYS = 3  # days apart count as one event when the reference is ranked
 _DAY, _HOURS, _MEAN, _LOW, _HIGH, _FLAGGED = range(6)
@@ -38,7 +45,11 @@ _DAY, _HOURS, _MEAN, _LOW, _HIGH, _FLAGGED = range(6)
 
 @dataclass(frozen=True)
 class Shift:
-    """Tell the window that is rarest: `size` below (or above) the `base` days, expected so often a month."""
+    """Tell the window that is rarest: `size` below (or above) the `base` days, expected so often a month.
+
+    `largest` is the largest such shift before. With `gathered` above 0 the window is the days over which the shortfalls add
+    up to that; before them they added up to `gathered_before` at most.
+    """
 
     days: float
     base_days: int
@@ -46,6 +57,8 @@ class Shift:
     base: float
     rate: float
     largest: float
+    gathered: float = 0.0
+    gathered_before: float = 0.0
 
 
 class Ledger:
@@ -115,40 +128,57 @@ class Ledger:
         assert self._sums is not None
         return self._sums[1:]
 
-    def rarest(self, spread: float, upwards: bool = False) -> Shift | None:
-        """Judge the newest day: the window whose shift is rarest among this channel's own; `spread` is that of hours."""
-        best: Shift | None = None
+    def rarest(self, spread: float, upwards: bool = False, least: float = 0.0) -> Shift | None:
+        """Judge the newest day: the window whose shift is rarest; `spread` is that of hours.
+
+        A shift below `least` only counts where no window shows a larger one.
+        """
+        shifts = [self._added_up(spread, upwards)]
         for days, base_days in BANK:
             size, base = self.windows(days, base_days, upwards)
-            if not len(size) or not np.isfinite(size[-1]):
-                continue
-            found = self._judge(days, base_days, size, float(base[-1]), _SLOW * spread)
-            if found is not None and (best is None or found.rate < best.rate):
-                best = found
-        return best
+            if len(size) and np.isfinite(size[-1]):
+                shifts.append(self._judge(days, base_days, size, float(base[-1]), _SLOW * spread))
+        told = [shift for shift in shifts if shift is not None]
+        return min(told, key=lambda shift: (shift.size < least, shift.rate), default=None)
+
+    def _added_up(self, spread: float, upwards: bool) -> Shift | None:
+        """Judge the shortfalls (or, upwards, what lies above) of single days together."""
+        found = gather(*self._lows(upwards), _SLOW * spread) if len(self.rows) else None
+        if found is None:
+            return None
+        base = -found.base if upwards else found.base
+        lasting = float(found.rows), COMPARED_DAYS, found.size, base, found.rate, found.largest
+        return Shift(*lasting, found.total, found.before)
+
+    def _lows(self, upwards: bool) -> tuple[Values, Values, NDArray[np.bool_]]:
+        """Give days, means (turned round, upwards) and which days may be a reference."""
+        rows = self.rows
+        recent = rows[:, _DAY] > rows[-1, _DAY] - _FORGIVEN_DAYS
+        mean = -rows[:, _MEAN] if upwards else rows[:, _MEAN]
+        return rows[:, _DAY], mean, ~((rows[:, _FLAGGED] > 0) & recent)
 
     def least(self, spread: float, budget: float, upwards: bool = False) -> tuple[float, float] | None:
         """Give the smallest shift that could be told here at `budget` findings a month, and its window in days.
 
-        The rate of `rarest` solved for the shift: beyond the highest window of the reference, as far as Pareto's tail
-        and Student's law ask. None while no window has a reference.
+        The rate of `rarest` solved for the shift. None while no window has a reference.
         """
         found: list[tuple[float, float]] = []
-        rows, part = self.rows, budget / _TRIED
+        rows = self.rows
         for days, base_days in BANK:
             size, _ = self.windows(days, base_days, upwards)
             width = max(1, math.ceil(days))
             usual = (rows[:, _DAY], rows[:, _FLAGGED] > 0, width, self.config, _SLOW * spread)
             reference = reference_of(size, *usual) if len(size) else None
-            if reference is None or part <= 0:
+            if reference is None or budget <= 0:
                 continue
-            kept = reference.kept
-            steep = tail_exponent(kept, self.config)
-            tail = max(float(kept[0]), 0.0) * max(1.0, 1.0 / (reference.months * part)) ** (1.0 / steep)
-            p = min(part * width / 30.0, 0.5)
-            law = reference.middle + reference.spread * float(-special.stdtrit(reference.freedom, p))
             hours = 24.0 * width
-            found.append((max(tail, law) * (hours + _SOLID_HOURS) / hours, days))
+            shift = reference.shift_at(budget, width, self.config)
+            found.append((shift * (hours + _SOLID_HOURS) / hours, days))
+        lasting = (
+            least_gathered(*self._lows(upwards), _SLOW * spread, budget) if len(rows) and budget > 0 else None
+        )
+        if lasting is not None and found:
+            found.append((lasting, float(JUDGED_DAYS)))
         return min(found, default=None)
 
     def _judge(self, days: float, base_days: int, size: Values, base: float, ordinary: float) -> Shift | None:
@@ -161,59 +191,75 @@ class Ledger:
         solid = hours / (hours + _SOLID_HOURS)
         past = size[rows[:, _DAY] <= rows[-1, _DAY] - self.config.reference_lag_days - width + 1]
         largest = float(np.nanmax(past)) if np.isfinite(past).any() else 0.0
-        return Shift(days, base_days, float(size[-1]) / solid, base, _TRIED * rate, largest / solid)
+        return Shift(days, base_days, float(size[-1]) / solid, base, rate, largest / solid)
 
 
 def rarity(
     size: Values, day: Values, flagged: NDArray[np.bool_], days: int, config: Config, ordinary: float
 ) -> float | None:
-    """Expect so many windows of `days` days as the newest of `size` [n] a month; None with too few before it.
+    """Expect so many findings a month as rare as the newest of `size` [n], of windows of `days` days.
 
-    Windows that overlap are one event: of each stretch of `days` days the highest counts. Days flagged of late
-    are no reference, nor is the last fortnight. `ordinary` is the spread such windows usually have; it counts as
-    much as five windows, since few windows may happen to be alike.
+    None with too few before it. Windows that overlap are one event: of each stretch of `days` days the highest counts.
+    Days flagged of late are no reference, nor is the last fortnight. `ordinary` is the spread such windows usually
+    have; it counts as some windows more, since few windows may happen to be alike.
     """
     reference = reference_of(size, day, flagged, days, config, ordinary)
-    if reference is None:
-        return None
-    x = float(size[-1])
-    kept = reference.kept
-    rate = monthly_rate(x, kept, reference.months, config, exponent=tail_exponent(kept, config))
-    z = (x - reference.middle) / reference.spread
-    p = float(special.stdtr(reference.freedom, -z))
-    return max(rate, p * 30.0 / days)
+    return None if reference is None else reference.rate(float(size[-1]), days, config)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Hold what earlier windows say: the highest that stand apart, months, middle, spread, degrees of freedom."""
+    """Hold what earlier windows say: the highest that stand apart, months, middle, spread, how many stand apart."""
 
     kept: Values
     months: float
     middle: float
     spread: float
-    freedom: float
+    apart: float
+
+    @property
+    def freedom(self) -> float:
+        """Return the degrees of freedom of the spread of short windows."""
+        return min(self.apart + _PRIOR_WINDOWS - 1.0, _STUDENT)
+
+    def rate(self, x: float, days: int, config: Config) -> float:
+        """Expect so many findings a month from windows of `days` days that lie x or further out."""
+        z = (x - self.middle) / self.spread
+        if days >= _POOLED_DAYS:
+            return pooled_law(days).rate(z, self.apart)
+        own = monthly_rate(x, self.kept, self.months, config, exponent=tail_exponent(self.kept, config))
+        return _SHORT_PRICE * max(own, float(special.stdtr(self.freedom, -z)) * 30.0 / days)
+
+    def shift_at(self, rate: float, days: int, config: Config) -> float:
+        """Give the shift of windows of `days` days from which on so many a month are expected."""
+        if days >= _POOLED_DAYS:
+            return self.middle + self.spread * pooled_law(days).distance(rate, self.apart)
+        part = rate / _SHORT_PRICE
+        steep = tail_exponent(self.kept, config)
+        tail = max(float(self.kept[0]), 0.0) * math.pow(max(1.0, 1.0 / (self.months * part)), 1.0 / steep)
+        p = min(part * days / 30.0, 0.5)
+        return max(tail, self.middle - self.spread * float(special.stdtrit(self.freedom, p)))
+
+
+def pooled_law(days: int) -> Pooled:
+    """Choose the law of windows of `days` days, three or more."""
+    return OF_DAYS if days < 7 else OF_WEEKS
 
 
 def reference_of(
     size: Values, day: Values, flagged: NDArray[np.bool_], days: int, config: Config, ordinary: float
 ) -> Reference | None:
     """Gather the windows [n] that the newest one is compared with (see `rarity`); None where they are too few."""
+    blocks, prior = (_POOLED_BLOCKS, _POOLED_PRIOR) if days >= _POOLED_DAYS else (_BLOCKS, _PRIOR_WINDOWS)
     suspect = flagged & (day > day[-1] - _FORGIVEN_DAYS - days)
     past = size[(day <= day[-1] - config.reference_lag_days - days + 1) & ~suspect & np.isfinite(size)]
-    if len(past) < max(config.calibration_min_days, _BLOCKS * days):
+    if len(past) < max(config.calibration_min_days, blocks * days):
         return None
     tops = np.maximum.reduceat(past, np.arange(0, len(past), max(_LEAST_DAYS, days)))
     kept = np.sort(tops)[::-1][: max(_LEAST_TOPS, len(tops) // 5)]
     apart = len(past) / days
-    variance = (apart * float(past.var()) + _PRIOR_WINDOWS * ordinary**2) / (apart + _PRIOR_WINDOWS)
-    return Reference(
-        kept,
-        len(past) / 30.0,
-        median(past),
-        math.sqrt(max(variance, 1e-12)),
-        min(apart + _PRIOR_WINDOWS - 1.0, _STUDENT),
-    )
+    variance = (apart * float(past.var()) + prior * ordinary**2) / (apart + prior)
+    return Reference(kept, len(past) / 30.0, median(past), math.sqrt(max(variance, 1e-12)), apart)
 
 
 def tail_exponent(top: Values, config: Config) -> float:

@@ -67,10 +67,11 @@ class Level(DailyTest):
         spread = self.residuals.models[k].residual_spread
         if day % _WEEK == 0:
             self._settle(k, spread)
-        found = ledger.rarest(spread)
+        least = self.config.level_least_shortfall if self.residuals.models[k].logarithmic else 0.0
+        found = ledger.rarest(spread, least=least)
         upwards = False
         if self.memory.channels[k].role == "diluent":
-            risen = ledger.rarest(spread, upwards=True)
+            risen = ledger.rarest(spread, upwards=True, least=least)
             if risen is not None and (found is None or risen.rate < found.rate):
                 found, upwards = risen, True
         if found is None:
@@ -92,6 +93,8 @@ class Level(DailyTest):
             "largest_before": found.largest,
             "direction": "above" if upwards else "below",
         }
+        if found.gathered > 0:
+            numbers |= {"gathered": found.gathered, "gathered_before": found.gathered_before}
         if not model.logarithmic:
             del numbers["shift_percent"]
         if found.rate <= self.budget:
@@ -182,16 +185,15 @@ class Level(DailyTest):
         drivers_en, drivers_zh = self.residuals.drivers()
         by = f" ({rough(float(n['shift_percent']))} %)" if "shift_percent" in n else ""
         reported, expected = short(float(n["reported"])), short(float(n["expected"]))
-        largest, compared = rough(float(n["largest_before"])), n["compared_days"]
+        compared = n["compared_days"]
+        before_en, before_zh = _beside(n, judged.score)
         en = (
             f"{channel.name} averaged {reported} {channel.unit} over {n['hours']} h where {drivers_en}, and its own "
-            f"{compared} days before, lead one to expect {expected}{by}; the largest such shift before was "
-            f"{largest}, now {rough(judged.score)} (model R2 {float(n['model_r2']):.2f})."
+            f"{compared} days before, lead one to expect {expected}{by}; {before_en} (model R2 {float(n['model_r2']):.2f})."
         )
         zh = (
             f"{channel.name} 在 {n['hours']} 小时内平均 {reported} {channel.unit},而按{drivers_zh}及此前 {compared} 天预期为 "
-            f"{expected}{by};此前最大的同类偏移为 {largest},现为 {rough(judged.score)}"
-            f"(模型 R2 {float(n['model_r2']):.2f})。"
+            f"{expected}{by};{before_zh}(模型 R2 {float(n['model_r2']):.2f})。"
         )
         below = n["direction"] == "below"
         title_en, title_zh = (
@@ -249,6 +251,21 @@ class Level(DailyTest):
             ledger.rows = tree["ledgers"].get(name, ledger.rows)
             if name in tree.get("least", {}):
                 self.least[k] = tuple(tree["least"][name])
+
+
+def _beside(n: dict[str, float | int | str], score: float) -> tuple[str, str]:
+    """Word how large such a shift had been before: of one window, or gathered over days."""
+    if "gathered" in n:
+        now, before = rough(float(n["gathered"])), rough(float(n["gathered_before"]))
+        return (
+            f"the shortfalls of these days add up to {now} spreads beyond 1.5 a day, before that to {before} at most",
+            f"这些天超出每日 1.5 倍离散度的偏移累计为 {now},此前最高为 {before}",
+        )
+    largest, now = rough(float(n["largest_before"])), rough(score)
+    return (
+        f"the largest such shift before was {largest}, now {now}",
+        f"此前最大的同类偏移为 {largest},现为 {now}",
+    )
 
 
 def undetectable(shift: float, days: float) -> str:
