@@ -18,6 +18,7 @@ from stackwitness.db.migrate import migrate
 from stackwitness.log.events import append_event
 from stackwitness.log.fsck import Report, fsck
 from stackwitness.log.rebuild.command import run_rebuild
+from stackwitness.log.rebuild.schema import RUNNING
 from stackwitness.log.watching import watch_database
 from stackwitness.settings import Settings
 from tests.service.evidence_support import Shop, make_shop
@@ -176,6 +177,9 @@ def test_a_frozen_log_comes_back_clean_and_whoever_bends_it_then_is_named(
         report = lost.check(again)
         assert (codes(report), report.tampered) == (NOT_COME_BACK, 0), report.findings
         assert ddl(again.engine) == ddl(shop.engine) != []
+        with shop.engine.connect() as conn:
+            query = "SELECT DISTINCT statement FROM ddl_seen WHERE identity LIKE '%reading\\_20%'"
+            assert set(conn.scalars(sa.text(query))) == set(RUNNING)
         # How this database began is kept and counted; no event can name it any more.
         assert report.unchecked.keys() == {"ddl_seen.frozen"}
         assert build(again, stn="S1").read_bytes() == lost.bundle.read_bytes()

@@ -14,6 +14,8 @@ from stackwitness.log.fsck.report import Report
 from stackwitness.log.rebuild.guards import opened_tables
 
 DDL = "ddl_seen"
+# What the running service sends, as PostgreSQL writes it down: a log without readings makes months too.
+RUNNING = ("SELECT make_month($1)",)
 _ROWS = (
     "SELECT s.seen_no, s.at_ms, s.tag, s.identity, s.role, s.statement, e.event_id FROM ddl_seen s"
     " LEFT JOIN ddl_event e USING (seen_no) ORDER BY s.seen_no"
@@ -66,7 +68,7 @@ def repair_ddl(
         return 0, []
     with opened_tables(conn, ["ddl_seen", "ddl_event"]):
         rows = _read(conn)  # with those that opening made
-        known = {_sha256(row["statement"]): row["statement"] for row in rows.values()}
+        known = {_sha256(text): text for text in (*RUNNING, *(row["statement"] for row in rows.values()))}
         found = _compare(rows, wanted)
         conn.execute(sa.text(_ADVANCE), {"most": max(wanted, default=1)})
         for no in found.own:
