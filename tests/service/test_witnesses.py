@@ -21,6 +21,7 @@ from emdi.receipt import verify_receipt
 from emdi.witness import CosignatureRequest, format_request
 from stackwitness import clock
 from stackwitness.errors import StackwitnessError
+from stackwitness.log.errors import QuorumMissing
 from stackwitness.log.loop import LogLoop, Turns
 from stackwitness.log.notekeys import load_note_signer
 from stackwitness.log.policies import read_policy, take_policy
@@ -186,7 +187,7 @@ def test_a_witness_that_was_late_holds_up_nothing_the_quorum_does_not_need(crowd
     note, tiles = crowd.small.reader.checkpoint(), crowd.small.reader.tiles()
     first = witnesses.cosign(note, tiles)
     assert (first.quorum, first.missing) == (True, ("w2: no answer in time",))
-    witnesses._timeout_s = witnesses._asked[1]._client.timeout = 100
+    witnesses.timeout_s = witnesses._asked[1]._client.timeout = 100
     began = time.monotonic()
     assert witnesses.cosign(note, tiles).quorum
     assert time.monotonic() - began < 50
@@ -317,3 +318,23 @@ def test_the_policy_in_force_is_served(service: Service, tmp_path: Path) -> None
     take_policy(service.wiring.engine, service.wiring.service_key, vkey, path)
     assert service.client.get("/log/policy").text == f"# ours\n{first}"
     service.settle()
+
+
+def test_a_key_retired_while_the_log_runs_stops_nothing_that_needs_the_quorum(
+    crowd: Crowd, settings: Settings, tmp_path: Path
+) -> None:
+    """The policy the process began with knows the old key alone; the one in force by now has the new one too."""
+    crowd.add("w1")
+    text, small = crowd.policy_text(1), crowd.small
+    loop = small.start()
+    file = tmp_path / "policy.txt"
+    file.write_text(text)
+    take_policy(small.engine, small.service_key, small.vkey, file)
+    before = text.replace(small.vkey, NoteSigner(settings.log_origin, seed("the key before")).vkey)
+    loop.announcer.follow(parse_policy(before), TIMEOUT_S, require_quorum=True)
+    loop.sequence()
+    with pytest.raises(QuorumMissing):
+        loop.publish()
+    loop.publish()
+    assert loop.warnings == ()
+    parse_policy(text).check(small.reader.checkpoint())

@@ -1,5 +1,8 @@
 """What happens to a checkpoint once it is signed: witnesses cosign it, then everyone may read it."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from emdi.policy import Policy
 from emdi.tiles import TileReader
 from stackwitness import clock
@@ -30,6 +33,17 @@ class Announcer:
         self._witnesses = Witnesses(policy, timeout_s) if policy.witnesses else None
         self._require_quorum = require_quorum
         self._signed = b""
+
+    def follow_keys(self, read: Callable[[], Policy | None]) -> None:
+        """Where the last checkpoint lacked the quorum, know the log's keys that are in force by now, and keep the witnesses:
+        a key that was retired meanwhile takes its signature along, and the policy of the start knows no other.
+        """
+        if self._last.quorum or self._witnesses is None:
+            return
+        newest, known = read(), self._witnesses.policy
+        if newest is not None and newest.logs != known.logs:
+            policy = replace(known, logs=newest.logs)
+            self.follow(policy, self._witnesses.timeout_s, require_quorum=self._require_quorum)
 
     def announce(self, note: bytes, size: int) -> None:
         """Publish a signed checkpoint when it is new, when its cosignatures grow old, or when some are missing.

@@ -12,6 +12,7 @@ from emdi.checkpoint import parse_checkpoint
 from emdi.errors import EmdiError
 from emdi.keys import Signer
 from emdi.note import parse_note
+from emdi.policy import Policy, parse_policy
 from stackwitness import clock
 from stackwitness.db.durability import refuse_fragile
 from stackwitness.db.unit import unit_of_work
@@ -24,7 +25,7 @@ from stackwitness.log.genesis import make_genesis, read_genesis, store_genesis
 from stackwitness.log.heads import Heads
 from stackwitness.log.logkeys import read_log_keys
 from stackwitness.log.notekeys import load_export_key
-from stackwitness.log.policies import take_policy
+from stackwitness.log.policies import read_policy, take_policy
 from stackwitness.log.previous import read_previous
 from stackwitness.log.publisher import Publisher
 from stackwitness.log.sequencer import BATCH, LogHead, Sequencer, lock_log, read_head, read_root
@@ -120,6 +121,11 @@ class LogLoop:
             if count < BATCH and not (total == 1 and count == 1):
                 return total
 
+    def _policy_in_force(self) -> Policy | None:
+        with unit_of_work(self._engine, "sw_seq") as conn:
+            text = read_policy(conn)
+        return None if text is None else parse_policy(text)
+
     def publish(self) -> LogHead:
         """Bring disk and checkpoint up to the sequenced log; return what is now published.
 
@@ -138,6 +144,7 @@ class LogLoop:
         except StackwitnessError:
             self._checked = False
             raise
+        self.announcer.follow_keys(self._policy_in_force)
         self.announcer.announce(note, head.size)
         if self._heads is not None:
             self._heads.make_due(head.size)

@@ -41,8 +41,8 @@ class Witnesses:
     """Hold the witnesses of one policy; `close` ends their threads and connections."""
 
     def __init__(self, policy: Policy, timeout_s: float) -> None:
-        self._policy = policy
-        self._timeout_s = timeout_s
+        self.policy = policy
+        self.timeout_s = timeout_s
         self._asked = [_Witness(witness, timeout_s) for witness in policy.witnesses]
         self._threads = ThreadPoolExecutor(max(1, len(self._asked)), "witness")
 
@@ -53,12 +53,12 @@ class Witnesses:
         if not self._asked:
             return Cosigned(note, True)
         prove = _Proofs(tiles)
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self.timeout_s
         running = {
             item: self._threads.submit(item.ask, note, prove, deadline) for item in self._asked if item.idle
         }
         # Whoever was late last time is asked, but waited for only when the quorum needs it.
-        wait([future for item, future in running.items() if not item.late], self._timeout_s)
+        wait([future for item, future in running.items() if not item.late], self.timeout_s)
         if not self._reaches_quorum(note + "".join(_lines_of(running.values())).encode()):
             wait(running.values(), max(0.0, deadline - time.monotonic()))
         lines: list[str] = []
@@ -80,7 +80,7 @@ class Witnesses:
 
     def _reaches_quorum(self, note: bytes) -> bool:
         try:
-            self._policy.check(note)
+            self.policy.check(note)
         except PolicyError:
             return False
         return True
