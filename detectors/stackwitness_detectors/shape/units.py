@@ -163,13 +163,15 @@ class DigitReader:
 
     def _read(self, k: int, day: int) -> Digits | Why:
         at_ms = self.memory.rows.view("at_ms")
-        values = np.where(self._partial, np.nan, self.memory.rows.view("values")[:, k])
+        told = self.memory.rows.view("values")[:, k]
+        values = np.where(self._partial, np.nan, told)
         to_ms = (day + 1) * DAY_MS
         last = int(np.searchsorted(at_ms, to_ms))
         starts = {w: int(np.searchsorted(at_ms, to_ms - w * DAY_MS)) for w in self.windows}
         # A forgery that began some days ago must not teach: a week's gap, three days while there is little.
         for gap in (37, 14, 8, 4):
-            before = fresh_values(values[: int(np.searchsorted(at_ms, to_ms - gap * DAY_MS))])
+            until = int(np.searchsorted(at_ms, to_ms - gap * DAY_MS))
+            before = fresh_values(values[:until])
             if len(before) >= _LEAST_REFERENCE:
                 break
         else:
@@ -178,7 +180,8 @@ class DigitReader:
         if units is None:
             return "digits", "the last digit has no place that could be found"
         now = {w: units.whole(fresh_values(values[starts[w] : last])) for w in self.windows if w < gap}
-        known = units.whole(before)
+        # Parts of an hour stay in the past: they tell how often, and how bunched, readings lie between the steps.
+        known = units.whole(fresh_values(told[:until]))
         return Digits(units, known[np.isfinite(known)], {w: n[np.isfinite(n)] for w, n in now.items()})
 
 
