@@ -21,7 +21,7 @@ from stackwitness_detectors.tail import monthly_rate
 BANK: tuple[tuple[float, int], ...] = (
     (0.25, 3), (1, 3), (1, 14), (3, 7), (3, 42), (7, 21), (7, 56), (14, 42), (30, 60),
 )  # fmt: skip
-# The three short windows get a sixteenth of the budget together: beside the long ones they find little that lasts.
+# So often the three short windows count together: beside the long ones they find little that lasts.
 _SHORT_PRICE = 16.0
 _BLOCKS = 8  # short windows that stand apart in the reference, at the least: the largest of fewer says little
 _WINSOR = 6.0  # spreads: a day further off counts as this far in what other days are compared with
