@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 
-VERSION = "2"
+VERSION = "3"
 
 
 @dataclass(frozen=True)

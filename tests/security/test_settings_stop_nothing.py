@@ -106,3 +106,20 @@ def test_what_stops_a_command_all_the_same_is_named(
     with put(log.engine, f"DATABASE {name}", "session_preload_libraries = 'nowhere'"):
         assert run(monkeypatch, "fsck") == 3
     assert 'could not access file "nowhere"' in capsys.readouterr().err
+
+
+def test_the_tables_of_another_version_are_named(
+    log: SmallLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with log.engine.begin() as conn:
+        conn.execute(sa.text("UPDATE alembic_version SET version_num = '0012'"))
+    # The number alone keeps no checker from looking: whoever edits it would like that.
+    assert run(monkeypatch, "fsck") == 0
+    with log.engine.begin() as conn:
+        conn.execute(sa.text("DROP TABLE flag_lapse CASCADE"))
+    assert run(monkeypatch, "fsck") == 3
+    said = capsys.readouterr().err
+    assert (
+        "The database stands at revision 0012, this version at 0014: run `stackwitness migrate` or `up`"
+        in said
+    )

@@ -1,14 +1,14 @@
 """What every command begins with: the settings, and the wiring over the database they name."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from stackwitness.db.embedded import open_database
 from stackwitness.db.session import name_defaults
@@ -18,6 +18,8 @@ from stackwitness.settings import Settings
 from stackwitness.telemetry import configure_logging
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from stackwitness.wiring import Wiring
 
 Home = Annotated[Path | None, typer.Option(help="folder of everything on disk (STACKWITNESS_HOME)")]
@@ -40,7 +42,6 @@ def load_settings(home: Path | None = None, port: int | None = None) -> Settings
 @contextmanager
 def opened(home: Path | None, port: int | None = None) -> "Iterator[Wiring]":
     """Yield this process's wiring over the database the settings name; the engine is closed at the end."""
-    from stackwitness.db.migrate import current_revision
     from stackwitness.wiring import wire
 
     settings = load_settings(home, port)
@@ -52,14 +53,34 @@ def opened(home: Path | None, port: int | None = None) -> "Iterator[Wiring]":
     with open_database(settings) as url, naming_causes(url):
         wiring = wire(settings.model_copy(update={"database_url": url}))
         try:
-            with unit_of_work(wiring.engine, "sw_read") as conn:
-                if current_revision(conn) is None:
-                    raise Conflict(
-                        "database.schema", "The database is empty: run `stackwitness migrate` or `up`"
-                    )
-            yield wiring
+            with naming_foreign_schemas(lambda: unit_of_work(wiring.engine, "sw_read")):
+                yield wiring
         finally:
             wiring.engine.dispose()
+
+
+@contextmanager
+def naming_foreign_schemas(conn_of: "Callable[[], AbstractContextManager[Connection]]") -> Iterator[None]:
+    """Raise Conflict database.schema for an empty database, and for one whose tables are another version's.
+
+    That it says so is no reason to refuse: whoever edits the number would keep the checkers from looking.
+    """
+    from stackwitness.db.migrate import current_revision, newest_revision
+
+    with conn_of() as conn:
+        stands, newest = current_revision(conn), newest_revision()
+    if stands is None:
+        raise Conflict("database.schema", "The database is empty: run `stackwitness migrate` or `up`")
+    try:
+        yield
+    except ProgrammingError as error:
+        if stands == newest:
+            raise
+        mend = (
+            "run `stackwitness migrate` or `up`" if stands < newest else "take the version that migrated it"
+        )
+        said = f"The database stands at revision {stands}, this version at {newest}: {mend}"
+        raise Conflict("database.schema", said) from error
 
 
 @contextmanager

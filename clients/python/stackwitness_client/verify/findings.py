@@ -18,7 +18,9 @@ def check_findings(reader: BundleReader, stns: Iterable[str], report: Report) ->
     try:
         rerun: Any = import_module(RERUN)
     except ImportError as error:
-        step.skip(f"what the detectors need is not installed ({error.name}): pip install 'stackwitness[server]'")
+        step.skip(
+            f"what the detectors need is not installed ({error.name}): pip install 'stackwitness[server]'"
+        )
         return
     said, again = [], 0
     try:

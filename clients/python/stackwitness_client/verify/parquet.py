@@ -19,7 +19,9 @@ def check_parquet(reader: BundleReader, report: Report) -> None:
     if not names:
         return
     if find_spec("pyarrow") is None:
-        step.skip("pyarrow is not installed (pip install pyarrow); the CSV tables, which hold the same rows, are checked")
+        step.skip(
+            "pyarrow is not installed (pip install pyarrow); the CSV tables, which hold the same rows, are checked"
+        )
         return
     said = []
     for name in names:
