@@ -16,7 +16,7 @@ class Config:
     budget: float = 0.25
     # Shares of that budget: only their proportions count (`spread`); 0 turns a test off. A small one for holds
     # is no gain: what is not told is learned.
-    freeze_budget: float = 0.05
+    freeze_budget: float = 0.056
     near_freeze_budget: float = 0.02
     copy_budget: float = 0.001
     pieces_budget: float = 0.01

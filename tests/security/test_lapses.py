@@ -55,7 +55,7 @@ def test_fsck_monitor_and_verifier_name_it(settings: Settings, engine: sa.Engine
             sa.text("SELECT (extract(epoch FROM min(first_at)) * 1000)::bigint FROM envelope")
         )
     from_ms = first_ms // HOUR_MS * HOUR_MS
-    numbers = {"version": "1", "config": {}, "numpy": "2"}
+    numbers = {"version": "1", "config": {"budget": 0.25}, "numpy": "2"}
     sign(shop, "detector.config", {**numbers, "config_hash": HASH}, "detector")
     sign(shop, "detector.run", run_of(from_ms, 0, "", "1"))
     sign(shop, "detector.run", run_of(from_ms, 1, "1", "2"))

@@ -278,8 +278,8 @@ class Replay:
             self._touched[1].add(event.subj)
         self._events.append((idx, event.subj, event.sseq, event.event_id))
         if signed:
-            self._check_form(idx, event)
-            self._check_judged(idx, event)
+            if self._check_form(idx, event):
+                self._check_judged(idx, event)
             self._learn(idx, event)
             self._check_officer(idx, event, recv_ms)
 
@@ -296,13 +296,15 @@ class Replay:
             return False
         return True
 
-    def _check_form(self, idx: int, event: Event) -> None:
-        """What is signed and says nothing, or nonsense, changes nothing; nobody honest made it."""
+    def _check_form(self, idx: int, event: Event) -> bool:
+        """What is signed and says nothing, or nonsense, changes nothing; nobody honest made it. Tell whether it says something."""
         try:
             check_form(event)
         except EmdiError as error:
             says = f"{event.subj}: entry {idx} ({event.typ}) says what nobody can take: {error.message}"
             self._find(Finding("malformed", f"malformed:{idx}", says, (idx,), {"why": says}))
+            return False
+        return True
 
     def _check_judged(self, idx: int, event: Event) -> None:
         """Runs that go back, late arrivals, lapses and the detectors' numbers follow from what was signed before."""
