@@ -63,6 +63,11 @@ def weak(day: int, curve: np.ndarray, true: np.ndarray) -> np.ndarray:
     return 0.85 * curve if day >= 40 else curve
 
 
+def zero_only(day: int, curve: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Lose the span gas of a calibration on some days: what is left is zero gas, and never twice the same."""
+    return np.abs(0.004 * (curve - SPAN)) if day >= 40 and day % 3 == 0 else curve
+
+
 @pytest.mark.parametrize(
     ("bend", "feature"), [(typed, {"noise", "edge"}), (skipped, {"plateau"}), (weak, {"plateau"})]
 )
@@ -79,6 +84,10 @@ def test_a_forged_calibration_is_found(bend: Bend, feature: set[str]) -> None:
 
 def test_ordinary_calibrations_are_left_alone() -> None:
     assert [f.text_en for f in alone(curves, challenged(60), CONTEXT)] == []
+
+
+def test_zero_gas_alone_is_left_alone() -> None:
+    assert [f.text_en for f in alone(curves, challenged(60, zero_only), CONTEXT)] == []
 
 
 def test_calibrations_without_values_are_noted() -> None:

@@ -24,6 +24,7 @@ _MOST_SAMPLES = 400
 _LEAST_SWING = 0.2  # of the larger of before and plateau: else there is no edge to see
 _UNSTEADY = 0.05  # of the larger of plateau and before: what moves more has not settled
 _SAME_GAS = 0.1  # plateaus that near, as a share of the larger, are of one bottle
+_ZERO_GAS = 0.1  # of the usual gas: a plateau below is of zero gas, all that is seen where the span was lost or fell between readings
 _LEAST_EVENTS, _EVENTS, _LAG_DAYS = 8, 160, 7
 _ODD = 4.0  # spreads; less is never told
 # Feature -> the least spread that is believed: shares of the edge and the fall, log of minutes, log of noise, level.
@@ -216,9 +217,13 @@ def oddest(event: Values, past: Values) -> tuple[str, float, float, float]:
     """Give the feature furthest off, how many spreads, its value and the usual one, in words' units."""
     names = list(_FEATURES)
     plateau = float(event[-1])
-    size = np.maximum(np.abs(past[:, -1]), abs(plateau))
-    near = np.abs(past[:, -1] - plateau) <= _SAME_GAS * np.maximum(size, 1e-12)
+    # Three bear it out: one large plateau alone must not make others look like zero.
+    zero = max(_ZERO_GAS * float(np.sort(np.abs(past[:, -1]))[-3:][0]), 1e-12)
+    size = np.maximum(np.abs(past[:, -1]), max(abs(plateau), zero))
+    near = np.abs(past[:, -1] - plateau) <= _SAME_GAS * size
     if near.sum() < 3:
+        if abs(plateau) <= zero:
+            return "plateau", 0.0, plateau, plateau
         closest = float(past[int(np.argmin(np.abs(past[:, -1] - plateau))), -1])
         away = abs(plateau - closest) / max(abs(closest), abs(plateau), 1e-12)
         return "plateau", away / _FEATURES["plateau"], plateau, closest
@@ -228,7 +233,7 @@ def oddest(event: Values, past: Values) -> tuple[str, float, float, float]:
         if len(known) < 3 or not math.isfinite(event[i]):
             continue
         middle = float(np.median(known))
-        least = _FEATURES[name] * (abs(middle) if name == "plateau" else 1.0)
+        least = _FEATURES[name] * (max(abs(middle), zero) if name == "plateau" else 1.0)
         spread = max(1.4826 * float(np.median(np.abs(known - middle))), least, 1e-12)
         off = abs(float(event[i]) - middle) / spread
         if off > best[1]:

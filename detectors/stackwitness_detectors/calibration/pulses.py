@@ -72,7 +72,9 @@ class Blocks:
         y = np.where(off, np.nan, hours.view("mean")[rows, k])
         usual = self.level(k)
         if usual <= 0:
-            return y / max(float(np.nanstd(hours.view("mean")[:, k])), 1e-12)
+            known = hours.view("mean")[:, k]
+            known = known[np.isfinite(known)]
+            return y / max(float(np.std(known)) if len(known) else 0.0, 1e-12)
         floor = _FLOOR * usual
         level: Values = np.log(np.maximum(y, floor))
         if model is not None and model.r2 >= _LEAST_R2:
