@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
@@ -94,6 +95,7 @@ def measure_restart(server: Server) -> list[Figure]:
 def measure_fsck(server: Server, console: Console) -> list[Figure]:
     """Run the checker; its seconds, of the clock and of all processors together, are scaled to a million entries."""
     settings = server.wiring.settings
+    _vacuum(server)
     stop, peak = threading.Event(), [0]
     watcher = threading.Thread(target=_watch, args=(stop, peak), daemon=True)
     watcher.start()
@@ -114,6 +116,13 @@ def measure_fsck(server: Server, console: Console) -> list[Figure]:
         Figure("fsck memory, all its processes", peak[0] / 2**20, 1024, "MB", False),
         Figure("fsck findings", report.tampered + report.missing, 0, "", False),
     ]
+
+
+def _vacuum(server: Server) -> None:
+    """Do now what autovacuum has long done in a log of such a size: else the first reader marks every row as visible."""
+    engine = server.wiring.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as conn:
+        conn.execute(sa.text("VACUUM (ANALYZE)"))
 
 
 def show(figures: list[Figure], console: Console) -> None:

@@ -12,12 +12,17 @@ from stackwitness.log.fsck.report import Report
 PG_EPOCH_US = 946_684_800_000_000  # timestamptz_send counts from 2000-01-01
 # channel, time in us since 2000, status, whether there is a value, value
 ROW = struct.Struct(">iqcBd")
-_BLOBS = """
-SELECT envelope_no, string_agg(
-    int4send(channel_no) || timestamptz_send(at) || charsend(status)
-    || CASE WHEN value IS NULL THEN '\\x000000000000000000'::bytea
-            ELSE '\\x01'::bytea || float8send(value) END,
-    ''::bytea ORDER BY channel_no, at) AS packed
+# As ROW. Named in full, for the one who owns the database may lay functions of the same name before ours. A row with a
+# null where none may be counts as one that nobody signed; an aggregate would pass it over.
+_PACKED = """pg_catalog.string_agg(coalesce(
+    pg_catalog.int4send(channel_no) OPERATOR(pg_catalog.||) pg_catalog.timestamptz_send(at)
+    OPERATOR(pg_catalog.||) pg_catalog.charsend(status) OPERATOR(pg_catalog.||) coalesce(
+        '\\x01'::pg_catalog.bytea OPERATOR(pg_catalog.||) pg_catalog.float8send(value),
+        '\\x000000000000000000'::pg_catalog.bytea),
+    '\\xffffffffffffffffffffffffffffffffffffffffffff'::pg_catalog.bytea), ''::pg_catalog.bytea"""
+PACKED_AS_THEY_LIE = f"{_PACKED})"
+_BLOBS = f"""
+SELECT envelope_no, {_PACKED} ORDER BY channel_no, at) AS packed
 FROM reading WHERE envelope_no >= :first AND envelope_no < :end GROUP BY envelope_no
 """
 _SURPLUS = """

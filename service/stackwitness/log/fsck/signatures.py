@@ -16,6 +16,7 @@ from stackwitness.log.fsck.report import Report
 BATCH = 512
 AHEAD = 8
 WORTH_PROCESSES = 20_000
+ON_THE_SPOT = 8  # batches checked before processes are started: starting them takes as long
 
 Job = tuple[PublicKey, bytes]
 Place = tuple[int | None, str, str]
@@ -24,7 +25,7 @@ Place = tuple[int | None, str, str]
 class Signatures:
     """Take (key, JWS) pairs as they come; each that does not hold becomes a finding.
 
-    Small logs, and few signatures, are checked on the spot. `close` waits for what is under way and ends the processes.
+    Those of small logs, and the first of large ones, are checked on the spot. `close` waits for what is under way and ends the processes.
     """
 
     def __init__(self, report: Report, entries: int) -> None:
@@ -34,6 +35,7 @@ class Signatures:
         self._under_way: deque[tuple[list[Place], Future[list[int]]]] = deque()
         self._pool: ProcessPoolExecutor | None = None
         self._worth = entries >= WORTH_PROCESSES
+        self._on_the_spot = 0
         self._vouched: set[int] = set()
 
     def vouch(self, idx: int) -> None:
@@ -63,11 +65,12 @@ class Signatures:
         self._jobs, self._places = [], []
         if not jobs:
             return
-        if self._pool is None and self._worth and len(jobs) == BATCH:
+        if self._pool is None and self._worth and self._on_the_spot == ON_THE_SPOT:
             # spawn: the parent holds database connections, which a forked child must not share
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(os.cpu_count() or 1, mp_context=context)
         if self._pool is None:
+            self._on_the_spot += 1
             self._note(places, find_false(jobs))
             return
         self._under_way.append((places, self._pool.submit(find_false, jobs)))

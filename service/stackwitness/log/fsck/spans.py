@@ -8,7 +8,7 @@ comes from the database here (keys, channel numbers) are hints: the parent compa
 
 import gc
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,8 +26,9 @@ from emdi.merkle import leaf_hash
 from emdi.tiles import TILE_WIDTH, decode_bundle, entries_path, tile_path
 from stackwitness.db.session import connect
 from stackwitness.log.disk import Disk
+from stackwitness.log.fsck.projection import PACKED_AS_THEY_LIE, PG_EPOCH_US, ROW
 from stackwitness.log.fsck.signatures import verify_fast
-from stackwitness.log.fsck.spelling import PG_EPOCH_US, Read, Spellings
+from stackwitness.log.fsck.spelling import Read, Spellings
 from stackwitness.log.fsck.tree import read_plain
 
 SPAN = 16 * TILE_WIDTH
@@ -54,9 +55,10 @@ _EVENTS = """COPY (
 SELECT e.idx, e.kind, e.entry_id, e.recv_ms, e.leaf, w.event_id, w.typ, w.subj, w.sseq, w.sprev, w.recv_ms, w.jws
 FROM log_entry e JOIN event w ON w.event_id = e.entry_id
 WHERE e.kind = 2 AND e.idx >= {first} AND e.idx < {end} ORDER BY e.idx) TO STDOUT (FORMAT BINARY)"""
-_READINGS = """COPY (
-SELECT at, channel_no, value, status, envelope_no FROM reading
-WHERE envelope_no >= {first} AND envelope_no <= {last}) TO STDOUT (FORMAT BINARY)"""
+_READINGS = f"""COPY (
+SELECT envelope_no, {PACKED_AS_THEY_LIE} FROM reading
+WHERE envelope_no >= {{first}} AND envelope_no <= {{last}} GROUP BY envelope_no) TO STDOUT (FORMAT BINARY)"""
+_READINGS_AT = slice(6, 14), slice(18, None)  # of such a row: envelope number, packed readings
 _LOGGED = struct.Struct(">hiqihi32siqi32s")
 _NUMBER_AT = _LOGGED.size + 4
 _URL = str.maketrans("+/", "-_")
@@ -229,7 +231,7 @@ class SpanChecker:
             raise Doubt(f"the signature of {event.subj} #{event.sseq}")
 
     def _compare_readings(self, numbers: list[tuple[int, Read]]) -> None:
-        """Compare the rows of `reading`: as one run of bytes where they lie as they were written."""
+        """Compare the rows of `reading`, all of an envelope at once."""
         numbers.sort(key=lambda pair: pair[0])
         start = readings = 0
         for place in range(1, len(numbers) + 1):
@@ -243,21 +245,16 @@ class SpanChecker:
                 start, readings = place, 0
 
     def _compare_run(self, run: Sequence[tuple[int, Read]]) -> None:
-        wanted = {number.to_bytes(8, "big", signed=True): read.rows.pack(number) for number, read in run}
+        wanted = {number.to_bytes(8, "big", signed=True): read.packed for number, read in run}
         if len(wanted) != len(run):
             raise Doubt("two envelopes of one number")
         lying = self._copy(_READINGS, first=run[0][0], last=run[-1][0])
-        if b"".join(lying) == b"".join(wanted.values()):
-            return
-        found: dict[bytes, list[bytes]] = {number: [] for number in wanted}
-        for row in lying:
-            rows = found.get(row[-8:])
-            if rows is not None:  # else of an envelope of another span
-                rows.append(row)
-        for number, rows in found.items():
-            packed = wanted[number]
+        number_at, packed_at = _READINGS_AT
+        found = {row[number_at]: row[packed_at] for row in lying}
+        for number, packed in wanted.items():
+            rows = found.get(number, b"")
             # Mostly they lie as they were written; an envelope over two pages may come in two parts.
-            if b"".join(rows) != packed and sorted(rows) != sorted(_split(packed)):
+            if rows != packed and sorted(_split(rows)) != sorted(_split(packed)):
                 raise Doubt(f"the readings of envelope_no {int.from_bytes(number, 'big')}")
 
     def _copy(self, query: str, **bounds: int) -> list[bytes]:
@@ -329,10 +326,5 @@ def _event_row(idx: int, entry: Entry, leaf: bytes, event: Event) -> bytes:
     )
 
 
-def _split(rows: bytes) -> Iterator[bytes]:
-    """Yield the single rows of a packed run: their length depends on whether there is a value."""
-    at = 0
-    while at < len(rows):
-        end = at + (43 if rows[at + 22 : at + 26] == b"\xff\xff\xff\xff" else 51)
-        yield rows[at:end]
-        at = end
+def _split(packed: bytes) -> list[bytes]:
+    return [packed[at : at + ROW.size] for at in range(0, len(packed), ROW.size)]

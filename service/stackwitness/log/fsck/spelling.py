@@ -8,18 +8,18 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from emdi.columns import Columns
 from emdi.encoding import b64u_encode
 from emdi.envelope import Envelope, parse_columns
 from emdi.jws import split_jws
 from emdi.pack import MAX_AT_MS, MIN_AT_MS
+from stackwitness.log.fsck.projection import PG_EPOCH_US, ROW
 
 TYP = "emdi-rd+jws"
 MAX_RECORDS = 1500
 MAX_SHAPES = 4
-PG_EPOCH_US = 946_684_800_000_000
 _UINT = r"(0|[1-9][0-9]{0,14})"
 _HASH = r"([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])"
 _POWER = r"[eE][+-]?[0-9]{1,2}"
@@ -31,37 +31,10 @@ _CLAIMS = re.compile(
 # A quote before v: is never inside a string, where it would be escaped.
 _VALUE = re.compile(f'"v":{_NUMBER}(?=[,}}])')
 _BASE = re.compile(r'"bt":(-?(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,3})?)(?=[,}])')
-_AT = struct.pack(">hi", 5, 8)
-ROW = struct.Struct(">6sq12sd9sq")
-_ROW = "6sq12sd9sq"
-
-
-class Rows(Protocol):
-    """Rows of `reading` as binary COPY gives them, packed when the envelope's number is known."""
-
-    def pack(self, envelope_no: int) -> bytes:
-        """Return the bytes of all rows."""
-
-
-class ShapedRows(NamedTuple):
-    """Rows that have all but time and values in common with others of their shape."""
-
-    shape: "Shape"
-    base_us: int
-    values: Sequence[str]
-
-    def pack(self, envelope_no: int) -> bytes:
-        """Return the bytes of all rows."""
-        shape, base_us = self.shape, self.base_us
-        arguments = shape.arguments.copy()
-        arguments[1::6] = [base_us + offset for offset in shape.offsets_us]
-        arguments[3::6] = map(float, self.values)
-        arguments[5::6] = [envelope_no] * shape.count
-        return shape.packer.pack(*arguments)
 
 
 class Read(NamedTuple):
-    """What the checker needs of one envelope: its place, its time span (ms), and its rows but for their number."""
+    """What the checker needs of one envelope: its place, its time span (ms), and its rows of `reading` as ROW."""
 
     stn: str
     ep: int
@@ -76,7 +49,7 @@ class Read(NamedTuple):
     first_ms: int
     last_ms: int
     reading_count: int
-    rows: Rows
+    packed: bytes
 
 
 class Shape:
@@ -97,12 +70,20 @@ class Shape:
         base_ms = _ms(base[1])
         self.offsets_us = [(at_ms - base_ms) * 1000 for at_ms in columns.at_ms]
         self.span_ms = (min(columns.at_ms) - base_ms, max(columns.at_ms) - base_ms)
-        self.packer = struct.Struct(">" + _ROW * count)
+        self.packer = struct.Struct(">" + "4sq2sd" * count)
         self.count = count
         self.arguments: list[object] = []
         for which, status in zip(columns.which, columns.statuses, strict=True):
-            channel = struct.pack(">iii", 4, numbers[columns.series[which][0]], 8)
-            self.arguments += [_AT, 0, channel, 0.0, struct.pack(">ici", 1, status.encode(), 8), 0]
+            channel = numbers[columns.series[which][0]].to_bytes(4, "big", signed=True)
+            self.arguments += [channel, 0, status.encode() + b"\x01", 0.0]
+
+    def pack(self, base_ms: int, values: Sequence[str]) -> bytes:
+        """Return the rows that lie at these places from `base_ms` on and have these values."""
+        base_us = base_ms * 1000 - PG_EPOCH_US
+        arguments = self.arguments.copy()
+        arguments[1::4] = [base_us + offset for offset in self.offsets_us]
+        arguments[3::4] = map(float, values)
+        return self.packer.pack(*arguments)
 
 
 class Spellings:
@@ -141,8 +122,7 @@ class Spellings:
                 if not MIN_AT_MS <= first_ms <= last_ms <= MAX_AT_MS:
                     break
                 place = stn, int(ep), int(seq), prev, False, kid, alg, parts.signing_id, parts.signature
-                rows = ShapedRows(shape, base_ms * 1000 - PG_EPOCH_US, values)
-                return Read(*place, int(iat), first_ms, last_ms, shape.count, rows)
+                return Read(*place, int(iat), first_ms, last_ms, shape.count, shape.pack(base_ms, values))
         return self._parse(jws, payload, kid, parts.signature)
 
     def _parse(self, jws: bytes, payload: str | None, kid: str, signature: bytes) -> Read:
@@ -158,18 +138,18 @@ class Spellings:
 
 
 def _read_of(envelope: Envelope, columns: Columns, numbers: Mapping[str, int], signature: bytes) -> Read:
-    formats, arguments = [], []
-    packed = []
-    for which, at_ms, value, status in zip(
-        columns.which, columns.at_ms, columns.values, columns.statuses, strict=True
-    ):
-        at = struct.pack(">hiq", 5, 8, at_ms * 1000 - PG_EPOCH_US)
-        channel = struct.pack(">ii", 4, numbers[columns.series[which][0]])
-        number = struct.pack(">i", -1) if value is None else struct.pack(">id", 8, value)
-        row = at + channel + number + struct.pack(">ici", 1, status.encode(), 8)
-        packed.append(row)
-        formats.append(f"{len(row)}sq")
-        arguments += [row, 0]
+    packed = [
+        ROW.pack(
+            numbers[columns.series[which][0]],
+            at_ms * 1000 - PG_EPOCH_US,
+            status.encode(),
+            value is not None,
+            0.0 if value is None else value,
+        )
+        for which, at_ms, value, status in zip(
+            columns.which, columns.at_ms, columns.values, columns.statuses, strict=True
+        )
+    ]
     first_ms, last_ms = min(columns.at_ms), max(columns.at_ms)
     return Read(
         envelope.stn,
@@ -185,20 +165,8 @@ def _read_of(envelope: Envelope, columns: Columns, numbers: Mapping[str, int], s
         first_ms,
         last_ms,
         len(columns.values),
-        ReadyRows(struct.Struct(">" + "".join(formats)), arguments),
+        b"".join(packed),
     )
-
-
-class ReadyRows(NamedTuple):
-    """Rows of any form: their bytes are ready but for the number behind each."""
-
-    packer: struct.Struct
-    arguments: list[object]
-
-    def pack(self, envelope_no: int) -> bytes:
-        """Return the bytes of all rows."""
-        self.arguments[1::2] = [envelope_no] * (len(self.arguments) // 2)
-        return self.packer.pack(*self.arguments)
 
 
 def _ms(seconds: str) -> int:
