@@ -13,6 +13,7 @@ and what another family finds is then missed. R2 is the model's when the forgery
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections import Counter, defaultdict
@@ -143,7 +144,7 @@ def lead(
     day = frame.at_ms[first:last] // DAY_MS
     edges = [first, *(first + np.flatnonzero(np.diff(day)) + 1).tolist(), last]
     told: list[Alarm] = []
-    for lo, hi in zip(edges[:-1], edges[1:], strict=True):
+    for lo, hi in itertools.pairwise(edges):
         if lo == hi:
             break
         start_ms = int(frame.at_ms[lo]) // DAY_MS * DAY_MS
