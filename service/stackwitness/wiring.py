@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastapi import Request
 from sqlalchemy import Engine
+from starlette.requests import Request  # FastAPI's own name for it; commands import no FastAPI
 
 from stackwitness.db.engine import make_engine
 from stackwitness.log.custody import Custody

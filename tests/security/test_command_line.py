@@ -73,7 +73,7 @@ def test_nothing_typed_ends_in_a_traceback(
     monkeypatch.setenv("STACKWITNESS_MODE", "test")
     monkeypatch.chdir(tmp_path)
     # It would go on writing to this test's captured stderr in the tests that follow.
-    monkeypatch.setattr("stackwitness.cli.opening.configure_logging", lambda **_: None)
+    monkeypatch.setattr("stackwitness.telemetry.configure_logging", lambda **_: None)
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
     assert run(monkeypatch, "service-key", "rotate") == 0  # so that service-1 is an ended key
     for command in COMMANDS:

@@ -1,5 +1,7 @@
 """The application's edge: every error is a problem with a code, bodies are capped, health tells the truth."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,11 +122,15 @@ def test_the_documentation_pages_need_no_network(service: Service) -> None:
 
 
 def test_the_api_process_stays_light() -> None:
-    import subprocess
-    import sys
-
     heavy = ["numpy", "pyod", "pyarrow", "scipy", "sklearn", "pandas"]
     script = f"import sys, stackwitness.app as a\nfrom importlib import import_module\n[import_module(f'stackwitness.{{n}}.routes') for n in a.SLICES]\nprint([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", done.stderr
     assert Path(sys.executable).exists()
+
+
+def test_the_command_line_loads_what_a_command_uses_when_it_runs() -> None:
+    heavy = {"sqlalchemy", "psycopg", "structlog", "pydantic_settings", "fastapi", "cryptography", "numpy"}
+    script = "import sys, stackwitness.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert heavy & set(done.stdout.split()) == set()

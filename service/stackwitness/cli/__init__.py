@@ -1,12 +1,8 @@
 """The command line: parse, then call the room that does the work (imported only then: starts stay light)."""
 
 import typer
-from sqlalchemy.exc import DBAPIError
 
-from emdi.errors import EmdiError
 from stackwitness.cli import bench, data, evidence, processes, reanalysis
-from stackwitness.db.embedded import ClusterError
-from stackwitness.errors import StackwitnessError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for room in (processes, evidence, data, reanalysis):
@@ -22,12 +18,26 @@ def main() -> None:
     """
     try:
         app()
-        return
-    except (ClusterError, StackwitnessError, EmdiError, OSError) as error:
-        text = str(error)
-    except UnicodeError as error:
-        text = f"an argument or a file is no UTF-8: {error}"
-    except DBAPIError as error:
-        text = f"the database refuses: {error.orig}".strip()
-    typer.echo(f"stackwitness: {text}", err=True)
-    raise SystemExit(3)
+    except Exception as error:
+        said = _expected(error)
+        if said is None:
+            raise
+        typer.echo(f"stackwitness: {said}", err=True)
+        raise SystemExit(3) from None
+
+
+def _expected(error: Exception) -> str | None:
+    """Return what to say of an error that is no fault of ours, None of another; looks only where something was raised."""
+    if isinstance(error, UnicodeError):
+        return f"an argument or a file is no UTF-8: {error}"
+    if isinstance(error, OSError):
+        return str(error)
+    from sqlalchemy.exc import DBAPIError
+
+    from emdi.errors import EmdiError
+    from stackwitness.db.embedded import ClusterError
+    from stackwitness.errors import StackwitnessError
+
+    if isinstance(error, ClusterError | StackwitnessError | EmdiError):
+        return str(error)
+    return f"the database refuses: {error.orig}".strip() if isinstance(error, DBAPIError) else None

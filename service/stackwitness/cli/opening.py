@@ -6,28 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, ProgrammingError
-
-from stackwitness.db.embedded import open_database
-from stackwitness.db.session import name_defaults
-from stackwitness.db.unit import unit_of_work
-from stackwitness.errors import Conflict, DatabaseUnavailable, NotFound
-from stackwitness.settings import Settings
-from stackwitness.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from stackwitness.settings import Settings
     from stackwitness.wiring import Wiring
 
 Home = Annotated[Path | None, typer.Option(help="folder of everything on disk (STACKWITNESS_HOME)")]
 Port = Annotated[int | None, typer.Option(help="port of the API; a free one when unset (STACKWITNESS_PORT)")]
 
 
-def load_settings(home: Path | None = None, port: int | None = None) -> Settings:
+def load_settings(home: Path | None = None, port: int | None = None) -> "Settings":
     """Return the environment's settings with these options over them; exits 2 where they contradict."""
+    from pydantic import ValidationError
+
+    from stackwitness.settings import Settings
+    from stackwitness.telemetry import configure_logging
+
     given = {"home": home, "port": port}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -42,6 +38,9 @@ def load_settings(home: Path | None = None, port: int | None = None) -> Settings
 @contextmanager
 def opened(home: Path | None, port: int | None = None) -> "Iterator[Wiring]":
     """Yield this process's wiring over the database the settings name; the engine is closed at the end."""
+    from stackwitness.db.embedded import open_database
+    from stackwitness.db.unit import unit_of_work
+    from stackwitness.errors import NotFound
     from stackwitness.wiring import wire
 
     settings = load_settings(home, port)
@@ -65,7 +64,10 @@ def naming_foreign_schemas(conn_of: "Callable[[], AbstractContextManager[Connect
 
     That it says so is no reason to refuse: whoever edits the number would keep the checkers from looking.
     """
+    from sqlalchemy.exc import ProgrammingError
+
     from stackwitness.db.migrate import current_revision, newest_revision
+    from stackwitness.errors import Conflict
 
     with conn_of() as conn:
         stands, newest = current_revision(conn), newest_revision()
@@ -86,6 +88,12 @@ def naming_foreign_schemas(conn_of: "Callable[[], AbstractContextManager[Connect
 @contextmanager
 def naming_causes(url: str) -> Iterator[None]:
     """Say with every refusal of the database what it said itself, and which settings somebody put on it."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import DBAPIError
+
+    from stackwitness.db.session import name_defaults
+    from stackwitness.errors import DatabaseUnavailable
+
     try:
         yield
     except (DBAPIError, DatabaseUnavailable) as error:
