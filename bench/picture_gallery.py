@@ -127,8 +127,8 @@ def gather(path: Path, kinds: list[str]) -> dict[str, tuple[str, Finding]]:
 def detail_of(finding: Finding) -> FlagDetail:
     """Return what the console would know of a finding."""
     flag = FlagView(
-        "works-1", "works", "Works", 480, finding.detector, finding.kind, finding.verdict, finding.from_ms,
-        finding.to_ms, finding.channels, finding.e_value, finding.text_en, finding.text_zh, finding.to_ms, None,
+        finding.detector, finding.kind, finding.verdict, finding.from_ms, finding.to_ms, finding.channels,
+        finding.e_value, finding.text_en, finding.text_zh, "works-1", "works", "Works", 480, finding.to_ms, None,
     )  # fmt: skip
     return FlagDetail(flag, plot_text(finding.plot), "00" * 32, None)
 

@@ -93,7 +93,7 @@ def test_hidden_mass_in_both_languages() -> None:
 def matter_view(number: int, verdict: str, e_value: float, decision: str | None) -> MatterView:
     """Return a matter of one flag that differs in what its order depends on."""
     flag = FlagView(
-        f"s-{number}", "s", "S", 0, "d", "k", verdict, 0, 1, (), e_value, "", "", number, decision
+        "d", "k", verdict, 0, 1, (), e_value, "", "", f"s-{number}", "s", "S", 0, number, decision
     )
     return MatterView((flag,), None, None, severity(verdict, None, 0, 1))
 

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from emdi.pack import Record
 from stackwitness.console import facts
-from stackwitness.console.inspect_first import Compared, read_compared
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import tasks
 from stackwitness.detection.fleet import flow, queries
+from stackwitness.detection.fleet.visits import Compared, read_compared
 from stackwitness_client.simulator import Plant
 from stackwitness_client.station import packs
 from tests.detectors.plants import HOUR_MS
@@ -78,3 +79,32 @@ def test_the_odd_one_out_is_found_kept_and_made_again(service: Service, region: 
     with unit_of_work(service.wiring.engine, "sw_read", "another agency") as conn:
         assert queries.list_runs(conn) == []
         assert read_compared(conn) == Compared({}, 0, None)
+    # Over HTTP: the same findings, by pages, and whom to inspect first because of them.
+    every = get(service, "/v1/neighbours")
+    [comparison] = every["comparisons"]
+    assert (comparison["agency"], comparison["stations"]) == (agency, list(STATIONS))
+    assert [(one["stn"], one["text_en"], one["e_value"]) for one in every["findings"]] == [
+        (one.stn, one.text_en, one.e_value) for one in run.findings
+    ]
+    paged, after = [], None
+    while True:
+        page = get(service, "/v1/neighbours", limit=1, after=after, station="a")
+        paged += page["findings"]
+        if (after := page["next"]) is None:
+            break
+    assert paged == every["findings"]
+    assert get(service, "/v1/neighbours", station="b")["findings"] == []
+    assert get(service, "/v1/neighbours", station="nobody") == {
+        "comparisons": [],
+        "findings": [],
+        "next": None,
+    }
+    first = get(service, "/v1/inspect-first")
+    assert (first["stations_weighed"], first["stations_compared"]) == (len(STATIONS), len(STATIONS))
+    assert first["compared_upto"] == comparison["upto"]
+    assert all(one["stn"] == "a" and one["apart"] == every["findings"] for one in first["visits"])
+
+
+def get(service: Service, path: str, **params: str | int | None) -> Any:
+    given = {name: value for name, value in params.items() if value is not None}
+    return service.client.get(path, params=given, headers=service.headers("auditor")).json()

@@ -248,10 +248,6 @@ def _view_channel(channel: Channel) -> ChannelView:
 
 def _view_flag(flag: Flag, station: Station) -> FlagView:
     return FlagView(
-        flag.flag_id,
-        flag.stn,
-        station.name,
-        station.utc_offset_min,
         flag.detector,
         flag.kind,
         flag.verdict,
@@ -261,6 +257,10 @@ def _view_flag(flag: Flag, station: Station) -> FlagView:
         flag.e_value,
         flag.text_en,
         flag.text_zh,
+        flag.flag_id,
+        flag.stn,
+        station.name,
+        station.utc_offset_min,
         ms_of(flag.raised_at),
         flag.decision,
         ms_of(flag.lapse.at) if flag.lapse else None,

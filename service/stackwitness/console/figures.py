@@ -34,29 +34,32 @@ class Card:
     limit: float | None
     spark: Markup | None
     open_counts: tuple[tuple[str, int], ...]
+    lapsed: int
 
     @property
     def open_total(self) -> int:
-        """Return how many matters of the station are open."""
-        return sum(count for _, count in self.open_counts)
+        """Return how many matters of the station are open, lapsed ones too: they wait for a decision as well."""
+        return sum(count for _, count in self.open_counts) + self.lapsed
 
 
-def main_channel(station: StationView, flags: Iterable[FlagView | MatterView]) -> ChannelView | None:
+def main_channel(station: StationView, matters: Iterable[MatterView]) -> ChannelView | None:
     """Choose the pollutant to show: the one flagged most, else the first with a limit, else the first."""
-    accused = Counter(name for flag in flags for name in flag.channels)
+    accused = Counter(name for matter in matters if matter.stands for name in matter.channels)
     pollutants = [c for c in station.channels if c.role == "pollutant"] or list(station.channels)
     if not pollutants:
         return None
     return max(pollutants, key=lambda c: (accused[c.name], c.limit is not None))
 
 
-def count_verdicts(flags: Iterable[FlagView | MatterView]) -> tuple[tuple[str, int], ...]:
-    """Count flags or matters per verdict, worst first."""
-    counts = Counter(flag.verdict for flag in flags)
+def count_verdicts(matters: Iterable[MatterView]) -> tuple[tuple[str, int], ...]:
+    """Count the matters that stand per verdict, worst first; one of which all flags lapsed accuses nobody."""
+    counts = Counter(matter.verdict for matter in matters if matter.stands)
     return tuple((verdict, counts[verdict]) for verdict in VERDICTS)
 
 
-def make_card(t: Tongue, station: StationView, trace: TraceView | None, flags: Sequence[MatterView]) -> Card:
+def make_card(
+    t: Tongue, station: StationView, trace: TraceView | None, matters: Sequence[MatterView]
+) -> Card:
     """Build the overview line of a station from its open matters and a week of its main pollutant."""
     channel = trace.channel if trace else None
     spark = None
@@ -69,7 +72,8 @@ def make_card(t: Tongue, station: StationView, trace: TraceView | None, flags: S
         channel.unit if channel else "",
         channel.limit if channel else None,
         spark,
-        count_verdicts(flags),
+        count_verdicts(matters),
+        sum(not matter.stands for matter in matters),
     )
 
 

@@ -18,6 +18,8 @@ from stackwitness.reviews.domain import MIN_REASON, Decision
 
 router = APIRouter()
 MOST_SHOWN = 300
+# What the filter of verdicts calls matters of which all flags lapsed: no verdict speaks for them any more.
+LAPSED = "lapsed"
 AROUND_DAYS = 2
 
 
@@ -36,7 +38,7 @@ def list_flags(
     chosen = [
         matter
         for matter in of_state
-        if verdict in ("", matter.verdict)
+        if verdict in ("", matter.verdict if matter.stands else LAPSED)
         and station in ("", matter.stn)
         and (not kind or any(flag.kind == kind for flag in matter.flags))
     ]

@@ -7,11 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from stackwitness.accounts import flow as accounts
-from stackwitness.console import facts, figures, inspect_first, matters, series
+from stackwitness.console import facts, figures, matters, series
 from stackwitness.console.assets import answer_asset
 from stackwitness.console.doors import AnyVisit, Signed, SignedForm
 from stackwitness.console.visit import SESSION_COOKIE, Visit, redirect, safe_path, set_language
 from stackwitness.db.unit import unit_of_work
+from stackwitness.detection.fleet import visits
 from stackwitness.errors import Unauthorized
 from stackwitness_detectors.ranking import FDR
 
@@ -26,14 +27,13 @@ def show_overview(visit: Signed) -> Response:
     with unit_of_work(visit.wiring.engine, "sw_read", visit.sees) as conn:
         stations = facts.list_stations(conn)
         waiting = matters.list_matters(conn, state="open")
-        compared = inspect_first.read_compared(conn)
+        choice = visits.read_choice(conn)
         requests, epochs = facts.list_key_requests(conn), facts.list_pending_epochs(conn)
         matters_of = {s.stn: [m for m in waiting if m.stn == s.stn] for s in stations}
         traces = {
             s.stn: series.load_recent(conn, s, figures.main_channel(s, matters_of[s.stn]), WEEK_DAYS)
             for s in stations
         }
-    open_flags = [flag for matter in waiting for flag in matter.open_flags]
     cards = [figures.make_card(visit.tongue, s, traces[s.stn], matters_of[s.stn]) for s in stations]
     return visit.render(
         "overview.html",
@@ -43,11 +43,11 @@ def show_overview(visit: Signed) -> Response:
         requests=requests,
         epochs=epochs,
         gravest=waiting[:GRAVEST],
-        choice=inspect_first.choose_visits(stations, open_flags, compared),
+        choice=choice,
         fdr_percent=round(100 * FDR),
         open_count=len(waiting),
-        flag_count=len(open_flags),
         open_by_verdict=figures.count_verdicts(waiting),
+        lapsed_count=sum(not matter.stands for matter in waiting),
         log=facts.read_log(visit.wiring),
     )
 

@@ -57,14 +57,19 @@ class MatterView:
         return next((flag for flag in self.flags if flag.decision is None), self.flags[0])
 
     @property
+    def stands(self) -> bool:
+        """Tell whether readings still bear out any flag of it."""
+        return any(flag.lapsed_ms is None for flag in self.flags)
+
+    @property
     def verdict(self) -> str:
         """Return the gravest verdict."""
         return self.lead.verdict
 
     @property
     def tone(self) -> str:
-        """Return the CSS name of the verdict."""
-        return self.lead.tone
+        """Return the CSS name of the verdict, quiet where all of it has lapsed."""
+        return self.lead.tone if self.stands else "quiet"
 
     @property
     def matter_id(self) -> str:

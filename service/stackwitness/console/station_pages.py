@@ -8,13 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Response
 
 from stackwitness import clock
-from stackwitness.console import exports, facts, figures, inspect_first, matters, series, unjudged
+from stackwitness.console import exports, facts, figures, matters, series, unjudged
 from stackwitness.console.charts.panels import Span
 from stackwitness.console.charts.scale import DAY_MS
 from stackwitness.console.doors import Signed, SignedForm
 from stackwitness.console.views import StationView
 from stackwitness.console.visit import redirect
 from stackwitness.db.unit import unit_of_work
+from stackwitness.detection.fleet.visits import read_compared
 from stackwitness.errors import Forbidden, Unprocessable
 
 router = APIRouter()
@@ -52,7 +53,7 @@ def show_station(
         requests, epochs = facts.list_key_requests(conn, stn), facts.list_pending_epochs(conn, stn)
         suspects, limits = facts.list_suspects(conn, stn), facts.list_limit_changes(conn, stn)
         made = exports.list_exports(conn, stn)
-        apart = inspect_first.read_compared(conn).findings.get(stn, ())
+        apart = read_compared(conn).findings.get(stn, ())
         sight = unjudged.read_sight(conn, t, stn, station.channels)
     step_ms = figures.step_of(traces, aggregate)
     flags = [flag for matter in found for flag in matter.flags]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from stackwitness.flags.domain import Claim
+
 VERDICTS = ("cannot be", "very unlikely", "unusual")
 TONES = {"cannot be": "impossible", "very unlikely": "unlikely", "unusual": "unusual"}
 DECISIONS = ("confirmed_odd", "needs_visit", "explained", "dismissed")
@@ -126,22 +128,13 @@ class LookView:
 
 
 @dataclass(frozen=True)
-class FlagView:
+class FlagView(Claim):
     """A flag as lists need it."""
 
     flag_id: str
     stn: str
     station_name: str
     utc_offset_min: int
-    detector: str
-    kind: str
-    verdict: str
-    from_ms: int
-    to_ms: int
-    channels: tuple[str, ...]
-    e_value: float
-    text_en: str
-    text_zh: str
     raised_ms: int
     decision: str | None
     lapsed_ms: int | None = None

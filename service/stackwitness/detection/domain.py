@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what shows notes must not load numpy for it
+    from stackwitness_detectors.contract import Note
 
 # The code of a note on a channel that is judged: the smallest lasting bias that would be found.
 BELOW = "below"
@@ -22,6 +26,16 @@ class Unjudged:
     code: str
     reason: str
     numbers: Mapping[str, float]
+
+    @classmethod
+    def of(cls, note: Note) -> Unjudged:
+        """Take over what the detectors said."""
+        return cls(note.detector, note.channel, note.code, note.reason, dict(note.numbers))
+
+    @classmethod
+    def read(cls, kept: Mapping[str, Any]) -> Unjudged:
+        """Read what was kept, a JSON object of the fields."""
+        return cls(**{**kept, "numbers": dict(kept["numbers"])})
 
 
 @dataclass(frozen=True)

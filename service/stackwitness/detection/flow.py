@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from emdi.keys import Signer
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import late, queries
+from stackwitness.detection.domain import Unjudged
 from stackwitness.detection.frames import make_context, make_frame
 from stackwitness.detection.gaps import raise_gaps
 from stackwitness.detection.keeping import until_ms
@@ -201,7 +202,7 @@ def store(wiring: Wiring, stn: str, chunk: Chunk, result: Result) -> tuple[bool,
         if chunk.stepped and chunk.before is not None:
             late.note_step(conn, stn, chunk.before, chunk.upto)
         queries.save_kept(conn, stn, since, chunk.upto, kept_until(chunk), state)
-        notes = [asdict(note) | {"numbers": dict(note.numbers)} for note in result.notes]
+        notes = [Unjudged.of(note) for note in result.notes]
         queries.save_judgement(conn, stn, chunk.upto, bytes.fromhex(after_hash), notes)
         # 4 Flags, those that lapse, and the run that names them.
         raised = tell(conn, wiring, stn, chunk, findings, known_hash)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -324,7 +324,7 @@ def save_memory(
 
 
 def save_judgement(
-    conn: Connection, stn: str, upto: datetime, state_hash: bytes, notes: Sequence[dict[str, Any]]
+    conn: Connection, stn: str, upto: datetime, state_hash: bytes, notes: Sequence[Unjudged]
 ) -> None:
     """Replace what is said about what cannot be judged at a station."""
     query = (
@@ -332,7 +332,12 @@ def save_judgement(
         " ON CONFLICT (stn) DO UPDATE SET upto = excluded.upto, state_hash = excluded.state_hash,"
         " notes = excluded.notes"
     )
-    given = {"stn": stn, "upto": upto, "state_hash": state_hash, "notes": json.dumps(list(notes))}
+    given = {
+        "stn": stn,
+        "upto": upto,
+        "state_hash": state_hash,
+        "notes": json.dumps([asdict(one) for one in notes]),
+    }
     conn.execute(text(query), given)
 
 
@@ -341,9 +346,7 @@ def find_judgement(conn: Connection, stn: str) -> Judgement | None:
     row = conn.execute(text("SELECT upto, notes FROM judgement WHERE stn = :stn"), {"stn": stn}).one_or_none()
     if row is None:
         return None
-    return Judgement(
-        row.upto, tuple(Unjudged(**{**note, "numbers": dict(note["numbers"])}) for note in row.notes)
-    )
+    return Judgement(row.upto, tuple(map(Unjudged.read, row.notes)))
 
 
 def config_logged(conn: Connection, subject: str, config_hash: str) -> bool:

@@ -12,6 +12,7 @@ from stackwitness.accounts.routes import current_account
 from stackwitness.db.unit import unit_of_work
 from stackwitness.detection import queries
 from stackwitness.detection.domain import Judgement
+from stackwitness.detection.fleet import routes as fleet
 from stackwitness.detection.schemas import (
     ChannelJudgement,
     DetectionList,
@@ -25,6 +26,7 @@ from stackwitness.stations.forms import StnPath
 from stackwitness.wiring import Wiring, get_wiring
 
 router = APIRouter(tags=["detection"])
+router.include_router(fleet.router)
 
 
 @router.get("/v1/detection")

@@ -34,6 +34,21 @@ class Lapse:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """State what a test says: of which channels, of which time (Unix ms), how strongly, in both languages."""
+
+    detector: str
+    kind: str
+    verdict: str
+    from_ms: int
+    to_ms: int
+    channels: tuple[str, ...]
+    e_value: float
+    text_en: str
+    text_zh: str
+
+
+@dataclass(frozen=True)
 class Flag:
     """Hold a flag as it stands now: with its latest extension and its latest decision (None = open).
 

@@ -43,6 +43,8 @@ _FLAG = """
         WHERE g.flag_id = f.flag_id AND v.sseq > coalesce(x.sseq, -1) ORDER BY v.sseq DESC LIMIT 1) l ON true
 """
 
+_BRIEF = _FLAG.replace("coalesce(x.text_en, f.text_en)", "''").replace("coalesce(x.text_zh, f.text_zh)", "''")
+
 
 def find_flag(conn: Connection, flag_id: str) -> Flag | None:
     """Return a flag as it stands now."""
@@ -86,11 +88,14 @@ def list_flags(
 
 def list_brief(conn: Connection, stns: Sequence[str]) -> list[Flag]:
     """Return every flag of some stations, in the order they were raised, their texts left empty."""
-    brief = _FLAG.replace("coalesce(x.text_en, f.text_en)", "''").replace(
-        "coalesce(x.text_zh, f.text_zh)", "''"
-    )
-    query = text(brief + " WHERE f.stn = ANY(CAST(:stns AS text[])) ORDER BY f.raised_at, f.flag_id")
+    query = text(_BRIEF + " WHERE f.stn = ANY(CAST(:stns AS text[])) ORDER BY f.raised_at, f.flag_id")
     return [_flag(row) for row in conn.execute(query, {"stns": list(stns)})]
+
+
+def list_standing(conn: Connection) -> list[Flag]:
+    """Return every open flag that has not lapsed, in the order they were raised, their texts left empty."""
+    query = text(_BRIEF + " WHERE r.decision IS NULL AND l.lapsed_at IS NULL ORDER BY f.raised_at, f.flag_id")
+    return [_flag(row) for row in conn.execute(query)]
 
 
 def count_told(conn: Connection, stns: Sequence[str]) -> Mapping[str, tuple[int, int]]:

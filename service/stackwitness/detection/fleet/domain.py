@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from stackwitness.detection.domain import Unjudged
+from stackwitness.flags.domain import Claim
+
 # How long before its first day a comparison begins: long enough to know who is related (days 14 to 56 before) and what is
 # usual between them (28 days) for all of the last month.
 WINDOW = timedelta(days=126)
@@ -26,20 +29,22 @@ class Member:
 
 
 @dataclass(frozen=True)
-class FleetFinding:
+class Candidate:
+    """A station that may be visited: its last reading (None: silent), and how many channels are judged for forgery."""
+
+    stn: str
+    name: str
+    agency: str
+    last_at: datetime | None
+    judged: int
+
+
+@dataclass(frozen=True)
+class FleetFinding(Claim):
     """State what sets a station apart from the others, as of the end of the comparison."""
 
     stn: str
     episode: str
-    detector: str
-    kind: str
-    verdict: str
-    from_ms: int
-    to_ms: int
-    channels: tuple[str, ...]
-    e_value: float
-    text_en: str
-    text_zh: str
     innocent: tuple[str, ...]
     numbers: Mapping[str, Any]
 
@@ -55,7 +60,7 @@ class FleetRun:
     config_hash: str
     version: str
     findings: tuple[FleetFinding, ...]
-    notes: tuple[Mapping[str, Any], ...]
+    notes: tuple[Unjudged, ...]
 
 
 def closed_day(members: list[Member]) -> datetime | None:

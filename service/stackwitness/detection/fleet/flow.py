@@ -6,13 +6,13 @@ loads numpy and the detectors.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection
 
 from stackwitness.db.unit import unit_of_work
+from stackwitness.detection.domain import Unjudged
 from stackwitness.detection.fleet import queries
 from stackwitness.detection.fleet.domain import DAY, WINDOW, FleetFinding, FleetRun, Member, closed_day
 from stackwitness.detection.flow import load_context
@@ -103,15 +103,13 @@ def _go_on(
         tuple(
             sorted(recent, key=lambda one: (one.stn, -one.e_value, one.detector, one.from_ms, one.episode))
         ),
-        tuple(asdict(note) | {"numbers": dict(note.numbers)} for note in result.notes),
+        tuple(map(Unjudged.of, result.notes)),
     )
     return done, result.state
 
 
 def _keep(stn: str, finding: Finding) -> FleetFinding:
     return FleetFinding(
-        stn,
-        finding.episode,
         finding.detector,
         finding.kind,
         finding.verdict,
@@ -121,6 +119,8 @@ def _keep(stn: str, finding: Finding) -> FleetFinding:
         float(finding.e_value),
         finding.text_en,
         finding.text_zh,
+        stn,
+        finding.episode,
         finding.innocent,
         plain(finding.numbers),
     )

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from stackwitness.db.timescale import bucket
-from stackwitness.detection.fleet.domain import FleetFinding, FleetRun, Member
+from stackwitness.detection.domain import Unjudged
+from stackwitness.detection.fleet.domain import Candidate, FleetFinding, FleetRun, Member
 from stackwitness.detection.queries import HOUR_S
 
 _COLUMNS = "agency, from_at, upto, heads, config_hash, version, findings, notes"
@@ -27,6 +28,18 @@ def list_members(conn: Connection) -> dict[str, list[Member]]:
         one = Member(row.stn, row.agency, row.closed.astimezone(UTC), (row.ep, row.seq))
         members.setdefault(row.agency, []).append(one)
     return members
+
+
+def list_candidates(conn: Connection) -> list[Candidate]:
+    """Return every station, by id; a diluent or a flow is forged like a pollutant."""
+    query = (
+        "SELECT s.stn, s.name, s.agency, nullif(h.last_at, timestamptz 'epoch') AS last_at,"
+        " (SELECT count(*) FROM channel c WHERE c.stn = s.stn AND c.role IN ('pollutant', 'diluent', 'flow')) AS judged"
+        " FROM station s LEFT JOIN station_head h USING (stn) ORDER BY s.stn"
+    )
+    return [
+        Candidate(row.stn, row.name, row.agency, row.last_at, row.judged) for row in conn.execute(text(query))
+    ]
 
 
 def save_run(conn: Connection, run: FleetRun, state: bytes) -> None:
@@ -67,5 +80,5 @@ def _run(row: Row[Any]) -> FleetRun:
             FleetFinding(**{**one, "channels": tuple(one["channels"]), "innocent": tuple(one["innocent"])})
             for one in row.findings
         ),
-        tuple(row.notes),
+        tuple(map(Unjudged.read, row.notes)),
     )
