@@ -26,7 +26,7 @@ def slim(report: dict[str, Any]) -> dict[str, Any]:
     """Keep the figures of the table, for each budget and contender."""
     contenders = {"stackwitness": report["budgets"], **report["peers"]}
     return {
-        "seed": report["seed"],
+        "seeds": report["seeds"],
         "trials": report["trials"],
         "stations": len(report["stations"]),
         "scores": {

@@ -44,7 +44,7 @@ def lay(folder: Path) -> Path:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Run the bench at the shipped budget; gives the figures that may not get worse."""
-    settings = Settings(KINDS, 1, 1, (0.7, 0.71), ("gross",), ("medium",))
+    settings = Settings(KINDS, (1,), 1, (0.7, 0.71), ("gross",), ("medium",))
     told = detect.run(lay(folder), folder, folder / "slice.json", settings, (BUDGET,))["budgets"][
         f"{BUDGET:g}"
     ]

@@ -20,7 +20,7 @@ from stackwitness_detectors import DetectorError
 from stackwitness_detectors.config import Config
 from tests.support.dataset import write_plant
 
-SETTINGS = detect.Settings(("freeze", "replay_exact"), 3, 2, (0.6, 0.8), ("gross",), ("short",))
+SETTINGS = detect.Settings(("freeze", "replay_exact"), (3,), 2, (0.6, 0.8), ("gross",), ("short",))
 TWO = (1.0, 0.25)  # one in which a run is killed, and one that it had not begun
 PROMISED = {
     "realised_rate", "realised_rate_upper95", "worst_station_rate", "station_months", "mean_recall",
@@ -128,7 +128,7 @@ def test_what_cannot_be_run_is_refused_in_words(plant: Path, arguments: list[str
 
 def test_whoever_does_the_work_the_report_is_the_same(tmp_path: Path) -> None:
     write_plant(tmp_path, days=20)
-    settings = detect.Settings(("freeze",), 3, 2, (0.5, 0.7), ("gross",), ("short",))
+    settings = detect.Settings(("freeze",), (3,), 2, (0.5, 0.7), ("gross",), ("short",))
     told = []
     for name, jobs, scheduler in (("here", 1, ""), ("processes", 2, ""), ("dask", 2, "local")):
         out = tmp_path / f"{name}.json"
@@ -150,7 +150,7 @@ def test_the_attacker_tells_what_he_hides(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(detect_attack, "TARGETS_PERCENT", (10.0, 40.0))
     monkeypatch.setattr(detect_attack, "EVALUATIONS", 2)
     write_plant(tmp_path, days=24)
-    settings = detect.Settings(("freeze",), 3, 1, (0.4, 0.6), ("gross",), ("short",))
+    settings = detect.Settings(("freeze",), (3,), 1, (0.4, 0.6), ("gross",), ("short",))
     out = tmp_path / "attacked.json"
     told = detect.run(tmp_path / "stations.toml", tmp_path, out, settings, (0.25,), attacks=1)
     ours = told["budgets"]["0.25"]["attacker"]
@@ -169,7 +169,7 @@ def test_every_test_is_left_out_once_and_the_table_has_a_line_for_each(
     assert sorted(off) == sorted(f.name[:-7] for f in fields(Config) if f.name.endswith("_budget"))
     monkeypatch.setattr(detect_ablation, "variants", lambda: {"": (), "freeze": ("freeze", "near_freeze")})
     write_plant(tmp_path, days=20)
-    settings = detect.Settings(("freeze",), 3, 1, (0.5, 0.7), ("gross",), ("short",))
+    settings = detect.Settings(("freeze",), (3,), 1, (0.5, 0.7), ("gross",), ("short",))
     out = tmp_path / "worth.json"
     whole = (tmp_path / "stations.toml", tmp_path, out, settings, (0.25,))
     told = detect_ablation.run(*whole)

@@ -60,7 +60,7 @@ def untimed(node: Any) -> Any:
 
 
 def measure(folder: Path, out: str, jobs: int = 1) -> dict[str, Any]:
-    settings = Settings(KINDS, 1, 1, (0.5, 0.75), ("gross",), ("short",))
+    settings = Settings(KINDS, (1,), 1, (0.5, 0.75), ("gross",), ("short",))
     return detect.run(folder / "stations.toml", folder, folder / out, settings, (0.25,), jobs=jobs)
 
 

@@ -55,11 +55,12 @@ def outcome_of(place: Place, trial: Trial, forged: Frame, heard: Sequence[Alarm]
 
     Without one the whole forgery stays hidden.
     """
+    of = (trial.made.level, trial.seed)
     if not heard:
-        return Outcome(trial.stn, trial.kind, None, hidden_share(place, trial, forged, trial.to_ms))
+        return Outcome(trial.stn, trial.kind, None, hidden_share(place, trial, forged, trial.to_ms), (), *of)
     delay_h = max(heard[0].at_ms - trial.from_ms, 0) / HOUR_MS
     hidden = hidden_share(place, trial, forged, heard[0].at_ms)
-    return Outcome(trial.stn, trial.kind, delay_h, hidden, rank_kinds(heard))
+    return Outcome(trial.stn, trial.kind, delay_h, hidden, rank_kinds(heard), *of)
 
 
 def quiet_of(place: Place, clean: Sequence[Alarm]) -> Quiet:

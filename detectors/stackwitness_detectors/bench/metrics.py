@@ -25,6 +25,8 @@ class Outcome:
     delay_h: float | None
     hidden: float
     kinds: tuple[str, ...] = ()
+    level: str = ""
+    seed: int = 0
 
 
 @dataclass(frozen=True)

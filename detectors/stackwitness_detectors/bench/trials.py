@@ -36,6 +36,7 @@ class Trial:
     id: str
     stn: str
     made: Injection
+    seed: int = 0
 
     @property
     def kind(self) -> str:
@@ -65,7 +66,7 @@ class Trial:
 def trial_of(tree: dict[str, Any]) -> Trial:
     """Read a trial back."""
     made = {**tree["made"], "honest_ms": tuple((int(a), int(b)) for a, b in tree["made"]["honest_ms"])}
-    return Trial(tree["id"], tree["stn"], Injection(**made))
+    return Trial(tree["id"], tree["stn"], Injection(**made), tree.get("seed", 0))
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ def plan_trials(
     seed: int,
     levels: Sequence[str] = LEVELS,
     durations: Sequence[str] = DURATIONS,
+    first: int = 0,
 ) -> tuple[list[Trial], dict[str, int], dict[str, str]]:
-    """Plan `per_kind` trials of each kind, round robin over stations, strengths and durations.
+    """Plan `per_kind` trials of each kind, round robin over stations, strengths and durations, from the `first` number on.
 
     Also gives, per kind, how many could not be made, and the last reason (no oxygen, nothing to copy, nothing
     above the limit, too short a test part). Raises DetectorError forge.kind.
@@ -103,13 +105,13 @@ def plan_trials(
         if kind not in KINDS:
             raise DetectorError("forge.kind", f"{kind!r} is none of {', '.join(KINDS)}")
         order = _rng(seed, kind, -1).permutation(len(places))
-        for number in range(per_kind):
+        for number in range(first, first + per_kind):
             stn = list(places)[int(order[number % len(order)])]
             level = levels[number % len(levels)]
             duration = durations[(number // len(levels)) % len(durations)]
             try:
                 made = _place(places[stn], kind, level, duration, _rng(seed, kind, number))
-                trials.append(Trial(f"{kind}.{number}.{stn}", stn, made))
+                trials.append(Trial(f"{kind}.{number}.{stn}", stn, made, seed))
             except DetectorError as wrong:
                 skipped[kind] = skipped.get(kind, 0) + 1
                 reasons[kind] = str(wrong)

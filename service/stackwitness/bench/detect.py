@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stackwitness.bench import detect_attack, detect_fleet, detect_peers, detect_report, detect_work
+from stackwitness.bench import (
+    detect_attack,
+    detect_counted,
+    detect_fleet,
+    detect_peers,
+    detect_report,
+    detect_work,
+)
 from stackwitness.bench.detect_data import frame_hash, open_place, read_station, save_station
 from stackwitness.bench.detect_journal import Journal
 from stackwitness.pool import Piece, Pool, code_hash, open_pool
@@ -30,11 +38,12 @@ COUNTING = ("attribution.py", "attribution_table.py", "bench/metrics.py", "bench
 class Settings:
     """Hold what decides the outcome of a run: with data and code it makes the key of the journal.
 
-    `without` names tests that are off; `plain` takes plain thresholds in place of rates.
+    `trials` are of each kind and seed; with several seeds each goes on with the strengths and durations where the one
+    before it stopped. `without` names tests that are off; `plain` takes plain thresholds in place of rates.
     """
 
     kinds: tuple[str, ...]
-    seed: int
+    seeds: tuple[int, ...]
     trials: int
     split: tuple[float, float]
     levels: tuple[str, ...]
@@ -91,10 +100,11 @@ def run(
             rivals, absent = detect_peers.judge(opened, peers, progress)
         finally:
             opened.journal.close()
-    report = detect_report.assemble(opened, budgets, rivals, absent, load_manifest(manifest).title)
+    report, counted = detect_report.assemble(opened, budgets, rivals, absent, load_manifest(manifest).title)
     for budget in budgets if attacks else ():
         report["budgets"][f"{budget:g}"]["attacker"] = detect_attack.figures(opened, budget, attacks)
     detect_report.write(report, out)
+    detect_counted.save(counted, out)
     return report
 
 
@@ -135,13 +145,31 @@ def _open(
     told = json.dumps({"data": hashes, "code": code, "settings": asdict(settings)}, sort_keys=True)
     journal = Journal(out.with_suffix(".jsonl"), hashlib.sha256(told.encode()).hexdigest())
     if "plan" not in journal:
-        trials, skipped, reasons = plan_trials(
-            places, settings.kinds, settings.trials, settings.seed, settings.levels, settings.durations
-        )
-        journal.add("plan", {"trials": [t.tree() for t in trials], "skipped": skipped, "reasons": reasons})
+        journal.add("plan", _plan(places, settings))
     planned = journal["plan"]
     trials = [trial_of(tree) for tree in planned["trials"]]
     return Run(places, trials, left_out, planned["skipped"], planned["reasons"], journal, folder, settings)
+
+
+def _plan(places: dict[str, Place], settings: Settings) -> dict[str, Any]:
+    """Plan the trials of all seeds; clean runs, states and the peers' models are then made once for all of them."""
+    trials: list[dict[str, Any]] = []
+    skipped: Counter[str] = Counter()
+    reasons: dict[str, str] = {}
+    for number, seed in enumerate(settings.seeds):
+        made, not_made, why = plan_trials(
+            places,
+            settings.kinds,
+            settings.trials,
+            seed,
+            settings.levels,
+            settings.durations,
+            number * settings.trials,
+        )
+        trials += [t.tree() for t in made]
+        skipped.update(not_made)
+        reasons |= why
+    return {"trials": trials, "skipped": dict(skipped), "reasons": reasons}
 
 
 def _neighbours(sources: list[StationSource]) -> list[str | None]:

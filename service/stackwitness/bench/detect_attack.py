@@ -39,7 +39,7 @@ def pieces_of(opened: Run, budget: float, count: int) -> list[Piece]:
             for target in TARGETS_PERCENT:
                 name = _key(budget, target, trial.id)
                 where = (stn, trial.channel, trial.from_ms, target)
-                how = (budget, settings.without, settings.plain, settings.seed)
+                how = (budget, settings.without, settings.plain, settings.seeds[0])
                 if name not in journal:
                     found.append((name, attack_once, (opened.folder, *where, clean, *how)))
     return found

@@ -43,10 +43,16 @@ def draw(report: Mapping[str, Any]) -> str:
 
 def _subtitle(report: Mapping[str, Any], budget: str) -> str:
     told = (
-        f"{report['trials']} forgeries, {len(report['stations'])} stations, seed {report['seed']}, at {budget} false "
+        f"{report['trials']} forgeries, {len(report['stations'])} stations, {seeds_of(report)}, at {budget} false "
         "alarms a station-month"
     )
     return told if report["peers"] else told + "; peers not run"
+
+
+def seeds_of(report: Mapping[str, Any]) -> str:
+    """Word the seeds of a report."""
+    seeds = report["seeds"]
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _recall_axis(top: int, bottom: int) -> list[str]:

@@ -49,17 +49,17 @@ def read_settings(
     strengths: str,
     durations: str,
     without: str,
-    seed: int,
+    seed: str,
     trials: int,
     plain: bool,
 ) -> detect.Settings:
     """Return the settings that decide the outcome. Raises DetectorError bench.split, bench.numbers."""
-    borders = numbers(split)
+    borders, seeds = numbers(split), tuple(int(number) for number in numbers(seed))
     if len(borders) != 2:
         raise DetectorError("bench.split", "--split takes two numbers")
     return detect.Settings(
         detect.all_kinds(kinds),
-        seed,
+        seeds,
         trials,
         (borders[0], borders[1]),
         names(strengths),

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from stackwitness.bench.detect_counted import Counted
 from stackwitness_detectors.bench.budgets import count_events, threshold_for
 from stackwitness_detectors.bench.judging import GRACE_MS, outcome_of
-from stackwitness_detectors.bench.metrics import Outcome, Quiet, rates, recalls
+from stackwitness_detectors.bench.metrics import Outcome, Quiet
 from stackwitness_detectors.bench.replay import Alarm
 from stackwitness_detectors.bench.splits import months_between
 from stackwitness_detectors.bench.trials import Place, Trial, changed_rows, make
@@ -37,7 +38,7 @@ _MOST = 1e300  # an infinite score: above all others, but a number that can be p
 _HIGHEST = 4000  # rows of a station that may become alarms: more would be far over any budget
 
 Scores = NDArray[np.float64]
-Found = dict[str, dict[float, dict[str, Any]]]
+Found = dict[str, dict[float, Counted]]
 
 
 def setup(room: Path = ROOM) -> int:
@@ -195,7 +196,7 @@ class _Station:
 
 def _figures(
     name: str, opened: Run, tables: dict[str, dict[str, Any]], budgets: Sequence[float]
-) -> dict[float, dict[str, Any]]:
+) -> dict[float, Counted]:
     rules = name in RULES
     stations = {
         stn: _Station(
@@ -224,12 +225,13 @@ def _figures(
     hours = sum(len(np.unique(s.at_ms // HOUR_MS)) for s in stations.values())
     hours += sum((t.to_ms - t.from_ms + DAY_MS) // HOUR_MS for t in opened.trials)
     return {
-        budget: {
-            **rates([s.quiet(limits[budget][stn]) for stn, s in stations.items()], budget),
-            **recalls(outcomes[budget], opened.settings.seed),
-            "mean_vus_pr": float(f"{np.mean(vus):.6g}") if vus else None,
-            "seconds_per_station_hour": float(f"{spent / max(hours, 1):.3g}"),
-        }
+        budget: Counted(
+            tuple(s.quiet(limits[budget][stn]) for stn, s in stations.items()),
+            tuple(outcomes[budget]),
+            spent,
+            hours,
+            tuple(vus),
+        )
         for budget in budgets
     }
 

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from stackwitness.bench.detect_ablation import leave_out
 from stackwitness.bench.detect_attack import lines_of
-from stackwitness.bench.detect_chart import draw
+from stackwitness.bench.detect_chart import draw, seeds_of
+from stackwitness.bench.detect_counted import Counted, Table, figures
 from stackwitness.bench.detect_work import clean_key, trial_key
 from stackwitness_detectors import CODE_VERSION, config_hash
 from stackwitness_detectors.bench.judging import GRACE_MS, heard_alarms, outcome_of, quiet_of
-from stackwitness_detectors.bench.metrics import rate_uniformity, rates, recalls
+from stackwitness_detectors.bench.metrics import rate_uniformity
 from stackwitness_detectors.bench.replay import Alarm, alarm_of, listening
 from stackwitness_detectors.bench.trials import make
 from stackwitness_detectors.config import DEFAULT
@@ -25,13 +24,13 @@ from stackwitness_detectors.forge import LEVELS
 if TYPE_CHECKING:
     from stackwitness.bench.detect import Run
 
-Rivals = Mapping[str, Mapping[float, dict[str, Any]]]
+OURS = "stackwitness"
 
 
 def assemble(
     opened: Run, budgets: Sequence[float], rivals: Any, absent: str | None, title: str
-) -> dict[str, Any]:
-    """Return the report: budgets of ours, the same keys per peer, and what was done."""
+) -> tuple[dict[str, Any], Table]:
+    """Return the report (budgets of ours, the same keys per peer, what was done), and what was counted for it."""
     settings = opened.settings
     report: dict[str, Any] = {
         "title": title,
@@ -41,7 +40,7 @@ def assemble(
         },
         "without": list(settings.without),
         "plain_thresholds": settings.plain,
-        "seed": settings.seed,
+        "seeds": list(settings.seeds),
         "kinds": list(settings.kinds),
         "trials": len(opened.trials),
         "trials_that_could_not_be_made": dict(sorted(opened.skipped.items())),
@@ -53,17 +52,21 @@ def assemble(
         "budgets": {},
         "peers": {},
     }
+    ours: dict[float, Counted] = {}
     for budget in budgets:
-        report["budgets"][f"{budget:g}"] = _ours(opened, budget)
-    for name, found in rivals(budgets).items():
-        report["peers"][name] = {f"{budget:g}": found[budget] for budget in budgets}
+        ours[budget], more = _ours(opened, budget)
+        report["budgets"][f"{budget:g}"] = figures(ours[budget], budget, settings.seeds) | more
+    table: dict[str, Mapping[float, Counted]] = {OURS: ours} | rivals(budgets)
+    for name, told in table.items():
+        if name != OURS:
+            report["peers"][name] = {f"{b:g}": figures(told[b], b, settings.seeds) for b in budgets}
     if absent:
         report["peers_not_run"] = absent
-    return report
+    return report, table
 
 
-def _ours(opened: Run, budget: float) -> dict[str, Any]:
-    journal, places, seed = opened.journal, opened.places, opened.settings.seed
+def _ours(opened: Run, budget: float) -> tuple[Counted, dict[str, Any]]:
+    journal, places = opened.journal, opened.places
     pieces = {stn: journal[clean_key(budget, stn)] for stn in sorted(places)}
     clean = {stn: [alarm_of(a) for a in piece["alarms"]] for stn, piece in pieces.items()}
     outcomes, vus, replayed = [], [], []
@@ -77,15 +80,13 @@ def _ours(opened: Run, budget: float) -> dict[str, Any]:
         outcomes.append(outcome_of(place, trial, frame, heard))
         by_level[(trial.made.level, bool(heard))] += 1
     spent = sum(t["seconds_per_station_hour"] * t["hours"] for t in pieces.values())
-    return {
-        **rates([quiet_of(places[stn], alarms) for stn, alarms in clean.items()], budget),
-        **recalls(outcomes, seed),
+    quiet = tuple(quiet_of(places[stn], alarms) for stn, alarms in clean.items())
+    hours = sum(t["hours"] for t in pieces.values())
+    return Counted(quiet, tuple(outcomes), spent, hours, tuple(vus)), {
         "recall_by_strength": _by_level(by_level),
-        "mean_vus_pr": float(f"{np.mean(vus):.6g}") if vus else None,
         "e_value_calibration": _uniformity(opened, clean),
         "false_alarms_by_detector": _by_detector(opened, clean),
         "left_out": leave_out(places, clean, replayed, budget),
-        "seconds_per_station_hour": float(f"{spent / sum(t['hours'] for t in pieces.values()):.3g}"),
     }
 
 
@@ -124,8 +125,8 @@ def markdown(report: dict[str, Any], picture: str) -> str:
     lines = [
         f"# Detectors on: {report['title']}",
         "",
-        f"{report['trials']} forgeries of {len(report['kinds'])} kinds at {len(report['stations'])} stations, seed "
-        f"{report['seed']}; at each budget the detectors were asked for just that budget."
+        f"{report['trials']} forgeries of {len(report['kinds'])} kinds at {len(report['stations'])} stations, "
+        f"{seeds_of(report)}; at each budget the detectors were asked for just that budget."
         + (f" Off: {', '.join(report['without'])}." if report["without"] else "")
         + (" Plain thresholds in place of rates." if report["plain_thresholds"] else ""),
         "",
@@ -133,7 +134,7 @@ def markdown(report: dict[str, Any], picture: str) -> str:
         "",
     ]
     for budget, ours in report["budgets"].items():
-        contenders = {"stackwitness": ours} | {name: p[budget] for name, p in report["peers"].items()}
+        contenders = {OURS: ours} | {name: p[budget] for name, p in report["peers"].items()}
         lines += [
             f"## At {budget} false alarms a station-month",
             "",
@@ -175,8 +176,8 @@ def _summary(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def _kinds(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
-    ours = contenders["stackwitness"]
-    rivals = [name for name in contenders if name != "stackwitness"]
+    ours = contenders[OURS]
+    rivals = [name for name in contenders if name != OURS]
     head = ["kind", "trials", "recall (95 %)", "median delay, h", "hidden, share of a month", *rivals]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for kind, recall in ours["recall_by_kind"].items():

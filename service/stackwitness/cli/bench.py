@@ -66,7 +66,7 @@ def detect(
         str, typer.Option(help="false alarms a station-month, comma-separated")
     ] = "1,0.25,0.083",
     kinds: Annotated[str, typer.Option(help="kinds of forgery, comma-separated; all when empty")] = "",
-    seed: Annotated[int, typer.Option(help="of the forgeries")] = 0,
+    seed: Annotated[str, typer.Option(help="of the forgeries; several, comma-separated")] = "0",
     trials: Annotated[int, typer.Option(help="forgeries of each kind", min=1)] = 24,
     stations: Annotated[str, typer.Option(help="only these, comma-separated")] = "",
     split: Annotated[
