@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 
-VERSION = "3"
+VERSION = "4"
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ class Config:
     plot_points: int = 600
     # For comparison only: daily tests speak of what is higher than anything in their reference, whatever the budget.
     plain_thresholds: bool = False
+    # For comparison only: off, `level` and `exceedances` judge every window by the channel's own past and add nothing up.
+    pooled_laws: bool = True
 
     def spread(self) -> Config:
         """Give every test its part of the budget: afterwards each `*_budget` is findings a station-month.

@@ -14,6 +14,8 @@ from stackwitness_detectors.contract import Context, DetectorError, Finding, Fra
 from stackwitness_detectors.engine import open_engine
 from stackwitness_detectors.memory import DAY_MS
 
+POOLING = "pooled_laws"
+
 
 @dataclass(frozen=True)
 class Alarm:
@@ -42,11 +44,14 @@ def listening(
 ) -> Config:
     """Return the configuration whose tests together may give `rate` findings a station-month.
 
-    `without` names tests (`copy` for `copy_budget`) that are off; the others share the whole budget. `plain` takes
+    `without` names tests (`copy` for `copy_budget`) that are off; the others share the whole budget. `pooled_laws` among
+    them leaves each channel to its own past. `plain` takes
     the highest value of the reference as threshold in place of rates. Raises DetectorError bench.without for a
     test that does not exist.
     """
-    off = {f"{name}_budget": 0.0 for name in without}
+    off: dict[str, float | bool] = {f"{name}_budget": 0.0 for name in without if name != POOLING}
+    if POOLING in without:
+        off[POOLING] = False
     if missing := off.keys() - {f.name for f in fields(config)}:
         raise DetectorError("bench.without", f"no such test: {', '.join(sorted(missing))}")
     return replace(config, budget=rate, plain_thresholds=plain, **off)  # type: ignore[arg-type]

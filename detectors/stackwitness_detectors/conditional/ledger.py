@@ -38,6 +38,8 @@ _PRIOR_WINDOWS, _STUDENT = 5.0, 10.0
 # lie so many spreads out is alike enough at all channels to be taken from many of them (bench/split.toml, "design").
 _POOLED_DAYS = 3
 _POOLED_BLOCKS, _POOLED_PRIOR = 3, 1.0
+# For comparison, without pooled laws: all windows by a channel's own past, and so often they count together.
+_OWN_PRICE = 4.0
 _SLOW = 0.5  # of the hourly spread stays in the mean of a day or a week: residuals wander slowly
 _LEAST_DAYS = 3  # days apart count as one event when the reference is ranked
 _DAY, _HOURS, _MEAN, _LOW, _HIGH, _FLAGGED = range(6)
@@ -143,7 +145,8 @@ class Ledger:
 
     def _added_up(self, spread: float, upwards: bool) -> Shift | None:
         """Judge the shortfalls (or, upwards, what lies above) of single days together."""
-        found = gather(*self._lows(upwards), _SLOW * spread) if len(self.rows) else None
+        asked = len(self.rows) and self.config.pooled_laws
+        found = gather(*self._lows(upwards), _SLOW * spread) if asked else None
         if found is None:
             return None
         base = -found.base if upwards else found.base
@@ -174,9 +177,8 @@ class Ledger:
             hours = 24.0 * width
             shift = reference.shift_at(budget, width, self.config)
             found.append((shift * (hours + _SOLID_HOURS) / hours, days))
-        lasting = (
-            least_gathered(*self._lows(upwards), _SLOW * spread, budget) if len(rows) and budget > 0 else None
-        )
+        asked = len(rows) and budget > 0 and self.config.pooled_laws
+        lasting = least_gathered(*self._lows(upwards), _SLOW * spread, budget) if asked else None
         if lasting is not None and found:
             found.append((lasting, float(JUDGED_DAYS)))
         return min(found, default=None)
@@ -225,20 +227,29 @@ class Reference:
     def rate(self, x: float, days: int, config: Config) -> float:
         """Expect so many findings a month from windows of `days` days that lie x or further out."""
         z = (x - self.middle) / self.spread
-        if days >= _POOLED_DAYS:
+        if is_pooled(days, config):
             return pooled_law(days).rate(z, self.apart)
         own = monthly_rate(x, self.kept, self.months, config, exponent=tail_exponent(self.kept, config))
-        return _SHORT_PRICE * max(own, float(special.stdtr(self.freedom, -z)) * 30.0 / days)
+        return _own_price(config) * max(own, float(special.stdtr(self.freedom, -z)) * 30.0 / days)
 
     def shift_at(self, rate: float, days: int, config: Config) -> float:
         """Give the shift of windows of `days` days from which on so many a month are expected."""
-        if days >= _POOLED_DAYS:
+        if is_pooled(days, config):
             return self.middle + self.spread * pooled_law(days).distance(rate, self.apart)
-        part = rate / _SHORT_PRICE
+        part = rate / _own_price(config)
         steep = tail_exponent(self.kept, config)
         tail = max(float(self.kept[0]), 0.0) * math.pow(max(1.0, 1.0 / (self.months * part)), 1.0 / steep)
         p = min(part * days / 30.0, 0.5)
         return max(tail, self.middle - self.spread * float(special.stdtrit(self.freedom, p)))
+
+
+def is_pooled(days: int, config: Config) -> bool:
+    """Tell whether windows of `days` days are judged by a law learned from many channels."""
+    return config.pooled_laws and days >= _POOLED_DAYS
+
+
+def _own_price(config: Config) -> float:
+    return _SHORT_PRICE if config.pooled_laws else _OWN_PRICE
 
 
 def pooled_law(days: int) -> Pooled:
@@ -250,7 +261,7 @@ def reference_of(
     size: Values, day: Values, flagged: NDArray[np.bool_], days: int, config: Config, ordinary: float
 ) -> Reference | None:
     """Gather the windows [n] that the newest one is compared with (see `rarity`); None where they are too few."""
-    blocks, prior = (_POOLED_BLOCKS, _POOLED_PRIOR) if days >= _POOLED_DAYS else (_BLOCKS, _PRIOR_WINDOWS)
+    blocks, prior = (_POOLED_BLOCKS, _POOLED_PRIOR) if is_pooled(days, config) else (_BLOCKS, _PRIOR_WINDOWS)
     suspect = flagged & (day > day[-1] - _FORGIVEN_DAYS - days)
     past = size[(day <= day[-1] - config.reference_lag_days - days + 1) & ~suspect & np.isfinite(size)]
     if len(past) < max(config.calibration_min_days, blocks * days):
