@@ -110,7 +110,7 @@ class _Check:
         check_detection(self.conn, self.report)
         check_runs(self.conn, self.report)
         check_heads(self.conn, Disk(self.tiles.folder), self.report)
-        for table, key in rows.read_orphans(self.conn):
+        for table, key in rows.read_orphans(self.conn, whole=self.report.exit_code == 0):
             text = "the row has neither a log entry nor a place in the queue"
             self.report.tamper(f"{table}.unlogged", table, key.hex(), text)
         for idx, aside in rows.read_framed(self.conn):
@@ -125,11 +125,12 @@ class _Check:
         end = self.tiles.size - self.tiles.size % TILE_WIDTH
         if self.tiles.size < WORTH_ENTRIES:
             return 0
-        self._check_bundle(0, total)  # leaf 0 names the key that signs events
-        hints, done = read_hints(self.conn, self.tiles.folder, self.history), TILE_WIDTH
+        hints, done = read_hints(self.conn, self.tiles.folder), 0
         # Processes that are killed, or that the database lets in no more, leave the rest to this one.
         with suppress(BrokenProcessPool):
             for summary in check_spans(hints, TILE_WIDTH, end):
+                if not done:  # leaf 0 names the key that signs events; the processes have begun meanwhile
+                    self._check_bundle(0, total)
                 progress(summary.first, total)
                 self._take(summary, hints, total)
                 done = summary.end

@@ -19,14 +19,16 @@ from emdi.event import parse_event
 from emdi.keyring import KEY_EVENTS
 from emdi.keys import PublicKey
 from stackwitness.db.session import connect
+from stackwitness.log.errors import LogForked
 from stackwitness.log.fsck.history import History
 from stackwitness.log.fsck.spans import SPAN, Hints, Summary, check_span, open_checker
+from stackwitness.log.genesis import parse_genesis
 
 WORTH_ENTRIES = 20_000
 AHEAD = 4  # spans under way for each process: enough to keep it busy, few enough to hold
 
 
-def read_hints(conn: sa.Connection, log_dir: Path, history: History) -> Hints:
+def read_hints(conn: sa.Connection, log_dir: Path) -> Hints:
     """Return what the workers start from; the snapshot is that of this transaction."""
     keys: dict[str, PublicKey] = {}
     for row in conn.execute(sa.text("SELECT kid, alg, public_key FROM station_key")):
@@ -37,8 +39,10 @@ def read_hints(conn: sa.Connection, log_dir: Path, history: History) -> Hints:
         for row in conn.execute(sa.text("SELECT stn, name, channel_no FROM channel"))
     }
     services = {}
-    if history.genesis is not None:
-        services[history.genesis.service_kid] = history.genesis.service_public
+    for row in conn.execute(sa.text("SELECT body FROM log_genesis")):
+        with suppress(EmdiError, LogForked, TypeError):
+            genesis = parse_genesis(bytes(row.body))
+            services[genesis.service_kid] = genesis.service_public
     for row in conn.execute(sa.text("SELECT kid, alg, public_key FROM service_key")):
         with suppress(EmdiError):
             services[row.kid] = PublicKey.from_bytes(row.alg, bytes(row.public_key))

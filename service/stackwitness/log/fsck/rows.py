@@ -28,6 +28,17 @@ HOLE = 100_000  # so many indexes may be gone at the end before what follows cou
 TABLES = {0: "log_genesis", 1: "envelope", 2: "event", 3: "quarantine"}
 _KEYS = {0: "entry_id", 1: "env_id", 2: "event_id", 3: "env_id"}
 
+_ORPHANS = """
+SELECT t.{key} FROM {table} t
+WHERE NOT EXISTS (SELECT FROM log_entry e WHERE e.entry_id = t.{key} AND e.kind = :kind)
+AND NOT EXISTS (SELECT FROM log_pending p WHERE p.entry_id = t.{key} AND p.kind = :kind)
+"""
+_AS_MANY = """
+SELECT (SELECT count(*) FROM {table}) = (SELECT count(*) FROM log_entry WHERE kind = :kind)
+    + (SELECT count(DISTINCT p.entry_id) FROM log_pending p WHERE p.kind = :kind
+       AND NOT EXISTS (SELECT FROM log_entry e WHERE e.entry_id = p.entry_id AND e.kind = :kind))
+"""
+
 
 @dataclass(frozen=True)
 class StoredRow:
@@ -71,16 +82,16 @@ def read_pending_rows(conn: sa.Connection) -> Iterator[StoredRow]:
         yield StoredRow(*row)
 
 
-def read_orphans(conn: sa.Connection) -> Iterator[tuple[str, bytes]]:
-    """Yield (table, id) of every row that neither stands in the log nor waits for it."""
+def read_orphans(conn: sa.Connection, *, whole: bool) -> Iterator[tuple[str, bytes]]:
+    """Yield (table, id) of every row that neither stands in the log nor waits for it.
+
+    `whole` says that each entry was found to have its row: then a table that has no more rows than that has no others.
+    """
     for kind, table in TABLES.items():
-        key = _KEYS[kind]
-        query = (
-            f"SELECT t.{key} FROM {table} t "
-            f"WHERE NOT EXISTS (SELECT FROM log_entry e WHERE e.entry_id = t.{key} AND e.kind = :kind) "
-            f"AND NOT EXISTS (SELECT FROM log_pending e WHERE e.entry_id = t.{key} AND e.kind = :kind)"
-        )
-        for row in conn.execute(sa.text(query), {"kind": kind}):
+        names = {"table": table, "key": _KEYS[kind]}
+        if whole and conn.execute(sa.text(_AS_MANY.format(**names)), {"kind": kind}).scalar_one():
+            continue
+        for row in conn.execute(sa.text(_ORPHANS.format(**names)), {"kind": kind}):
             yield table, bytes(row[0] or b"")
 
 

@@ -108,9 +108,8 @@ class Spellings:
         if claims is None:
             return self._parse(jws, payload, kid, parts.signature)
         stn, ep, seq, prev, iat = claims.groups()
-        literals = _VALUE.split(payload[claims.end() :])
-        values = literals[1::2]
-        del literals[1::2]
+        pieces = _VALUE.split(payload[claims.end() :])
+        literals, values = pieces[::2], pieces[1::2]
         base = _BASE.search(literals[0])
         if base is None or (seq == "0" and prev != "A" * 43):
             return self._parse(jws, payload, kid, parts.signature)
