@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 .PHONY: help run test check bench test-faults test-timescale test-insider fuzz docs
 .DEFAULT_GOAL := help
+# Bytecode is kept whatever the shell says: the tests start hundreds of processes, and each would compile all of it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -19,7 +21,7 @@ run: $(READY) ## start everything, with a simulated province; Ctrl-C stops it
 
 test: $(READY) ## run every test
 	@.ci/chromium
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(READY) ## formatting, lint, types, layers, and that the docs are true
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
