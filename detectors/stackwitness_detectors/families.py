@@ -64,13 +64,13 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
     marked = MarkedHigh(memory, config)
     missing = MissingWhenHigh(memory, config, residuals, marked)
     filled: list[DailyTest] = [Lines(memory, config, reader), marked]
-    second = SecondOpinion(memory, config, residuals, [*named, missing, *filled])
     pieces = Pieces(memory, config)
     day, week = Repeats(memory, config, pieces, 1), Repeats(memory, config, pieces, 7)
     day.others, week.others = [week], [day]
     courses = Courses(memory, config)
-    likeness = [Likeness(memory, config, days, courses) for days in (1, 2, 7)]
+    likeness = [Likeness(memory, config, days, courses, residuals) for days in (1, 2, 7)]
     for one in likeness:
         one.others = [other for other in likeness if other is not one]
+    second = SecondOpinion(memory, config, residuals, [*named, missing, *filled, day, week, *likeness])
     copies: list[Family] = [Copies(memory, config), pieces, day, week, *likeness]
     return [Holds(memory, config), *copies, course, residuals, *named, missing, *filled, second]

@@ -2,7 +2,8 @@
 
 Clean gas or air at the probe shows so: the load does not move, the level falls within an hour and comes back within
 an hour. depth = log of (lower of the two neighbouring hours / highest hour of the block), of the ratio to what the
-model expects where there is one; against the depths of the channel's own blocks of that length.
+model expects where there is one; against the depths of the channel's own blocks of that length. A block that the load
+falls into, or rises out of, is the load's doing: a trip, another firing.
 """
 
 from __future__ import annotations
@@ -81,6 +82,24 @@ class Blocks:
             level = level - np.log(np.maximum(hours.view("expected")[rows, k], floor))
         return level
 
+    def load_steps(self, day: int, days: int) -> Values | None:
+        """Give the step of log load into each clock hour of the last days (0 unknown); None without a load."""
+        loads = self.memory.indices("load")
+        if not loads:
+            return None
+        hours = self.memory.hours
+        hour = hours.view("hour")
+        first = (day - days + 1) * 24
+        rows = slice(*(int(i) for i in np.searchsorted(hour, [first, (day + 1) * 24])))
+        load = np.full(24 * days, np.nan)
+        load[hour[rows] - first] = hours.view("mean")[rows, loads[0]]
+        top = float(np.nanmax(load)) if np.isfinite(load).any() else 0.0
+        if top <= 0:
+            return None
+        level = np.log(np.maximum(load, _FLOOR * top))
+        steps: Values = np.nan_to_num(np.diff(level, prepend=np.nan), nan=0.0)
+        return steps
+
     def units(self, k: int, day: int) -> list[float] | None:
         """Say how deep blocks of each length usually are; None with too few hours behind them."""
         self._renew()
@@ -93,9 +112,9 @@ class Blocks:
         known = int(np.searchsorted(hour, (day - self.config.young_lag_days) * 24))
         if known < _LEAST_HOURS:
             return None
-        series = self.series(k, int(hour[known - 1]) // 24, int(hour[known - 1] - hour[0]) // 24 + 1)
+        last, days = int(hour[known - 1]) // 24, int(hour[known - 1] - hour[0]) // 24 + 1
         units = []
-        for depth in depths(series):
+        for depth in depths(self.series(k, last, days), self.load_steps(last, days)):
             depth = depth[np.isfinite(depth)]
             usual = quantile(np.maximum(depth, 0.0), _SPREAD_AT) if depth.size >= 50 else 0.1
             units.append(max(usual, _PRIOR_DEPTH))
@@ -129,7 +148,9 @@ class Pulses(DailyTest):
         series = self.blocks.series(k, day, self.nights + 1)
         if not np.isfinite(series[-24:]).any():
             return None
-        depth = depths(series)[:, -24 * self.nights :].reshape(len(LENGTHS), self.nights, 24)
+        depth = depths(series, self.blocks.load_steps(day, self.nights + 1))[:, -24 * self.nights :].reshape(
+            len(LENGTHS), self.nights, 24
+        )
         night = np.nan_to_num(depth, nan=0.0).min(axis=1)
         ends = night.argmax(axis=1)
         odd = night.max(axis=1) / np.array(self.unit[k])
@@ -233,8 +254,11 @@ class Pulses(DailyTest):
         self.unit = {here[name]: unit for name, unit in tree["unit"].items() if name in here}
 
 
-def depths(series: Values) -> Values:
-    """Give for each of `LENGTHS` and each hour the depth of the block of so many hours before it: NaN with one missing."""
+def depths(series: Values, load_steps: Values | None = None) -> Values:
+    """Give for each of `LENGTHS` and each hour the depth of the block of so many hours before it: NaN with one missing.
+
+    Blocks that the load steps down into, or up out of, by a tenth or more have depth 0.
+    """
     found = np.full((len(LENGTHS), len(series)), np.nan)
     top, width = series, 1
     for line, length in zip(found, LENGTHS, strict=True):
@@ -244,6 +268,9 @@ def depths(series: Values) -> Values:
             top, width = np.maximum(top[:-1], series[width:]), width + 1
         # Block [i, i + length) stands between hour i - 1 and hour i + length.
         line[length + 1 :] = np.minimum(series[: -length - 1], series[length + 1 :]) - top[1:-1]
+        if load_steps is not None:
+            moved = (load_steps[1:-length] <= -_LEAST_DEPTH) | (load_steps[length + 1 :] >= _LEAST_DEPTH)
+            line[length + 1 :][moved] = np.minimum(line[length + 1 :][moved], 0.0)
     return found
 
 

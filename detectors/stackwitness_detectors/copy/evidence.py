@@ -3,6 +3,8 @@
 For each lag the evidence of the match that is going on is kept. A step that equals the earlier one gives
 -log2 p(difference), p from the channel's own differences (a zero after a zero: from its own persistence), at most
 `step_bits`; a step that differs sets the lag back to zero. So coarse resolution and floors cost what they should.
+Where the value before stood at other times as well, what followed it there counts: clean air moves by one or two units
+and stands at its floor, whatever the steps of dirty air are, and an analyser that has a few values at one load keeps to them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from stackwitness_detectors.tail import LEAST_RATE
 
 _LEAST_TOP = 6
 _PRIOR_TOP = 4.0
+_PRIOR_FOLLOWED = 10.0  # times that a value was followed by another weigh as much as all steps of the channel
 
 
 class StepOdds:
@@ -114,8 +117,16 @@ def next_step(
     had = np.where(same, before.bits[place], 0.0)
     going_on = had > 0
     if move_bits is not None and going_on.any():
-        gain = np.where(going_on, move_bits(), start_bits)
+        usual = move_bits()
+        followed = _followed_bits(int(np.count_nonzero(same)), before.lags.size, usual)
+        gain = np.where(going_on, min(usual, followed), start_bits)
     return Going(lags, had + gain, gain)
+
+
+def _followed_bits(followed: int, stood: int, usual: float) -> float:
+    """Give the bits of a step by how often this value followed the one before, the match itself left out."""
+    p = (followed - 1 + _PRIOR_FOLLOWED * 2.0**-usual) / (stood - 1 + _PRIOR_FOLLOWED)
+    return -math.log2(p)
 
 
 def equal_lags(values: NDArray[Any], x: float | np.float32) -> NDArray[np.int64]:

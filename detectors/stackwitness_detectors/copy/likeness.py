@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.copy.evidence import rate_beyond
 from stackwitness_detectors.copy.motif import Past, best_match, on_log_scale, own_course
@@ -18,6 +19,7 @@ from stackwitness_detectors.plots import plain, rough, series_of, short, span_ms
 _LEAST_NATS = 6.0
 _MOST_NOISE = 0.1  # of the level: daily cycles of a unit that is started every morning are as alike as that
 _LEAST_R = 0.9  # what goes together less is no copy, however poorly the window explains itself
+_DRIVEN_FILLED = 0.8  # of the window's hours must have an expectation
 _LOOKS_H = (0, 6, 12, 18)  # hours before the day's end at which windows end: forgeries begin at any hour
 
 
@@ -61,9 +63,16 @@ class Likeness(DailyTest):
     kinds = ("replay_disguised", "replay_exact", "replay_shifted", "generated")
     innocent = ("deterministic_process", "substitute_data", "steady_operation")
 
-    def __init__(self, memory: Memory, config: Config, days: int, courses: Courses | None = None) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        config: Config,
+        days: int,
+        courses: Courses | None = None,
+        residuals: Residuals | None = None,
+    ) -> None:
         super().__init__(memory, config, forgeable(memory), config.likeness_budget / 3)
-        self.courses, self.days = courses or Courses(memory, config), days
+        self.courses, self.days, self.residuals = courses or Courses(memory, config), days, residuals
         self.others: list[Likeness] = []
         self.name = f"likeness_{days}d"
 
@@ -104,7 +113,24 @@ class Likeness(DailyTest):
         alike = float(n["correlation"]) >= _LEAST_R and float(n["noise"]) <= _MOST_NOISE
         if judged.score < _LEAST_NATS or not alike:
             return math.inf
-        return rate_beyond(judged.score, past, len(past) / DAYS_PER_MONTH, self.config.likeness_tail_nats)
+        rate = rate_beyond(judged.score, past, len(past) / DAYS_PER_MONTH, self.config.likeness_tail_nats)
+        return math.inf if rate <= self.budget and self._driven(k, judged) else rate
+
+    def _driven(self, k: int, judged: Judged) -> bool:
+        """Tell whether the drivers of these very hours explain them as well as the earlier stretch: the plant ran alike."""
+        model = self.residuals.models.get(k) if self.residuals is not None else None
+        if model is None:
+            return False
+        hours = self.memory.hours
+        first, last = np.searchsorted(
+            hours.view("hour"), [judged.from_ms // HOUR_MS, judged.to_ms // HOUR_MS + 1]
+        )
+        y, expected = hours.view("mean")[first:last, k], hours.view("expected")[first:last, k]
+        known = np.isfinite(y) & np.isfinite(expected)
+        if known.sum() < _DRIVEN_FILLED * len(known) or float(np.ptp(expected[known])) <= 0:
+            return False
+        r = float(np.corrcoef(model.transform(y[known]), model.transform(expected[known]))[0, 1])
+        return r >= float(judged.numbers["correlation"])
 
     def muted(self, k: int, day: int) -> bool:
         """Leave alone what another length of window has said already."""

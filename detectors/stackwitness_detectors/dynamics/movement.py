@@ -62,6 +62,8 @@ ROUGH = "jumped by {now} of its spread from one reading to the next within {hour
 ROUGH_ZH = "{hours} 小时内相邻读数之跳动为其波动的 {now} 倍;按其自身历史为 {usual} 倍"
 
 _KNOWING_R2 = 0.8  # of a model that can tell how much a window should move
+_STILL_ALIKE = math.log(1.5)  # a load that moves up to half as much again is as still
+_LEAST_ALIKE = 3  # past windows: fewer than that tell nothing of a load that stands
 _AS_PREDICTED = 0.5  # of that: what moves so much follows its drivers
 _STEEPEST = {"still_24h": 5.0, "steps_24h": 4.0, "steps_7d": 4.0, "smooth_7d": 3.0}  # see DailyTest.steepest
 _STILL_KINDS = ("near_freeze", "manual_jitter", "smoothed", "freeze", "invented_records")
@@ -211,9 +213,32 @@ class Movement(DailyTest):
     def rate(self, k: int, judged: Judged) -> float | None:
         """Leave alone what a good model of the channel leads one to expect: the drivers stood still as well."""
         rate = super().rate(k, judged)
-        if rate is not None and rate <= self.budget and self.aspect.loaded and self._driven(k, judged):
-            return math.inf
-        return rate
+        if rate is None or rate > self.budget or not self.aspect.loaded:
+            return rate
+        return math.inf if self._driven(k, judged) or self._still_with_load(k, judged) else rate
+
+    def _still_with_load(self, k: int, judged: Judged) -> bool:
+        """Tell whether the load stood so still that the past has no window to compare with, or one as odd.
+
+        A slope learned where the load moves says little of a day at full load: only windows whose load moved as little do.
+        """
+        hour, width = self.course.table.view("hour"), self.aspect.hours
+        last = judged.to_ms // HOUR_MS
+        ends = np.append(self._past_ends(hour, last), last)
+        if self.course.load_at is None or len(ends) <= _REFERENCE_WINDOWS:
+            return False
+        w = self.course.windows(k, width, ends, self.slope[k][2])
+        good = (w["hours"] >= _FILLED * width) & (w["equal"] <= _MOST_EQUAL)
+        alike = good[:-1] & (w["load"][:-1] <= w["load"][-1] + _STILL_ALIKE)
+        odd = self.aspect.odd(w)
+        return int(alike.sum()) < _LEAST_ALIKE or float(odd[-1]) <= float(odd[:-1][alike].max())
+
+    def _past_ends(self, hour: NDArray[np.int64], before: int) -> NDArray[np.int64]:
+        """Give the last hours of the windows of the past, a fortnight back, without overlap where there are enough."""
+        lag = 24 * (self.config.young_lag_days if len(hour) < 24 * 40 else self.config.reference_lag_days)
+        if not len(hour):
+            return np.empty(0, np.int64)
+        return np.arange(int(hour[0]) + self.aspect.hours - 1, before - lag, min(self.aspect.hours, 24))
 
     def _driven(self, k: int, judged: Judged) -> bool:
         model = self.residuals.models.get(k) if self.residuals is not None else None
@@ -233,13 +258,8 @@ class Movement(DailyTest):
 
     def _learn_load(self, k: int, before: int) -> None:
         """Ask the past windows how the oddness hangs on the load's movement; keep slope, median, resolution."""
-        hour = self.course.table.view("hour")
-        lag = 24 * (self.config.young_lag_days if len(hour) < 24 * 40 else self.config.reference_lag_days)
         width = self.aspect.hours
-        stride = min(width, 24)
-        ends = (
-            np.arange(int(hour[0]) + width - 1, before - lag, stride) if len(hour) else np.empty(0, np.int64)
-        )
+        ends = self._past_ends(self.course.table.view("hour"), before)
         if len(ends) < _REFERENCE_WINDOWS:
             return
         step = resolution(self.memory, k)

@@ -23,11 +23,19 @@ _LEAST_R = 0.2  # correlation of steps and expected steps: below it there is not
 _FILLED = 0.6
 _SHARP = 0.35
 _WANDERS = 0.05  # standard deviation of the slope from week to week where nothing is forged (fuel, season)
+_KEPT = 0.8  # of the usual correlation, in Fisher's z: so close a window has not lost its drivers
+_RARE_LEVEL = 0.025  # share of the past beyond which a load is rare
+_NEAR_LEVEL = 0.01  # of the load: full load is never quite the same
 _LEAST_T = 2.0  # standard errors: below it nothing is odd, however steadily the past followed
 _MOST_SCORE = 60.0
 _SMALL, _LARGE = 0.4, 1.8
 _STEEPEST = {1: 5.0, 7: 3.0}  # see DailyTest.steepest
 _YOUNG_HOURS = 24 * 40
+# After half a day off a unit and its treatment are cold: other rules hold until the catalyst and the stack are warm. Where
+# that comes every fortnight it is how the plant runs, and is learned.
+_COLD_AFTER_H = 12
+_COLD_FOR_H = 8
+_RARE_DAYS = 14
 
 
 class Steps:
@@ -53,11 +61,14 @@ class Steps:
         if len(hour) < _LEAST_HOURS or not len(covariates):
             return None
         off = hours.view("claimed")[:, k] | hours.view("marked")[:, k] | ~operating(self.memory)
+        off |= cold_start(self.memory)
         steps = np.diff(np.column_stack([mean[:, k], mean[:, covariates]]), axis=0, prepend=np.nan)
         d = np.where(off, np.nan, steps[:, 0])
         d[np.diff(hour, prepend=hour[0] - 2) != 1] = np.nan
         lag = config.reference_lag_days if len(hour) > _YOUNG_HOURS else config.young_lag_days
         known = np.isfinite(d) & (hour // 24 < day - lag)
+        d[unheard_of(mean[:, covariates[0]], known)] = np.nan
+        known &= np.isfinite(d)
         scale = _spread(d[known]) if known.sum() >= _LEAST_HOURS else 0.0
         if scale <= 0:
             return None
@@ -112,11 +123,15 @@ class Response(DailyTest):
         slope = float(x @ y) / swing
         # In units of the usual spread about the expected steps; a rougher window is less sure.
         rest = max(1.0, math.sqrt(float(np.mean((y - slope * x) ** 2))))
-        t = (1.0 - slope) / math.sqrt(rest**2 / swing + _WANDERS**2)
+        scatter = self._scatter(x, y - slope * x, hour[first:last][known])
+        t = (1.0 - slope) / math.sqrt(max(rest**2 / swing, scatter) + _WANDERS**2)
         spread = float(np.sqrt(np.mean(y**2)))
+        followed = float(x @ y) / math.sqrt(swing * max(float(y @ y), 1e-12))
+        # Another slope, as closely followed, is another fuel or heat rate: what is lost goes with the drivers no longer.
+        t = 0.0 if _fisher(followed) > _KEPT * _fisher(r) else t
         numbers: dict[str, float | int | str] = {
             "slope": slope,
-            "correlation": float(x @ y) / math.sqrt(swing * max(float(y @ y), 1e-12)),
+            "correlation": followed,
             "usual_correlation": r,
             "standard_errors": t,
             "hours": int(known.sum()),
@@ -125,6 +140,18 @@ class Response(DailyTest):
         }
         from_ms, to_ms = (day - self.days + 1) * DAY_MS, (day + 1) * DAY_MS - 1
         return Judged(self.oddness(y, x, t), from_ms, to_ms, numbers)
+
+    def _scatter(self, x: Values, rest: Values, hour: NDArray[np.int64]) -> float:
+        """Give the variance of the slope as single hours, or the days of a week, disagree about it (White 1980).
+
+        One fuel change with large steps moves the slope of a window; a response that is lost is lost throughout.
+        """
+        parts = x * rest
+        if self.days > 1:
+            first = np.flatnonzero(np.diff(hour // 24, prepend=-1))
+            parts = np.add.reduceat(parts, first)
+        n = len(parts)
+        return float(parts @ parts) / float(x @ x) ** 2 * n / max(n - 1, 1)
 
     def ranked(self, judged: Judged) -> tuple[str, ...]:
         """Steps that are small: held or averaged. Large: invented. As usual: generated or copied."""
@@ -210,10 +237,42 @@ class Loose(Response):
         )
 
 
+def cold_start(memory: Memory) -> NDArray[np.bool_]:
+    """Tell for each remembered hour whether the unit came back from a long stop within the last hours; see above."""
+    hour, loads = memory.hours.view("hour"), memory.indices("load")
+    cold = np.zeros(len(hour), np.bool_)
+    if not loads or not len(hour):
+        return cold
+    load = memory.hours.view("mean")[:, loads[0]]
+    top = float(np.nanmax(load)) if np.isfinite(load).any() else 0.0
+    runs = hour[load > 0.05 * top]
+    starts = runs[1:][np.diff(runs) > _COLD_AFTER_H]
+    if not starts.size or starts.size * _RARE_DAYS * 24 > hour[-1] - hour[0]:
+        return cold
+    place = np.searchsorted(starts, hour, "right") - 1
+    since = hour - starts[np.maximum(place, 0)]
+    return np.asarray((place >= 0) & (since < _COLD_FOR_H))
+
+
 def _spread(x: Values) -> float:
     """Give a standard deviation that a few large steps do not move, at least a tenth of the plain one."""
     plain = float(np.std(x))
     return max(1.4826 * median(np.abs(x - median(x))), 0.1 * plain)
+
+
+def unheard_of(level: Values, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell where the first driver stands where it hardly ever stood: what steps do there, nothing has taught."""
+    past = level[known & np.isfinite(level)]
+    if not past.size:
+        return np.zeros(len(level), np.bool_)
+    low, high = np.quantile(past, [_RARE_LEVEL, 1.0 - _RARE_LEVEL])
+    near = _NEAR_LEVEL * max(abs(float(low)), abs(float(high)))
+    return np.asarray((level < low - near) | (level > high + near))
+
+
+def _fisher(r: float) -> float:
+    """Give Fisher's z of a correlation (1915), whose spread is the same everywhere."""
+    return math.atanh(min(max(r, -0.999), 0.999))
 
 
 def _bounded(x: Values, known: NDArray[np.bool_]) -> Values:
