@@ -13,10 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from stackwitness import pool
-from stackwitness.bench import detect, detect_ablation, detect_attack, detect_work
+from stackwitness.bench import detect, detect_ablation, detect_attack, detect_counted, detect_work
+from stackwitness.bench.detect_data import open_place
 from stackwitness.cli import app
 from stackwitness.pool import open_pool
 from stackwitness_detectors import DetectorError
+from stackwitness_detectors.bench.trials import trial_of
 from stackwitness_detectors.config import Config
 from tests.support.dataset import write_plant
 
@@ -66,6 +68,31 @@ def test_the_report_has_what_was_promised(plant: Path, report: dict[str, Any]) -
         assert told["median_delay_h_by_kind"]["freeze"] < 12
         assert told["left_out"]["copy"]["mean_recall"] <= 1.0
     assert json.loads((plant / "report.json").read_text()) == report
+
+
+def test_what_was_counted_gives_the_same_figures_alone_and_joined(
+    plant: Path, report: dict[str, Any]
+) -> None:
+    kept = detect_counted.load(plant / "report.json")
+    for budget, counted in kept["stackwitness"].items():
+        figures = detect_counted.figures(counted, budget, (3,))
+        told = report["budgets"][f"{budget:g}"]
+        assert figures == {key: told[key] for key in figures}
+    twice = detect_counted.joined([kept, kept])["stackwitness"][0.25]
+    both = detect_counted.figures(twice, 0.25, (3,))
+    assert both["trials_by_kind"] == {"freeze": 4, "replay_exact": 4}
+    assert both["station_months"] == pytest.approx(2 * report["budgets"]["0.25"]["station_months"], rel=1e-5)
+    assert not detect_counted.at_stations(kept, [])["stackwitness"][0.25].outcomes
+
+
+def test_further_seeds_go_on_with_strengths_and_lengths(plant: Path, report: dict[str, Any]) -> None:
+    places = {"mill-1": open_place(plant / "report.work" / "mill-1.npz")}
+    settings = detect.Settings(("freeze",), (3, 4), 2, (0.6, 0.8), ("strong", "gross"), ("short", "medium"))
+    made = [trial_of(tree) for tree in detect._plan(places, settings)["trials"]]
+    assert [(t.seed, t.made.level, t.made.duration) for t in made] == [
+        (3, "strong", "short"), (3, "gross", "short"), (4, "strong", "medium"), (4, "gross", "medium"),
+    ]  # fmt: skip
+    assert len({t.id for t in made}) == 4
 
 
 def test_page_and_picture_lie_beside_it(plant: Path, report: dict[str, Any]) -> None:

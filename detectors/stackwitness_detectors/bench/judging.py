@@ -55,7 +55,7 @@ def outcome_of(place: Place, trial: Trial, forged: Frame, heard: Sequence[Alarm]
 
     Without one the whole forgery stays hidden.
     """
-    of = (trial.made.level, trial.seed)
+    of = (trial.made.level, trial.made.duration, trial.seed)
     if not heard:
         return Outcome(trial.stn, trial.kind, None, hidden_share(place, trial, forged, trial.to_ms), (), *of)
     delay_h = max(heard[0].at_ms - trial.from_ms, 0) / HOUR_MS

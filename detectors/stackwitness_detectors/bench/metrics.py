@@ -26,6 +26,7 @@ class Outcome:
     hidden: float
     kinds: tuple[str, ...] = ()
     level: str = ""
+    duration: str = ""
     seed: int = 0
 
 

@@ -138,9 +138,9 @@ def markdown(report: dict[str, Any], picture: str) -> str:
         lines += [
             f"## At {budget} false alarms a station-month",
             "",
-            *_summary(contenders),
+            *summary_lines(contenders),
             "",
-            *_kinds(contenders),
+            *kind_lines(contenders),
             "",
             *_left_out(ours),
             "",
@@ -159,7 +159,8 @@ def markdown(report: dict[str, Any], picture: str) -> str:
     return "\n".join(lines)
 
 
-def _summary(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
+def summary_lines(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Return the table of contenders at one budget: rates, recall, attribution, VUS-PR, time."""
     lines = [
         "| | realised rate (95 %) | worst station | months | mean recall (95 %) | top-1 | top-3 | VUS-PR | ms a station-hour |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -175,7 +176,8 @@ def _summary(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _kinds(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
+def kind_lines(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Return the table of kinds at one budget: recall of ours with delay and hidden mass, recall of the others."""
     ours = contenders[OURS]
     rivals = [name for name in contenders if name != OURS]
     head = ["kind", "trials", "recall (95 %)", "median delay, h", "hidden, share of a month", *rivals]
