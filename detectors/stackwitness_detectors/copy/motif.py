@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.quantiles import median, sorted_quantile
 
-_LEAST_SHARE = 0.75  # of the window's hours that must stand on both sides
-_SLOPES = (0.3, 3.0)
-_LEAST_VARIANCE = 1e-9
-_LEAST_HOURS = 5
+LEAST_SHARE = 0.75  # of the window's hours that must stand on both sides
+SLOPES = (0.3, 3.0)
+LEAST_VARIANCE = 1e-9
+LEAST_HOURS = 5
 _CUT = 3.0
-_CANDIDATES = 8
-_LEAST_MOVING = 0.6  # share of the hours that must differ from the hour before: stands are alike by nature
+CANDIDATES = 8
+LEAST_MOVING = 0.6  # share of the hours that must differ from the hour before: stands are alike by nature
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def innovations(y: Values) -> Values:
     finite = np.isfinite(y)
     known = finite[2:] & finite[1:-1] & finite[:-2]
     count = int(np.count_nonzero(known))
-    if count < _LEAST_HOURS:
+    if count < LEAST_HOURS:
         return np.empty(0)
     now = y[2:][known]
     x = np.empty((count, 3))
@@ -85,11 +85,11 @@ class Own:
 def own_course(y: Values, least: float) -> Own | None:
     """Work out a window's own innovations; None when it is too short or stands still."""
     left = innovations(y)
-    if not left.size or np.count_nonzero(left) / left.size < _LEAST_MOVING:
+    if not left.size or np.count_nonzero(left) / left.size < LEAST_MOVING:
         return None
     sizes = np.abs(left - median(left))
     size = float(np.minimum(sizes, _CUT * max(median(sizes), 1e-12)).sum()) / left.size
-    return Own(max(size, math.sqrt(max(least, _LEAST_VARIANCE))), float(left @ left) / left.size)
+    return Own(max(size, math.sqrt(max(least, LEAST_VARIANCE))), float(left @ left) / left.size)
 
 
 class Past:
@@ -141,9 +141,9 @@ def scores_of(y: Values, past: Past, end: int, own: float, least: float) -> tupl
     sxy = _slide(p0, y0) - sx * sy / safe
     slope = sxy / np.maximum(sxx, 1e-300)
     noise = (syy - slope * sxy) / np.maximum(m - 2, 1.0)
-    noise = np.maximum(noise, max(least, _LEAST_VARIANCE))
-    fit = (m >= max(_LEAST_SHARE * len(y), _LEAST_HOURS)) & (sxx > _LEAST_VARIANCE * safe)
-    fit &= (slope >= _SLOPES[0]) & (slope <= _SLOPES[1])
+    noise = np.maximum(noise, max(least, LEAST_VARIANCE))
+    fit = (m >= max(LEAST_SHARE * len(y), LEAST_HOURS)) & (sxx > LEAST_VARIANCE * safe)
+    fit &= (slope >= SLOPES[0]) & (slope <= SLOPES[1])
     score = np.where(fit, 0.5 * (m - 2) * np.log(own / noise), -np.inf)
     return score, noise, slope
 
@@ -161,18 +161,18 @@ def best_match(
     if own is None or end < len(y):
         return None
     likely, noise, slope = scores_of(y, past, end, own.variance, least)
-    places = _largest(likely, _CANDIDATES)
+    places = _largest(likely, CANDIDATES)
     if not places.size:
         return None
     there = past.series[places[:, None] + np.arange(len(y))]
     there = np.where(np.isfinite(y), there, np.nan)
     sizes, count = typical_sizes(y - slope[places, None] * there)
     sizes = np.maximum(
-        sizes * np.sqrt(count / np.maximum(count - 2, 1.0)), math.sqrt(max(least, _LEAST_VARIANCE))
+        sizes * np.sqrt(count / np.maximum(count - 2, 1.0)), math.sqrt(max(least, LEAST_VARIANCE))
     )
     steps = np.diff(there, axis=1)
     moving = ((steps != 0) & np.isfinite(steps)).sum(axis=1) / np.maximum(np.isfinite(steps).sum(axis=1), 1)
-    score = np.where(moving >= _LEAST_MOVING, (count - 2) * np.log(own.size / sizes), -np.inf)
+    score = np.where(moving >= LEAST_MOVING, (count - 2) * np.log(own.size / sizes), -np.inf)
     top = int(np.argmax(score))
     if not np.isfinite(score[top]):
         return None

@@ -33,7 +33,7 @@ class Apart(DailyTest):
 
     def __init__(self, fleet: FleetMemory, config: Config, kin: Kin, budget: float, days: int) -> None:
         self.fleet, self.kin, self.days = fleet, kin, days
-        super().__init__(fleet, config, [k for k in fleet.targets if kin.sources(k)], budget)
+        super().__init__(fleet, config, [k for k in fleet.targets if kin.comparable(k)], budget)
         self.others: list[Apart] = []
 
     def ask(self, y: Values, p: Values, usual_y: Values, usual_p: Values) -> tuple[float, float] | None:

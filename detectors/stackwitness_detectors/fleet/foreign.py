@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import Values
 from stackwitness_detectors.copy.evidence import rate_beyond
-from stackwitness_detectors.copy.motif import Match, Own, best_match, own_course
+from stackwitness_detectors.copy.motif import Match, Own, Past, best_match
 from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged
-from stackwitness_detectors.fleet.kin import Kin
+from stackwitness_detectors.fleet.kin import BACK_HOURS, LEAST_LAG_H, Kin
 from stackwitness_detectors.fleet.pictures import picture
+from stackwitness_detectors.fleet.screen import Laid, screen, screen_same
 from stackwitness_detectors.fleet.table import FleetMemory
 from stackwitness_detectors.memory import HOUR_MS
 from stackwitness_detectors.plots import rough, short
@@ -20,11 +23,20 @@ from stackwitness_detectors.plots import rough, short
 _WIDTHS_NOW = (6, 12, 18, 24)  # hours: over longer ones relatives go together for days by nature
 _LOOKS = (0, 6, 12, 18)
 _WIDTHS_THEN = (18,)  # hours: with four looks a day one window lies wholly inside any forgery of a day
-_BACK_HOURS = 24 * 35
-_LEAST_LAG_H = 6
 _LEAST_NATS = 8.0
 _TAIL_NATS = 5.0  # scale of the tail: the best of many stations, places and widths
 _INNOCENT_BY = 0.2
+_ROUNDED = 1e-6  # by how much the scores of all at once may differ from those of one pair
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Name a window (its end and width in hours, and what it is to itself) and the source it is compared with."""
+
+    stop_h: int
+    width: int
+    own: Own
+    source: int
 
 
 class Foreign(DailyTest):
@@ -38,7 +50,7 @@ class Foreign(DailyTest):
 
     def __init__(self, fleet: FleetMemory, config: Config, kin: Kin, budget: float) -> None:
         self.fleet, self.kin = fleet, kin
-        super().__init__(fleet, config, [k for k in fleet.targets if kin.sources(k)], budget)
+        super().__init__(fleet, config, [k for k in fleet.targets if kin.comparable(k)], budget)
 
     def windows(self) -> list[tuple[int, int]]:
         """List widths (hours) and how long before the day's end windows end."""
@@ -48,21 +60,43 @@ class Foreign(DailyTest):
         """Compare one window with one source; the match and its lag in hours."""
         raise TypeError("say what is compared with what")
 
+    def screened(self, k: int, day: int, asked: list[Asked]) -> Values:
+        """Score all pairs at once, as `match` does but for rounding, -inf where nothing can be compared."""
+        raise TypeError("say how all are scored at once")
+
+    def ask(self, k: int, day: int) -> list[Asked]:
+        """List the pairs of window and source that can be compared."""
+        asked = []
+        for width, back in self.windows():
+            own = self.kin.own(k, (day + 1) * 24 - back, width)
+            if own is not None:
+                choices = self.kin.choices(k, day)
+                sources = choices.now if self.same_time else choices.then
+                asked += [Asked((day + 1) * 24 - back, width, own, j) for j in sources]
+        return asked
+
+    def best(self, k: int, day: int) -> tuple[Match, int, Asked] | None:
+        """Find the pair with the highest score, the first of equal ones: only those that may have it are compared singly."""
+        asked = self.ask(k, day)
+        scores = self.screened(k, day, asked) if asked else np.empty(0)
+        if not np.isfinite(scores).any():
+            return None
+        top = float(scores.max())
+        best: tuple[Match, int, Asked] | None = None
+        for place in np.flatnonzero(scores >= top - _ROUNDED * max(1.0, abs(top))):
+            pair = asked[place]
+            found = self.match(k, pair.source, pair.stop_h, pair.width, pair.own)
+            if found is not None and (best is None or found[0].score > best[0].score):
+                best = found[0], found[1], pair
+        return best
+
     def measure(self, k: int, day: int) -> Judged | None:
         """Search all windows and sources."""
-        best: tuple[Match, int, int, int, int] | None = None
-        for width, back in self.windows():
-            stop_h = (day + 1) * 24 - back
-            own = own_course(self.fleet.window(k, stop_h, width), self.fleet.rounding[k])
-            if own is None:
-                continue
-            for j in self.kin.sources(k):
-                found = self.match(k, j, stop_h, width, own)
-                if found is not None and (best is None or found[0].score > best[0].score):
-                    best = found[0], found[1], j, stop_h, width
+        best = self.best(k, day)
         if best is None:
             return None
-        match, lag, j, stop_h, width = best
+        match, lag, pair = best
+        j, stop_h, width = pair.source, pair.stop_h, pair.width
         numbers: dict[str, float | int | str] = {
             "station": self.fleet.stn_of[j],
             "station_channel": self.fleet.channel_of[j],
@@ -132,6 +166,15 @@ class SameTime(Foreign):
         found = best_match(y, p, self.fleet.rounding[k], own) if len(y) == width else None
         return (found, 0) if found is not None else None
 
+    def screened(self, k: int, day: int, asked: list[Asked]) -> Values:
+        """Lay each window on the same hours of each source."""
+        return screen_same(
+            [self.fleet.window(k, pair.stop_h, pair.width) for pair in asked],
+            [self.fleet.window(pair.source, pair.stop_h, pair.width) for pair in asked],
+            [pair.own for pair in asked],
+            self.fleet.rounding[k],
+        )
+
 
 class Borrowed(Foreign):
     """Compare with what others reported in the five weeks before."""
@@ -147,8 +190,20 @@ class Borrowed(Foreign):
     def match(self, k: int, j: int, stop_h: int, width: int, own: Own) -> tuple[Match, int] | None:
         """Slide over the earlier hours."""
         y = self.fleet.window(k, stop_h, width)
-        past = self.fleet.window(j, stop_h - _LEAST_LAG_H, _BACK_HOURS)
+        past = self.fleet.window(j, stop_h - LEAST_LAG_H, BACK_HOURS)
         if len(y) < width or not np.isfinite(past).any():
             return None
         found = best_match(y, past, self.fleet.rounding[k], own)
-        return None if found is None else (found, _LEAST_LAG_H + len(past) - width - found.place)
+        return None if found is None else (found, LEAST_LAG_H + len(past) - width - found.place)
+
+    def screened(self, k: int, day: int, asked: list[Asked]) -> Values:
+        """Lay each window along each source's earlier hours."""
+        laid = []
+        for pair in asked:
+            key = ("past", pair.source, pair.stop_h)
+            past = self.kin.once(day, key, lambda pair=pair: Past(self._earlier(pair)))  # type: ignore[misc]
+            laid.append(Laid(self.fleet.window(k, pair.stop_h, pair.width), past, pair.own))
+        return screen(laid, self.fleet.rounding[k])
+
+    def _earlier(self, pair: Asked) -> Values:
+        return self.fleet.window(pair.source, pair.stop_h - LEAST_LAG_H, BACK_HOURS)

@@ -84,7 +84,7 @@ def comparable_stations(contexts: Sequence[Context]) -> tuple[str, ...]:
     """Name the stations that measure something another one measures too, in the same unit."""
     fleet = FleetMemory(contexts, DEFAULT)
     kin = Kin(fleet)
-    found = {fleet.stn_of[k] for k in fleet.targets if kin.sources(k)}
+    found = {fleet.stn_of[k] for k in fleet.targets if kin.comparable(k)}
     return tuple(context.stn for context in contexts if context.stn in found)
 
 

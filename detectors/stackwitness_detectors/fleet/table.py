@@ -29,6 +29,9 @@ class FleetMemory(Memory):
         self.stn_of = [stn for stn, _ in nodes]
         self.channel_of = [channel.name for _, channel in nodes]
         self.targets = [k for k, (_, channel) in enumerate(nodes) if channel.role != "load"]
+        self.columns_of: dict[str, list[int]] = {}
+        for k, stn in enumerate(self.stn_of):
+            self.columns_of.setdefault(stn, []).append(k)
         self.load_of = {
             stn: k for k, (stn, channel) in reversed(list(enumerate(nodes))) if channel.role == "load"
         }
@@ -40,7 +43,7 @@ class FleetMemory(Memory):
 
     def columns(self, stn: str) -> list[int]:
         """Give the columns of a station."""
-        return [k for k, name in enumerate(self.stn_of) if name == stn]
+        return self.columns_of.get(stn, [])
 
     def take(self, frames: Mapping[str, Frame]) -> list[Note]:
         """Take readings that belong to days not yet closed; note the others."""
@@ -120,6 +123,11 @@ class FleetMemory(Memory):
         """Give the `width` hours of a course before clock hour `stop_h` (since 1970), fewer where it begins later."""
         stop = stop_h - self.base
         return self.courses[max(stop - width, 0) : max(stop, 0), k]
+
+    def block(self, columns: list[int], stop_h: int, width: int) -> Values:
+        """Give that window of several courses, [n, columns]."""
+        stop = stop_h - self.base
+        return self.courses[max(stop - width, 0) : max(stop, 0)][:, columns]
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state."""
