@@ -105,6 +105,18 @@ def test_a_surplus_row_with_a_null_is_named(log: SmallLog, seen: list[bool]) -> 
     assert any(one.code == "reading.surplus" and one.idx is not None for one in found.findings)
 
 
+def test_an_orphan_is_named_though_another_row_makes_up_the_number(log: SmallLog, seen: list[bool]) -> None:
+    columns = "{} + 100000, sha256('x'), stn, ep, seq + 100000, kid, iat_ms, recv_ms, first_at, last_at, reading_count, jws"
+    names = "envelope_no, env_id, stn, ep, seq, kid, iat_ms, recv_ms, first_at, last_at, reading_count, jws"
+    found = look(
+        log,
+        seen,
+        "INSERT INTO log_entry SELECT idx + 500000, kind, sha256('y'), recv_ms, leaf, qid + 500000 FROM log_entry WHERE idx = 300",
+        f"INSERT INTO envelope ({names}) SELECT {columns.format('envelope_no')} FROM envelope WHERE seq = 400",
+    )
+    assert {one.code for one in found.findings} >= {"envelope.unlogged", "log_entry.place"}
+
+
 def test_spans_follow_the_services_key(settings: Settings, engine: sa.Engine, seen: list[bool]) -> None:
     log = make_log(settings, engine)
     loop, station = log.start(), SmallStation(log)

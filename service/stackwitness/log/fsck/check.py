@@ -110,7 +110,7 @@ class _Check:
         check_detection(self.conn, self.report)
         check_runs(self.conn, self.report)
         check_heads(self.conn, Disk(self.tiles.folder), self.report)
-        for table, key in rows.read_orphans(self.conn, whole=self.report.exit_code == 0):
+        for table, key in rows.read_orphans(self.conn, total, whole=self.report.exit_code == 0):
             text = "the row has neither a log entry nor a place in the queue"
             self.report.tamper(f"{table}.unlogged", table, key.hex(), text)
         for idx, aside in rows.read_framed(self.conn):

@@ -34,7 +34,8 @@ WHERE NOT EXISTS (SELECT FROM log_entry e WHERE e.entry_id = t.{key} AND e.kind 
 AND NOT EXISTS (SELECT FROM log_pending p WHERE p.entry_id = t.{key} AND p.kind = :kind)
 """
 _AS_MANY = """
-SELECT (SELECT count(*) FROM {table}) = (SELECT count(*) FROM log_entry WHERE kind = :kind)
+SELECT (SELECT count(*) FROM {table}) = (SELECT count(*) FROM log_entry
+        WHERE kind = :kind AND idx >= 0 AND idx < :total)
     + (SELECT count(DISTINCT p.entry_id) FROM log_pending p WHERE p.kind = :kind
        AND NOT EXISTS (SELECT FROM log_entry e WHERE e.entry_id = p.entry_id AND e.kind = :kind))
 """
@@ -82,14 +83,17 @@ def read_pending_rows(conn: sa.Connection) -> Iterator[StoredRow]:
         yield StoredRow(*row)
 
 
-def read_orphans(conn: sa.Connection, *, whole: bool) -> Iterator[tuple[str, bytes]]:
+def read_orphans(conn: sa.Connection, total: int, *, whole: bool) -> Iterator[tuple[str, bytes]]:
     """Yield (table, id) of every row that neither stands in the log nor waits for it.
 
-    `whole` says that each entry was found to have its row: then a table that has no more rows than that has no others.
+    `whole` says that each of the log's `total` entries has its row: a table with no more rows than that has no others.
     """
     for kind, table in TABLES.items():
         names = {"table": table, "key": _KEYS[kind]}
-        if whole and conn.execute(sa.text(_AS_MANY.format(**names)), {"kind": kind}).scalar_one():
+        if (
+            whole
+            and conn.execute(sa.text(_AS_MANY.format(**names)), {"kind": kind, "total": total}).scalar_one()
+        ):
             continue
         for row in conn.execute(sa.text(_ORPHANS.format(**names)), {"kind": kind}):
             yield table, bytes(row[0] or b"")
