@@ -11,7 +11,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.config_change import Implied, Ranges
 from stackwitness_detectors.copy import Copies, Courses, Likeness, Pieces, Repeats
 from stackwitness_detectors.daily import DailyTest
-from stackwitness_detectors.dynamics import Course, movements, responses
+from stackwitness_detectors.dynamics import Course, Loose, movements, responses
 from stackwitness_detectors.freeze import Holds
 from stackwitness_detectors.inspections import Visits
 from stackwitness_detectors.memory import Memory
@@ -42,6 +42,7 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
     moving: list[DailyTest] = [
         *movements(memory, config, course, residuals),
         *responses(memory, config, residuals),
+        Loose(memory, config, residuals),
     ]
     named: list[DailyTest] = [
         level,

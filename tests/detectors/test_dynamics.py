@@ -6,7 +6,7 @@ import pytest
 
 from stackwitness_detectors.conditional import Residuals
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.dynamics import Course, movements, responses
+from stackwitness_detectors.dynamics import Course, Loose, movements, responses
 from stackwitness_detectors.engine import Family
 from stackwitness_detectors.forge import forge
 from stackwitness_detectors.memory import Memory
@@ -18,8 +18,9 @@ FROM_MS = START_MS + 55 * DAY_MS + 7 * HOUR_MS
 
 
 def dynamics(memory: Memory, config: Config) -> list[Family]:
-    course = Course(memory)
-    return [course, *movements(memory, config, course), *responses(memory, config, Residuals(memory, config))]
+    course, residuals = Course(memory), Residuals(memory, config)
+    moving = [*movements(memory, config, course), *responses(memory, config, residuals)]
+    return [course, residuals, *moving, Loose(memory, config, residuals)]
 
 
 def forged(kind: str, hours: int, strength: float) -> Frame:
@@ -39,6 +40,7 @@ def test_an_honest_plant_is_left_alone() -> None:
         ("smoothed", 168, 12),
         ("generated", 48, 1.0),
         ("invented_records", 48, 0.1),
+        ("altered_records", 168, 0.2),
     ],
 )
 def test_a_bent_course_is_found(kind: str, hours: int, strength: float) -> None:

@@ -202,6 +202,17 @@ def test_days_with_one_mean_are_told_by_chance_and_number() -> None:
     assert score > 4
 
 
+def test_days_that_stand_still_have_no_mean_to_compare() -> None:
+    held = CLEAN.values["nox"].copy()
+    held[(CLEAN.at_ms >= FROM_MS) & (CLEAN.at_ms // 3_600_000 % 24 < 20)] = 90.0
+    held[(CLEAN.at_ms >= FROM_MS) & (CLEAN.at_ms // 3_600_000 % 24 >= 20)] = 91.0
+    assert alone(lambda memory, config: [EqualMeans(memory, config)], with_values(CLEAN, nox=held)) == []
+    bent = np.where((CLEAN.at_ms >= FROM_MS) & (CLEAN.at_ms // 3_600_000 % 2 == 0), 90.0, held)
+    bent[(CLEAN.at_ms >= FROM_MS) & (CLEAN.at_ms // 3_600_000 % 2 == 1)] = 92.0
+    found = alone(lambda memory, config: [EqualMeans(memory, config)], with_values(CLEAN, nox=bent))
+    assert {f.channels for f in found} == {("nox",)}
+
+
 def test_what_comes_in_bunches_in_the_past_counts_as_bunches() -> None:
     rng = np.random.default_rng(2)
     spread_out = rng.random(2400) < 0.02

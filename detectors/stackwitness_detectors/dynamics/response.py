@@ -204,39 +204,6 @@ class Response(DailyTest):
         return self.short_reference("days whose steps can be judged")
 
 
-class Loose(Response):
-    """Score = the spread of the day's steps about the expected ones: readings that nothing drives."""
-
-    kind = "too_rough"
-    kinds = ("invented_records", "generated", "calibration_gas", "zero_air", "altered_records", "bootstrap")
-
-    def __init__(self, memory: Memory, config: Config, steps: Steps) -> None:
-        super().__init__(memory, config, steps, 1)
-        self.name = self.detector = "loose_1d"
-        self.steepest = None
-
-    def oddness(self, y: Values, x: Values, t: float) -> float:
-        """Give the spread about the expected steps, in usual spreads."""
-        return math.sqrt(float(np.mean((y - x) ** 2)))
-
-    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
-        """Word the finding and draw it."""
-        _, _, plot = super().describe(k, judged, longest)
-        channel, n = self.memory.channels[k], judged.numbers
-        drivers_en, drivers_zh = self.residuals.drivers()
-        now, before = rough(judged.score), rough(longest)
-        en = (
-            f"Over {n['hours']} h the hourly steps of {channel.name} lay {now} times as far from what {drivers_en} lead one "
-            f"to expect as they usually do; the most before was {before} times."
-        )
-        zh = f"{n['hours']} 小时内 {channel.name} 的小时变化偏离{drivers_zh}所预期的程度为平时的 {now} 倍;此前最大 {before} 倍。"
-        return (
-            en,
-            zh,
-            {**plot, "title_en": f"{channel.name} jumps about", "title_zh": f"{channel.name} 跳动异常"},
-        )
-
-
 def cold_start(memory: Memory) -> NDArray[np.bool_]:
     """Tell for each remembered hour whether the unit came back from a long stop within the last hours; see above."""
     hour, loads = memory.hours.view("hour"), memory.indices("load")
@@ -294,8 +261,8 @@ def _ridge(x: Values, y: Values) -> Values:
 
 
 def responses(memory: Memory, config: Config, residuals: Residuals) -> list[Response]:
-    """Make the tests of a day and of a week, and of steps that nothing drives."""
+    """Make the tests of a day and of a week."""
     steps = Steps(memory, config, residuals)
     day, week = Response(memory, config, steps, 1), Response(memory, config, steps, 7)
     day.others, week.others = [week], [day]
-    return [day, week, Loose(memory, config, steps)]
+    return [day, week]

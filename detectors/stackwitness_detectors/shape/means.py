@@ -26,7 +26,10 @@ _LEAST_EQUAL = 3
 _LEAST_REFERENCE = 20
 _BAND = 1e-4  # of the mean, beside a step of the instrument
 _LEAST_HOURS = 18
-_UPPER = 0.5  # only means in the upper half are worth bending
+_UPPER = 0.2  # the lowest fifth of the means is not worth bending
+_MOST_STILL = (
+    0.5  # of the steps between hours: the mean of a day that stands still is that of a floor or a hold
+)
 _LEAST_P = 5e-324
 _ROOT_2_PI = math.sqrt(2 * math.pi)
 _KERNEL = 0.4  # of the spread of the means
@@ -44,7 +47,7 @@ class EqualMeans(DailyTest):
     needs_reference = False
 
     def __init__(self, memory: Memory, config: Config) -> None:
-        super().__init__(memory, config, memory.indices("pollutant"), config.equal_means_budget)
+        super().__init__(memory, config, memory.indices("pollutant", "flow"), config.equal_means_budget)
         width = len(self.tested)
         self.total, self.count = np.zeros(width), np.zeros(width)
         self.sums_day = -1
@@ -69,12 +72,12 @@ class EqualMeans(DailyTest):
             return None
         days, means, counts = (np.array(column) for column in zip(*kept, strict=True))
         spread = quartile_range(means) / 1.349
-        middle = quantile(means, _UPPER)
         step = resolution(self.memory, k)
+        least = quantile(means, _UPPER)
         best: Judged | None = None
         for window in _WINDOWS:
             use = days > day - window
-            found = _cluster(means[use], means, step / math.sqrt(max(median(counts), 1.0)), spread, middle)
+            found = _cluster(means[use], means, step / math.sqrt(max(median(counts), 1.0)), spread, least)
             if found is not None and (best is None or found[0] > best.score):
                 score, level, equal, expected = found
                 numbers: dict[str, float | int | str] = {
@@ -89,7 +92,8 @@ class EqualMeans(DailyTest):
             return
         first = int(np.searchsorted(hours.view("hour"), day * 24))
         known = np.isfinite(hours.view("mean")[first:, k]) & ~hours.view("claimed")[first:, k]
-        if known.sum() >= _LEAST_HOURS and self.count[j] > 0:
+        still = np.diff(hours.view("mean")[first:, k][known]) == 0
+        if known.sum() >= _LEAST_HOURS and self.count[j] > 0 and still.mean() <= _MOST_STILL:
             self.means[k].append([float(day), float(self.total[j] / self.count[j]), float(self.count[j])])
             del self.means[k][:-_DAYS]
 
@@ -168,7 +172,7 @@ class EqualMeans(DailyTest):
 
 
 def _cluster(
-    now: Values, means: Values, step: float, spread: float, middle: float
+    now: Values, means: Values, step: float, spread: float, least: float
 ) -> tuple[float, float, int, float] | None:
     """Give -log10 p, the mean, how many days share it, and how many pairs are expected; None without equals."""
     if spread <= 0 or len(now) < _LEAST_EQUAL:
@@ -176,7 +180,7 @@ def _cluster(
     ordered = np.sort(now)
     band = step + _BAND * np.abs(ordered)
     equal = np.searchsorted(ordered, ordered + band, side="right") - np.arange(len(ordered))
-    equal = np.where((ordered >= middle) & (ordered > 0), equal, 0)
+    equal = np.where((ordered >= least) & (ordered > 0), equal, 0)
     at = int(np.argmax(equal))
     count = int(equal[at])
     if count < _LEAST_EQUAL:
