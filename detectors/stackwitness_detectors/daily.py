@@ -81,6 +81,10 @@ class DailyTest:
         """Tell whether no real instrument does this, however rare it is."""
         return False
 
+    def allowed(self, k: int) -> float:
+        """Return this channel's part of the budget, findings a month; those of all tested channels add up to the test's."""
+        return self.budget
+
     def muted(self, k: int, day: int) -> bool:
         """Tell whether another test has already said the same."""
         return False
@@ -101,7 +105,7 @@ class DailyTest:
             judged = self.measure(k, day)
             if judged is not None:
                 rate = self._plain(k, judged) if self.config.plain_thresholds else self.rate(k, judged)
-                if rate is not None and rate <= self.budget and self.budget > 0:
+                if rate is not None and rate <= self.allowed(k) and self.budget > 0:
                     if self._long_told(k, day):
                         self.waiting[k].append((day, judged.score))
                     else:

@@ -1,7 +1,7 @@
 """High hours: hours expected to be high are reported lower than before, against the other hours of the same week.
 
-The residuals of hours that the model expects above the limit (or above what a fifth of the past exceeds, where that is
-lower or there is no limit) less the mean residual of the other hours of the week, in the windows of `ledger.BANK`. A
+The residuals of hours that the model expects above the limit (where hardly anything exceeded it, or there is none: above what a
+fifth of the past exceeds) less the mean residual of the other hours of the week, in the windows of `ledger.BANK`. A
 shift of all hours moves both and is left to the level test; what lowers only high readings moves one.
 """
 
@@ -22,6 +22,7 @@ from stackwitness_detectors.plots import rough, short
 from stackwitness_detectors.quantiles import quantile
 
 _HIGH_SHARE = 0.2
+_EXCEEDED = 0.03  # of the past above the limit: from here on it parts high hours from the others
 _HIGH_HOURS = 2  # of a day, at the least
 _OTHER_HOURS = 24  # of the week
 
@@ -62,7 +63,8 @@ class Exceedances(DailyTest):
         if found is None:
             return None
         from_day = int(ledger.rows[-max(1, math.ceil(found.days)), 0])
-        least = ledger.least(model.residual_spread, self.budget) if found.rate <= self.budget else None
+        part = self.allowed(k)
+        least = ledger.least(model.residual_spread, part) if found.rate <= part else None
         numbers: dict[str, float | int | str] = {
             "shift_percent": 100 * math.expm1(-found.size),
             "largest_before": found.largest,
@@ -75,17 +77,26 @@ class Exceedances(DailyTest):
             numbers |= {"delta_min_pct": -100 * math.expm1(-shift), "delta_min_days": least[1]}
         return Judged(found.size, from_day * DAY_MS, (day + 1) * DAY_MS - 1, numbers, found.rate)
 
+    def allowed(self, k: int) -> float:
+        """Return this channel's part of the budget: by what its model explains."""
+        return self.budget * self.residuals.part(k, self.tested)
+
     def rate(self, k: int, judged: Judged) -> float | None:
         """Take the rate of the rarest window, where the shift is worth a word."""
         return judged.least_rate if judged.score >= self.config.level_least_shortfall else math.inf
 
     def _level(self, k: int, day: int) -> float:
-        """Give the limit, or what a fifth of the past exceeds where that is lower: a limit never reached says nothing."""
+        """Give the limit where it is exceeded now and then, else the lower of it and what a fifth of the past exceeds.
+
+        A limit never reached says nothing; below a limit that is reached lie hours that nobody would forge.
+        """
         hours, limit = self.memory.hours, self.memory.channels[k].limit
         past = hours.view("mean")[hours.view("hour") // 24 < day - self.config.reference_lag_days, k]
         past = past[np.isfinite(past)]
         level = quantile(past, 1.0 - _HIGH_SHARE) if past.size else math.inf
-        return level if limit is None else min(level, limit)
+        if limit is None or (past.size and float((past > limit).mean()) >= _EXCEEDED):
+            return level if limit is None else limit
+        return min(level, limit)
 
     def _flag(self, k: int, judged: Judged, rate: float) -> list[Finding]:
         self.ledgers[k].flag(judged.from_ms // DAY_MS)

@@ -18,7 +18,6 @@ from stackwitness_detectors.plots import rough, short
 
 _LEAST_HOURS = 6
 _WEEK = 7
-_BESIDE = 4.0  # oxygen and load get a quarter of a pollutant's share of the budget
 _SAME = 0.5  # of the shift: what moves so far along with the channel moves with it
 _COURSES = {
     "share": ("scale", "scale_after_rounding", "offset", "span_change", "inspection_honest", "drift"),
@@ -43,8 +42,6 @@ class Level(DailyTest):
 
     def __init__(self, memory: Memory, config: Config, residuals: Residuals) -> None:
         super().__init__(memory, config, residuals.modelled, config.level_budget)
-        beside = len(residuals.modelled) - len(residuals.targets)
-        self.budget = config.level_budget / max(len(residuals.targets) + beside / _BESIDE, 1.0)
         self.residuals = residuals
         self.ledgers = {k: Ledger(config) for k in self.tested}
         self.least: dict[int, tuple[float, float]] = {}
@@ -97,7 +94,8 @@ class Level(DailyTest):
             numbers |= {"gathered": found.gathered, "gathered_before": found.gathered_before}
         if not model.logarithmic:
             del numbers["shift_percent"]
-        if found.rate <= self.budget:
+        rate = found.rate * self._sides(k)
+        if rate <= self.allowed(k):
             numbers["course"] = self._course(k, rows, found.base)
             numbers["together"] = self._together(k, found.size, upwards)
             if k in self.least and model.logarithmic:
@@ -105,16 +103,18 @@ class Level(DailyTest):
                     "delta_min_pct": -100 * math.expm1(-self.least[k][0]),
                     "delta_min_days": self.least[k][1],
                 }
-        rate = found.rate * self._sides(k)
         return Judged(found.size, from_day * DAY_MS, (day + 1) * DAY_MS - 1, numbers, rate)
 
     def _sides(self, k: int) -> float:
-        sides = 2.0 if self.memory.channels[k].role == "diluent" else 1.0
-        return sides * (1.0 if k in self.residuals.targets else _BESIDE)
+        return 2.0 if self.memory.channels[k].role == "diluent" else 1.0
+
+    def allowed(self, k: int) -> float:
+        """Return this channel's part of the budget: by what its model explains, less for what is no pollutant."""
+        return self.budget * self.residuals.part(k, self.tested)
 
     def _settle(self, k: int, spread: float) -> None:
         """Work out what shift could not be told at this channel now."""
-        least = self.ledgers[k].least(spread, self.budget / self._sides(k))
+        least = self.ledgers[k].least(spread, self.allowed(k) / self._sides(k))
         if least is not None:
             self.least[k] = (max(least[0], self.config.level_least_shortfall), least[1])
 
@@ -157,7 +157,7 @@ class Level(DailyTest):
             spread = self.residuals.models[j].residual_spread
             shift = self.ledgers[j].rarest(spread)
             risen = self.ledgers[j].rarest(spread, upwards=True) if channel.role == "diluent" else None
-            limit = 30.0 * self.budget
+            limit = 30.0 * self.allowed(j)
             if channel.role == "diluent" and risen is not None and risen.rate <= limit:
                 moved.append("diluent_up")
             elif shift is not None and shift.rate <= limit and shift.size > _SAME * abs(size):

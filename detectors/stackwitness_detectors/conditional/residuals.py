@@ -24,6 +24,8 @@ _THINNED = 5  # every fifth hour is archived: 5 and 24 have no common divisor, s
 _COVERAGE = 0.8  # a covariate missing in more than a fifth of the reference is left out
 _MOST_COVARIATES = 10
 _FOLDS = 5  # of the first fit, whose held-out residuals calibrate the tests
+_LEAST_R2 = 0.3  # of what is explained worse the part gets no smaller: gross forgeries show there too
+_BESIDE = 0.25  # so much of a pollutant's part get load, oxygen, and flow beside pollutants
 
 
 class Residuals:
@@ -163,6 +165,20 @@ class Residuals:
         y = hours.view("mean")[rows, k]
         hours.view("expected")[rows, k] = np.where(known, model.restore(expected), np.nan)
         hours.view("residual")[rows, k] = np.where(known, model.transform(y) - expected, np.nan)
+
+    def part(self, k: int, tested: list[int]) -> float:
+        """Give how many times the even part of a budget channel `k` gets; over all tested channels the mean is one.
+
+        Weighted as p-values may be (Genovese, Roeder and Wasserman 2006): where the model explains much a small shift can be told.
+        """
+        whole = sum(self._weight(j) for j in tested)
+        return self._weight(k) * len(tested) / whole
+
+    def _weight(self, k: int) -> float:
+        model = self.models.get(k)
+        explained = min(max(_LEAST_R2, 0.0 if model is None else model.r2), 1.0)
+        first = ("pollutant",) if self.memory.indices("pollutant") else ("flow",)
+        return explained if self.memory.channels[k].role in first else _BESIDE * explained
 
     def drivers(self) -> tuple[str, str]:
         """Name what the models look at, in English and Chinese."""
