@@ -38,9 +38,9 @@ def create_app(wiring: Wiring) -> FastAPI:
     )
     app.state.wiring = wiring
     app.state.receipt_waiters = ReceiptWaiters(wiring.log_reader)
-    app.include_router(health.router)
-    for name in SLICES:
-        app.include_router(import_module(f"stackwitness.{name}.routes").router)
+    for router in (health.router, *(import_module(f"stackwitness.{name}.routes").router for name in SLICES)):
+        # The routes as their module made them: `include_router` analyses each again, at the first request.
+        app.router.routes.extend(router.routes)
     install_problems(app)
     app.add_middleware(BodyCap, max_bytes=wiring.settings.max_body_bytes)
     app.add_middleware(RequestTelemetry)
