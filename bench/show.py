@@ -95,8 +95,10 @@ def merge(plan: Mapping[str, Any], out: Path) -> dict[str, Any]:
     design, apart = (
         {s for entry in split[part]["real"] for s in entry["stations"]} for part in ("design", "apart")
     )
-    stns = sorted({stn for report in reports.values() for stn in report["stations"]})
+    brief = {part["manifest"] for part in plan["run"] if part.get("brief")}
+    stns = sorted({stn for name, r in reports.items() if name not in brief for stn in r["stations"]})
     parts = {
+        "stations with months of data": stns,
         "stations of the design": [stn for stn in stns if stn in design],
         "stations apart": [stn for stn in stns if stn in apart],
         "stations never used": [stn for stn in stns if stn not in design | apart],

@@ -55,7 +55,7 @@ def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
     share, width = hits / trials, z * z / trials
     middle = (share + width / 2) / (1 + width)
     half = z / (1 + width) * math.sqrt(share * (1 - share) / trials + width / (4 * trials))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, middle - half) if hits else 0.0, min(1.0, middle + half)
 
 
 def cluster_interval(outcomes: Sequence[Outcome], seed: int = 0) -> tuple[float, float]:
