@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stackwitness_detectors.conditional.model import Model
 from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
@@ -24,6 +25,7 @@ _FILLED = 14  # steps of a day
 _LEAST_DAYS = 20
 _LEAST_SPREAD = 0.1  # of the log of typical steps from day to day: a calm month promises nothing
 _LEAST_STEP = 0.1  # of the residuals' spread: smaller steps are rounding
+_STEADY = 1e-4  # variance of log sizes: an expectation that always moves alike tells nothing
 _SHARP = 0.35
 _MOST_SCORE = 60.0
 _YOUNG_DAYS = 40
@@ -48,7 +50,7 @@ class Loose(DailyTest):
         model = self.residuals.models.get(k)
         if model is None:
             return None
-        base, steps = self._steps(k)
+        base, steps, moves = self._steps(k, model)
         at = day - base
         full = np.isfinite(steps).sum(axis=1) >= _FILLED
         if not 0 <= at < len(steps) or not full[at]:
@@ -58,11 +60,12 @@ class Loose(DailyTest):
         if before.sum() < _LEAST_DAYS:
             return None
         least = _LEAST_STEP * model.residual_spread
-        sizes = np.log(np.nanmedian(np.abs(steps[before]), axis=1) + least)
-        usual = median(sizes)
-        spread = max(1.4826 * median(np.abs(sizes - usual)), _LEAST_SPREAD)
+        size, driven = _typical(steps, full, least), _typical(moves, full, least)
+        size = size - _slope(driven[before], size[before]) * driven
+        usual = median(size[before])
+        spread = max(1.4826 * median(np.abs(size[before] - usual)), _LEAST_SPREAD)
+        z = (float(size[at]) - usual) / spread
         today = steps[at][np.isfinite(steps[at])]
-        z = (math.log(median(np.abs(today)) + least) - usual) / spread
         numbers: dict[str, float | int | str] = {
             "times": math.exp(z * spread),
             "spreads": z,
@@ -72,13 +75,16 @@ class Loose(DailyTest):
         score = math.exp(min(_SHARP * max(z, 0.0), _MOST_SCORE))
         return Judged(score, day * DAY_MS, (day + 1) * DAY_MS - 1, numbers)
 
-    def _steps(self, k: int) -> tuple[int, Values]:
-        """Give the first day remembered and the steps of the residual from hour to hour [days, 24], NaN where unknown."""
-        hour = self.memory.hours.view("hour")
+    def _steps(self, k: int, model: Model) -> tuple[int, Values, Values]:
+        """Give the first day remembered, and the steps of residual and expectation from hour to hour [days, 24], NaN where unknown."""
+        hours = self.memory.hours
+        hour = hours.view("hour")
         base = int(hour[0]) // 24
-        laid = np.full((int(hour[-1]) // 24 - base + 1) * 24, np.nan)
-        laid[hour - base * 24] = self.residuals.residual(k, slice(0, len(hour)))
-        return base, np.diff(laid, prepend=np.nan).reshape(-1, 24)
+        laid = np.full((2, (int(hour[-1]) // 24 - base + 1) * 24), np.nan)
+        laid[0, hour - base * 24] = self.residuals.residual(k, slice(0, len(hour)))
+        laid[1, hour - base * 24] = model.transform(hours.view("expected")[:, k])
+        steps = np.diff(laid, axis=1, prepend=np.nan)
+        return base, steps[0].reshape(-1, 24), steps[1].reshape(-1, 24)
 
     def past_days(self, k: int) -> list[int]:
         """Learn from the remembered days when the channel has a model for the first time."""
@@ -113,6 +119,23 @@ class Loose(DailyTest):
     def notes(self) -> list[Note]:
         """Say which channels have too few days behind them."""
         return self.short_reference("days whose steps can be judged")
+
+
+def _typical(steps: Values, full: NDArray[np.bool_], least: float) -> Values:
+    """Give the log of the typical size of each day's steps, NaN for days that are not full."""
+    found = np.full(len(steps), np.nan)
+    found[full] = np.log(np.nanmedian(np.abs(steps[full]), axis=1) + least)
+    return found
+
+
+def _slope(driven: Values, size: Values) -> float:
+    """Say how the size of the steps grows with that of the expected ones, between 0 and 1: a load that cycles leaves more unexplained."""
+    known = np.isfinite(driven) & np.isfinite(size)
+    spread = float(driven[known].var()) if known.any() else 0.0
+    if spread <= _STEADY:
+        return 0.0
+    centred = driven[known] - driven[known].mean()
+    return min(max(float((centred * size[known]).mean()) / spread, 0.0), 1.0)
 
 
 def _turning(steps: Values) -> float:
