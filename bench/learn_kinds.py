@@ -1,6 +1,6 @@
 """Count which tests speak of which forgeries at the design stations, for `attribution.rank_kinds`.
 
-python bench/learn_kinds.py REPORT.jsonl ...     journals of `stackwitness bench detect` over design stations only
+python bench/learn_kinds.py REPORT.jsonl ...     journals of `stackwitness bench detect`; of the stations only those of the design count
 
 Writes detectors/stackwitness_detectors/attribution_table.py. Prints how often the true kind is first, and among the first three,
 when each forgery is ranked by what the others taught, and which kinds are taken for which.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,33 @@ from stackwitness_detectors.bench.replay import Alarm, alarm_of
 from stackwitness_detectors.bench.trials import trial_of
 
 TABLE = Path(table.__file__)
+SPLIT = Path(__file__).parent / "split.toml"
+_EARLIER_SEEDS = (
+    7,
+    8,
+    12,
+    13,
+    14,
+    15,
+    41,
+    42,
+    43,
+    44,
+    9002,
+    9003,
+    9004,
+)  # simulated plants of the design before there was a split
 Heard = tuple[str, list[Alarm]]
+
+
+def teaches(stn: str) -> bool:
+    """Tell whether a station is of the design: what is kept apart, or waits, teaches nothing."""
+    told = tomllib.loads(SPLIT.read_text())["design"]
+    if any(stn in entry["stations"] for entry in told["real"]):
+        return True
+    seeds = {*_EARLIER_SEEDS, *(seed for entry in told["simulated"] for seed in entry["seeds"])}
+    industries = {name.replace("_", "-") for entry in told["simulated"] for name in entry["industries"]}
+    return any(f"{stn}-".startswith(f"{name}-{seed}-") for name in industries for seed in seeds)
 
 
 def heard_of(journal: Path) -> Iterator[Heard]:
@@ -33,7 +60,7 @@ def heard_of(journal: Path) -> Iterator[Heard]:
         if name.startswith("clean:0.25:")
     }
     for trial in map(trial_of, pieces["plan"]["trials"]):
-        if (found := pieces.get(f"trial:0.25:{trial.id}")) is not None:
+        if teaches(trial.stn) and (found := pieces.get(f"trial:0.25:{trial.id}")) is not None:
             yield trial.kind, heard_alarms(trial, [alarm_of(a) for a in found["alarms"]], clean[trial.stn])
 
 
