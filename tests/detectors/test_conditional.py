@@ -24,7 +24,7 @@ from stackwitness_detectors.memory import Memory
 from stackwitness_detectors.physics import OxygenLine
 from stackwitness_detectors.physics.gases import fuels_of, stoichiometric_factor
 from tests.detectors.gasworks import CONTEXT, works
-from tests.detectors.plants import DAY_MS, START_MS
+from tests.detectors.plants import DAY_MS, START_MS, part
 
 DAYS = 110
 FROM_MS, TO_MS = START_MS + 80 * DAY_MS, START_MS + 104 * DAY_MS
@@ -222,3 +222,37 @@ def test_how_far_out_and_how_rare_are_inverse() -> None:
         for rate in (0.3, 0.01, 1e-5):
             assert law.rate(law.distance(rate, 9.0), 9.0) == pytest.approx(rate)
     assert OF_WEEKS.rate(5.0, 4.0) > OF_WEEKS.rate(5.0, 40.0) > OF_WEEKS.rate(6.0, 40.0)
+
+
+def test_the_budget_goes_where_much_is_explained() -> None:
+    memory = Memory(CONTEXT, DEFAULT)
+    residuals = Residuals(memory, DEFAULT)
+    level = Level(memory, DEFAULT, residuals)
+    assert sum(level.allowed(k) for k in level.tested) == pytest.approx(level.budget * len(level.tested))
+    engine = Engine(CONTEXT, DEFAULT, [residuals], memory)
+    with np.errstate(all="ignore"):
+        engine.feed(part(honest(), 0, 24 * 60))
+    assert sum(level.allowed(k) for k in level.tested) == pytest.approx(level.budget * len(level.tested))
+    pollutants = [k for k in level.tested if CONTEXT.channels[k].role == "pollutant"]
+    r2 = {k: residuals.models[k].r2 for k in pollutants}
+    best = max(pollutants, key=lambda k: r2[k])
+    assert level.allowed(best) == max(level.allowed(k) for k in level.tested)
+    assert level.allowed(best) > level.budget
+
+
+def test_a_limit_that_is_exceeded_parts_high_hours_from_the_others() -> None:
+    memory = Memory(CONTEXT, DEFAULT)
+    residuals = Residuals(memory, DEFAULT)
+    engine = Engine(CONTEXT, DEFAULT, [residuals], memory)
+    frame = honest()
+    engine.feed(part(frame, 0, 24 * 60))
+    k = memory.names.index("nox")
+    day = int(frame.at_ms[24 * 60 - 1]) // DAY_MS
+    past = frame.values["nox"][: 24 * 60]
+    for exceeded in (0.1, 0.3, 0.001):
+        limit = float(np.nanquantile(past, 1.0 - exceeded))
+        channels = tuple(replace(c, limit=limit) if c.name == "nox" else c for c in CONTEXT.channels)
+        memory.channels = channels
+        level = Exceedances(memory, DEFAULT, residuals)._level(k, day)
+        fifth = float(np.nanquantile(past, 0.8))
+        assert level == (limit if exceeded >= 0.03 else pytest.approx(fifth, rel=0.05))
