@@ -56,7 +56,8 @@ class Service:
         """Return the headers that make a request one of the development account of this name (its role; the second operator is "approver")."""
         if account_id not in self.tokens:
             with unit_of_work(self.wiring.engine) as conn:
-                accounts.ensure_development_accounts(conn, self.wiring.service_key, "test")
+                if not self.tokens:
+                    accounts.ensure_development_accounts(conn, self.wiring.service_key, "test")
                 self.tokens[account_id] = accounts.issue_token(
                     conn, self.wiring.service_key, account_id, act=accounts.DEVELOPMENT
                 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -20,6 +22,12 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 MAX_ANSWER_BYTES = 16 << 20
 MAX_FILE_BYTES = 128 << 20
 ANSWER_WITHIN_S = 600.0
+
+
+@cache
+def certificates(*, trust_env: bool) -> ssl.SSLContext:
+    """Return the authorities a connection trusts, read once a process; `trust_env`: also those that SSL_CERT_FILE or SSL_CERT_DIR names."""
+    return httpx2.create_ssl_context(trust_env=trust_env)
 
 
 @dataclass
@@ -70,12 +78,14 @@ class ServerLink:
         headers = {"user-agent": "stackwitness-client", "accept-encoding": "identity"}
         if token:
             headers["authorization"] = f"Bearer {token}"
+        # A proxy of the environment must never stand between two processes of one machine.
+        trust_env = urlsplit(self.url).hostname not in LOOPBACK
         self._client = httpx2.Client(
             base_url=self.url,
             headers=headers,
             timeout=httpx2.Timeout(timeout_s, connect=10.0),
-            # A proxy of the environment must never stand between two processes of one machine.
-            trust_env=urlsplit(self.url).hostname not in LOOPBACK,
+            trust_env=trust_env,
+            verify=certificates(trust_env=trust_env),
         )
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from stackwitness.log.disk import Disk
 from stackwitness.log.events import append_event
 from stackwitness.log.queries import find_successor
 from stackwitness.log.status import LogWarning
+from stackwitness_client.http import LOOPBACK, certificates
 from stackwitness_client.verify.timestamps import (
     MAX_TSR_BYTES,
     Timestamp,
@@ -201,7 +202,8 @@ def post_query(url: str, query: bytes) -> bytes:
 
 
 async def _post(url: str, query: bytes) -> bytes:
-    local = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
+    trust_env = urlsplit(url).hostname not in LOOPBACK
+    verify = certificates(trust_env=trust_env)
     # Not compressed: a small answer could unfold without end.
     headers = {"content-type": "application/timestamp-query", "accept": "application/timestamp-reply"}
     headers |= {"accept-encoding": "identity"}
@@ -209,7 +211,7 @@ async def _post(url: str, query: bytes) -> bytes:
     try:
         async with (
             asyncio.timeout(ANSWER_WITHIN_S),
-            httpx2.AsyncClient(timeout=ANSWER_WITHIN_S, trust_env=not local) as client,
+            httpx2.AsyncClient(timeout=ANSWER_WITHIN_S, trust_env=trust_env, verify=verify) as client,
             client.stream("POST", url, content=query, headers=headers) as response,
         ):
             if response.status_code != 200:

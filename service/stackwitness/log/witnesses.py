@@ -21,8 +21,8 @@ from emdi.witness import (
     parse_size,
     take_cosignatures,
 )
+from stackwitness_client.http import LOOPBACK, certificates
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 # One for a size not known yet, one more for a witness that another process of ours moved meanwhile.
 ATTEMPTS = 3
 SAID_CHARS = 120
@@ -121,8 +121,9 @@ class _Witness:
         self.late = False
         self._old = 0
         self._busy = threading.Lock()
+        trust_env = urlsplit(self._url).hostname not in LOOPBACK
         self._client = httpx2.Client(
-            timeout=timeout_s, trust_env=urlsplit(self._url).hostname not in LOOPBACK
+            timeout=timeout_s, trust_env=trust_env, verify=certificates(trust_env=trust_env)
         )
 
     @property
