@@ -186,6 +186,29 @@ def test_the_job_of_a_killed_worker_is_taken_back(service: Service, forging: Pus
     assert service.rows("SELECT 1 FROM procrastinate_jobs WHERE status = 'doing'") == []
 
 
+def test_whoever_follows_a_killed_worker_looks_again_when_its_jobs_have_stalled(
+    service: Service, forging: PushedPlant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forging.push(START_MS, END_MS, STEP_S)
+    with unit_of_work(service.wiring.engine) as conn:
+        # Killed a moment ago: its last sign of life is fresh.
+        killed = conn.exec_driver_sql(
+            "INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id"
+        ).scalar()
+        conn.exec_driver_sql(f"UPDATE procrastinate_jobs SET status = 'doing', worker_id = {killed}")
+    monkeypatch.setattr(tasks, "STALLED_S", 2.0)
+
+    async def follow() -> None:
+        worker = asyncio.create_task(tasks.serve(service.wiring, install_signal_handlers=False))
+        while not worker.done() and not episodes(service):
+            await asyncio.sleep(0.1)
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(follow(), 50))
+    assert episodes(service)
+
+
 def test_the_first_value_seen_is_the_one_judged(service: Service, forging: PushedPlant) -> None:
     forging.push(START_MS, START_MS + DAY_MS, STEP_S)
     with unit_of_work(service.wiring.engine) as conn:

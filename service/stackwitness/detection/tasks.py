@@ -133,21 +133,31 @@ async def serve(wiring: Wiring, *, wait: bool = True, **options: Any) -> None:
         raise ValueError("the worker needs a database_url; open_database(settings) gives one")
     app = make_app(url)
     async with app.open_async():
+        await _sweep_after(0, app, wiring)
+        # Whoever takes the place of a killed worker finds its jobs not yet stalled, and the next minute may be far.
+        again = asyncio.create_task(_sweep_after(STALLED_S + 1, app, wiring))
         try:
-            await sweep(app, wiring)
-        except ConnectorException:
-            log.error("worker.sweep_failed", alarm=True)
-        await app.run_worker_async(
-            wait=wait,
-            concurrency=CONCURRENCY,
-            delete_jobs=DeleteJobCondition.ALWAYS,
-            fetch_job_polling_interval=2.0,
-            update_heartbeat_interval=HEARTBEAT_S,
-            stalled_worker_timeout=STALLED_S,
-            shutdown_graceful_timeout=GRACE_S,
-            additional_context={"wiring": wiring},
-            **options,
-        )
+            await app.run_worker_async(
+                wait=wait,
+                concurrency=CONCURRENCY,
+                delete_jobs=DeleteJobCondition.ALWAYS,
+                fetch_job_polling_interval=2.0,
+                update_heartbeat_interval=HEARTBEAT_S,
+                stalled_worker_timeout=STALLED_S,
+                shutdown_graceful_timeout=GRACE_S,
+                additional_context={"wiring": wiring},
+                **options,
+            )
+        finally:
+            again.cancel()
+
+
+async def _sweep_after(pause_s: float, app: App, wiring: Wiring) -> None:
+    await asyncio.sleep(pause_s)
+    try:
+        await sweep(app, wiring)
+    except ConnectorException:
+        log.error("worker.sweep_failed", alarm=True)
 
 
 def run_worker(wiring: Wiring) -> None:
