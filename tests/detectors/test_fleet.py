@@ -11,6 +11,7 @@ import pytest
 from stackwitness_detectors import ChannelInfo, Context, DetectorError, Frame
 from stackwitness_detectors.fleet import FleetResult, run_fleet
 from tests.detectors.plants import DAY_MS, HOUR_MS, START_MS, wander
+from tests.support.pictures import check_picture
 
 DAYS = 100
 STATIONS = ("a", "b", "c", "d")
@@ -94,7 +95,8 @@ def test_the_forger_is_found_and_nobody_else(how: str, detector: str, kind: str)
     assert told
     assert told[0].kinds[0] == kind
     assert told[0].channels == ("pm",)
-    assert told[0].plot["match"]["t"]
+    assert told[0].plot["match" if detector == "foreign" else "band"]["t"]
+    check_picture(told[0])
 
 
 def test_the_one_that_left_its_own_plant_is_the_one_named() -> None:

@@ -143,6 +143,7 @@ class Challenge(DailyTest):
         events = [e for e in self.events[k] if e[1] <= float(n["calibration_ms"])][-60:]
         plot: dict[str, Any] = {
             "kind": "hold",
+            "limit": None,  # of readings, not of gas
             "title_en": f"{channel.name}: plateaus of its calibrations",
             "title_zh": f"{channel.name}:历次校准平台值",
             "series": [

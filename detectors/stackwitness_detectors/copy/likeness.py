@@ -155,6 +155,13 @@ class Likeness(DailyTest):
         hour = self.memory.hours.view("hour")
         first, last = np.searchsorted(hour, [source // HOUR_MS, source // HOUR_MS + 24 * self.days])
         rows = slice(int(first), int(last))
+        mean, lag_h = self.memory.hours.view("mean"), int(float(n["lag_hours"]))
+        # At the level of what is flagged: the same course is seen as the same.
+        now = mean[np.isin(hour, hour[rows] + lag_h), k]
+        levels = [
+            float(np.nanmedian(part)) if np.isfinite(part).any() else 0.0 for part in (now, mean[rows, k])
+        ]
+        factor = levels[0] / levels[1] if min(levels) > 0 else 1.0
         plot: dict[str, Any] = {
             "kind": "copy",
             "title_en": f"{channel.name} follows an earlier stretch",
@@ -162,8 +169,10 @@ class Likeness(DailyTest):
             "series": series_of(self.memory, [k], *span_ms(self.memory, judged.from_ms, judged.to_ms)),
             "match": {
                 "t": (hour[rows] * HOUR_MS).tolist(),
-                "v": plain(self.memory.hours.view("mean")[rows, k]),
-                "lag_ms": int(float(n["lag_hours"]) * HOUR_MS),
+                "v": plain(mean[rows, k] * factor),
+                "lag_ms": lag_h * HOUR_MS,
+                "of_en": f"{lag} days before, times {rough(factor)}",
+                "of_zh": f"{lag} 天前(乘以 {rough(factor)})",
             },
         }
         return en, zh, plot

@@ -15,10 +15,10 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged
 from stackwitness_detectors.fleet.kin import Kin, correlation
-from stackwitness_detectors.fleet.pictures import picture
+from stackwitness_detectors.fleet.pictures import draw_expected
 from stackwitness_detectors.fleet.table import FleetMemory
 from stackwitness_detectors.memory import DAY_MS
-from stackwitness_detectors.plots import rough, short
+from stackwitness_detectors.plots import rough
 
 _LEAST_PEERS = 2
 _LEAST_SHARE = 0.5  # of the window's hours
@@ -68,11 +68,10 @@ class Apart(DailyTest):
         return any(self.memory.names[k] in other.episodes for other in self.others)
 
     def drawn(self, k: int, judged: Judged) -> dict[str, Any]:
-        """Draw the channel beside the neighbour in the middle."""
+        """Draw the channel beside what the neighbour in the middle leads one to expect."""
         n = judged.numbers
         j = self.fleet.names.index(f"{n['station']}/{n['station_channel']}")
-        name = self.fleet.channel_of[k]
-        return picture(self.fleet, k, j, judged, 0, (f"{name} beside its neighbours", f"{name} 与相邻站点"))
+        return draw_expected(self.fleet, k, j, judged)
 
     def notes(self) -> list[Note]:
         """Say which channels have too few neighbours to ask."""
@@ -124,7 +123,7 @@ class Lower(Apart):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         n, name = judged.numbers, self.fleet.channel_of[k]
-        share = short(100 * (1 - math.exp(-float(n["effect"]))))
+        share = rough(100 * (1 - math.exp(-float(n["effect"]))))
         en = (
             f"Over {n['hours']} h {name} is {share} % lower beside most of its {n['neighbours']} related neighbours than "
             f"usual: {rough(judged.score)} spreads of a day, the most before was {rough(longest)}."
@@ -179,7 +178,7 @@ class Loosened(Apart):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         n, name = judged.numbers, self.fleet.channel_of[k]
-        lost = short(float(n["effect"]))
+        lost = rough(float(n["effect"]))
         en = (
             f"Over {n['hours']} h {name} no longer goes with most of its {n['neighbours']} related neighbours: its correlation "
             f"is {lost} below the usual one (loss in Fisher z {rough(judged.score)}, largest before {rough(longest)})."

@@ -14,7 +14,7 @@ from stackwitness_detectors.copy.evidence import rate_beyond
 from stackwitness_detectors.copy.motif import Match, Own, Past, best_match
 from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged
 from stackwitness_detectors.fleet.kin import BACK_HOURS, LEAST_LAG_H, Kin
-from stackwitness_detectors.fleet.pictures import picture
+from stackwitness_detectors.fleet.pictures import draw_match
 from stackwitness_detectors.fleet.screen import Laid, screen, screen_same
 from stackwitness_detectors.fleet.table import FleetMemory
 from stackwitness_detectors.memory import HOUR_MS
@@ -146,8 +146,9 @@ class Foreign(DailyTest):
             en += " Which of the two does not report its own gas cannot be told from this alone."
             zh += "仅凭此无法判断两站中哪一站报告的不是自身烟气。"
         source = self.fleet.names.index(f"{n['station']}/{n['station_channel']}")
-        title = (f"{name} beside station {n['station']}", f"{name} 与站点 {n['station']}")
-        return en, zh, picture(self.fleet, k, source, judged, int(n["lag_hours"]), title)
+        title = (f"{name} and station {n['station']}", f"{name} 与站点 {n['station']}")
+        of = (f"station {n['station']} {when_en}", f"站点 {n['station']}({when_zh})")
+        return en, zh, draw_match(self.fleet, k, source, judged, int(n["lag_hours"]), title, of)
 
 
 class SameTime(Foreign):

@@ -99,8 +99,10 @@ class Visits(DailyTest):
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
         rise = short(float(n["rise_percent"]))
+        days = "one day" if n["visited_days"] == 1 else f"{n['visited_days']} days"
+        visits = "one visit" if n["visits"] == 1 else f"{n['visits']} visits"
         en = (
-            f"On the {n['visited_days']} days of {n['visits']} visits {channel.name} lay {rise} % above the week before "
+            f"On the {days} of {visits} {channel.name} lay {rise} % above the week before "
             f"and after, beyond what drivers explain; of {n['shifts']} other choices of days a share of "
             f"{short(float(n['p']))} shows as much."
         )
@@ -110,6 +112,10 @@ class Visits(DailyTest):
         )
         title_en, title_zh = f"{channel.name} at visits", f"{channel.name}:检查期间"
         plot = self.residuals.picture(k, judged.from_ms, judged.to_ms, title_en, title_zh)
+        shown = [
+            at for at, v in zip(plot["series"][0]["t"], plot["series"][0]["v"], strict=True) if v is not None
+        ]
+        plot["marks"] = [at for at in shown if any(first <= at < last for first, last in self.visits)]
         return en, zh, plot
 
     def notes(self) -> list[Note]:

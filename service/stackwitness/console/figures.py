@@ -190,7 +190,10 @@ def make_evidence(t: Tongue, detail: FlagDetail) -> Mapping[str, Any]:
     flag = detail.flag
     title = t.pick(spec.title_en, spec.title_zh) or t.pick(flag.text_en, flag.text_zh)
     pictures = draw_evidence(spec, flag.channels, t, flag.utc_offset_min, title)
-    legend = [(code, words.legend(t, code)) for code in _legend_codes(spec)]
+    of = "" if spec.match is None else t.pick(spec.match.of_en, spec.match.of_zh)
+    legend = [
+        (code, of if code == "earlier" and of else words.legend(t, code)) for code in _legend_codes(spec)
+    ]
     return {"pictures": pictures, "legend": legend, "plot_title": t.pick(spec.title_en, spec.title_zh)}
 
 

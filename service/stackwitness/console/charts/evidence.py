@@ -23,7 +23,7 @@ from stackwitness.console.charts.panels import (
     open_panel,
     shade,
 )
-from stackwitness.console.charts.scale import HOUR_MS, Scale, extent, tick_label, value_ticks
+from stackwitness.console.charts.scale import DAY_MS, HOUR_MS, Scale, extent, tick_label, value_ticks
 from stackwitness.console.charts.spec import PlotSpec, Series
 
 WIDTH = 920.0
@@ -172,19 +172,19 @@ def _draw_overlay(spec: PlotSpec, channels: Sequence[str], t: Says) -> Markup:
     earlier = [(t + back_ms - start, v) for t, v in zip(match.t, match.v, strict=False)]
     first, length = 0, max([t for t, _ in flagged] + [t for t, _ in earlier] + [1])
     piece = earlier[-1][0] - earlier[0][0]
-    if 3 * piece < length:
+    if 2 * piece < length:
         # One piece of many: the hours around it, or nobody sees it.
-        pad = max(2 * piece, 3 * HOUR_MS)
+        pad = max(min(2 * piece, DAY_MS), 3 * HOUR_MS)
         first, length = max(0, earlier[0][0] - pad), min(length, earlier[-1][0] + pad)
         near = [(t, v) for t, v in flagged if first <= t <= length]
         whole = [(t - start, v) for t, v in zip(match.now_t, match.now_v, strict=False)]
         flagged = sorted({*near, *whole}, key=lambda point: point[0])
-    canvas = Canvas(
-        WIDTH, TOP_PX + 170 + FOOT_PX, t.say("The flagged stretch over the earlier one"), "evidence"
-    )
+    of = t.pick(match.of_en, match.of_zh)
+    title = t.say("The flagged stretch over %(of)s") % {"of": of or t.say("the earlier one")}
+    canvas = Canvas(WIDTH, TOP_PX + 170 + FOOT_PX, title, "evidence")
     domain = extent([v for _, v in (*flagged, *earlier)])
-    words = t.say("flagged stretch over the earlier one, hours from the start of each")
-    caption = f"{_caption(series)} · {words}"
+    words = t.say("flagged stretch over %(of)s, hours from the start of each")
+    caption = f"{_caption(series)} · {words % {'of': of or t.say('the earlier one')}}"
     panel = open_panel(canvas, Span(first, length), domain, TOP_PX, 170, caption)
     css = ("earlier", "suspect")
     for points, name in zip((earlier, flagged), css, strict=True):

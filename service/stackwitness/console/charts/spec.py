@@ -42,14 +42,17 @@ class Band(_Part):
 
 
 class Match(_Part):
-    """The earlier segment a copy resembles, with its own times; it comes back `lag_ms` later.
+    """The segment a copy resembles, with its own times; it comes back `lag_ms` later.
 
+    `of_en`, `of_zh` say whose it is and how it was scaled; "" = the channel's own earlier one, as it was.
     `now_t` and `now_v` are the flagged readings there, each of them, where the series is thinner.
     """
 
     t: list[int] = Field(max_length=MAX_POINTS)
     v: list[float | None]
     lag_ms: int | None = None
+    of_en: str = ""
+    of_zh: str = ""
     now_t: list[int] = Field(default=[], max_length=MAX_POINTS)
     now_v: list[float | None] = Field(default=[], max_length=MAX_POINTS)
 
