@@ -36,9 +36,9 @@ def settings_of(plan: Mapping[str, Any], part: Mapping[str, Any]) -> detect.Sett
     """Return how one part of the plan is measured."""
     told = {**plan, **part}
     kinds, split = detect.all_kinds(",".join(told.get("kinds", ()))), tuple(told.get("split", _HALVES))
-    return detect.Settings(
-        kinds, tuple(told["seeds"]), told["trials"], split, tuple(LEVELS), tuple(DURATIONS)
-    )
+    grid = tuple(LEVELS), tuple(DURATIONS)
+    days = told.get("days", 0)
+    return detect.Settings(kinds, tuple(told["seeds"]), told["trials"], split, *grid, days=days)
 
 
 def measure(plan: Mapping[str, Any], out: Path, jobs: int, only: Sequence[str]) -> None:

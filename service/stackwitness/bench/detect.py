@@ -20,7 +20,7 @@ from stackwitness.bench import (
     detect_report,
     detect_work,
 )
-from stackwitness.bench.detect_data import frame_hash, open_place, read_station, save_station
+from stackwitness.bench.detect_data import frame_hash, newest_days, open_place, read_station, save_station
 from stackwitness.bench.detect_journal import Journal
 from stackwitness.pool import Piece, Pool, code_hash, open_pool
 from stackwitness_client.manifest import StationSource, load_manifest
@@ -39,7 +39,8 @@ class Settings:
     """Hold what decides the outcome of a run: with data and code it makes the key of the journal.
 
     `trials` are of each kind and seed; with several seeds each goes on with the strengths and durations where the one
-    before it stopped. `without` names tests that are off; `plain` takes plain thresholds in place of rates.
+    before it stopped. `without` names tests that are off; `plain` takes plain thresholds in place of rates; `days` cuts each
+    station to its last days (0: all).
     """
 
     kinds: tuple[str, ...]
@@ -50,6 +51,7 @@ class Settings:
     durations: tuple[str, ...]
     without: tuple[str, ...] = ()
     plain: bool = False
+    days: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def run(
                         _do(
                             pieces, f"attacks, budget {budget:g}", len(pieces), pool, opened.journal, progress
                         )
-            rivals, absent = detect_peers.judge(opened, peers, progress)
+            rivals, absent = detect_peers.judge(opened, peers, progress, jobs)
         finally:
             opened.journal.close()
     report, counted = detect_report.assemble(opened, budgets, rivals, absent, load_manifest(manifest).title)
@@ -130,7 +132,7 @@ def _open(
     bar = progress.add_task("reading", total=len(sources))
     open_place.cache_clear()
     for source, neighbour in zip(sources, _neighbours(sources), strict=True):
-        context, frame = read_station(source, data)
+        context, frame = newest_days(read_station(source, data), settings.days)
         save_station(folder / f"{source.stn}.npz", context, frame, settings.split, neighbour)
         hashes[source.stn] = frame_hash(context, frame)
         progress.advance(bar)

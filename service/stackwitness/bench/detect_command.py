@@ -52,6 +52,7 @@ def read_settings(
     seed: str,
     trials: int,
     plain: bool,
+    days: int,
 ) -> detect.Settings:
     """Return the settings that decide the outcome. Raises DetectorError bench.split, bench.numbers."""
     borders, seeds = numbers(split), tuple(int(number) for number in numbers(seed))
@@ -66,6 +67,7 @@ def read_settings(
         names(durations),
         names(without),
         plain,
+        days,
     )
 
 

@@ -14,8 +14,10 @@ import numpy as np
 from stackwitness_client.dataset import read_rows
 from stackwitness_client.manifest import StationSource
 from stackwitness_detectors import ChannelInfo, Context, Frame
+from stackwitness_detectors.bench.replay import rows_of
 from stackwitness_detectors.bench.splits import operating_hours, split_frame
 from stackwitness_detectors.bench.trials import Place
+from stackwitness_detectors.memory import DAY_MS
 
 
 def read_station(source: StationSource, data: Path) -> tuple[Context, Frame]:
@@ -37,6 +39,15 @@ def read_station(source: StationSource, data: Path) -> tuple[Context, Frame]:
         ChannelInfo(c.name, c.quantity, c.unit, c.role, c.limit, c.resolution) for c in source.channels
     )
     return Context(source.stn, channels), Frame(np.array(times, np.int64), values, letters)
+
+
+def newest_days(read: tuple[Context, Frame], days: int) -> tuple[Context, Frame]:
+    """Cut a station to its last `days` days; 0 leaves it whole."""
+    context, frame = read
+    if not days or not len(frame.at_ms):
+        return read
+    first = int(np.searchsorted(frame.at_ms, int(frame.at_ms[-1]) - days * DAY_MS))
+    return context, rows_of(frame, first, len(frame.at_ms))
 
 
 def frame_hash(context: Context, frame: Frame) -> str:

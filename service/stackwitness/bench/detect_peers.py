@@ -10,6 +10,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def setup(room: Path = ROOM) -> int:
 
 
 def judge(
-    opened: Run, room: Path | None, progress: Progress
+    opened: Run, room: Path | None, progress: Progress, jobs: int = 1
 ) -> tuple[Callable[[Sequence[float]], Found], str | None]:
     """Run the peers over every station; returns what gives their figures per budget, and why they did not run."""
     if room is None:
@@ -62,20 +63,33 @@ def judge(
     bar = progress.add_task("peers", total=len(opened.places))
     tables: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
-    for stn, place in opened.places.items():
-        trials = [t for t in opened.trials if t.stn == stn]
-        target = opened.folder / f"{stn}.{version}.peers.npz"
-        if f"peers:{stn}:{version}" not in opened.journal or not target.exists():
-            if told := _work(python, worker, place, trials, target):
-                return lambda budgets: {}, told
-            opened.journal.add(f"peers:{stn}:{version}", {})
-        with np.load(target) as kept:
-            tables[stn] = {name: kept[name] for name in kept.files}
-        failed |= {k[7:]: f"{stn}: {v}" for k, v in tables[stn].items() if k.startswith("failed.")}
-        progress.advance(bar)
+
+    def one(stn: str) -> str | None:
+        target, place = _target(opened, stn, version), opened.places[stn]
+        if f"peers:{stn}:{version}" in opened.journal and target.exists():
+            return None
+        return _work(python, worker, place, [t for t in opened.trials if t.stn == stn], target)
+
+    # A thread each: the work is done by processes of the peers' own.
+    with ThreadPoolExecutor(jobs) as threads:
+        wrongs = threads.map(one, opened.places)
+        for stn, wrong in zip(opened.places, wrongs, strict=True):
+            if wrong:
+                threads.shutdown(cancel_futures=True)
+                return lambda budgets: {}, wrong
+            if f"peers:{stn}:{version}" not in opened.journal:
+                opened.journal.add(f"peers:{stn}:{version}", {})
+            with np.load(_target(opened, stn, version)) as kept:
+                tables[stn] = {name: kept[name] for name in kept.files}
+            failed |= {k[7:]: f"{stn}: {v}" for k, v in tables[stn].items() if k.startswith("failed.")}
+            progress.advance(bar)
     ready = [name for name in NAMES if name not in failed]
     absent = "; ".join(f"{name} ({why})" for name, why in sorted(failed.items())) or None
     return lambda budgets: {name: _figures(name, opened, tables, budgets) for name in ready}, absent
+
+
+def _target(opened: Run, stn: str, version: str) -> Path:
+    return opened.folder / f"{stn}.{version}.peers.npz"
 
 
 def _work(python: Path, worker: Path, place: Place, trials: Sequence[Trial], target: Path) -> str | None:

@@ -77,6 +77,7 @@ def detect(
     without: Annotated[
         str, typer.Option(help="tests that are off, comma-separated (copy, level, second_opinion...)")
     ] = "",
+    days: Annotated[int, typer.Option(help="only the last days of each station; 0: all", min=0)] = 0,
     plain: Annotated[
         bool, typer.Option("--plain", help="daily tests by their reference's highest value, not by rates")
     ] = False,
@@ -99,7 +100,7 @@ def detect(
     code = run_arguments(
         manifest=manifest, out=out, data=data or load_settings(home).data, budget=budget, kinds=kinds, seed=seed,
         trials=trials, stations=stations, split=split, strengths=strengths, durations=durations, without=without,
-        plain=plain, jobs=jobs, scheduler=scheduler, peers=peers, ablation=ablation, attacks=attacks,
+        days=days, plain=plain, jobs=jobs, scheduler=scheduler, peers=peers, ablation=ablation, attacks=attacks,
     )  # fmt: skip
     raise typer.Exit(code)
 
