@@ -79,9 +79,7 @@ def calibrated_when_high() -> Iterable[Finding]:
 
 def honest_at_visits() -> Iterable[Finding]:
     """Report a fifth less but on the days of inspection."""
-    found = conditional.judged(
-        "inspection_honest", 0.2, replace(gasworks.CONTEXT, visits=conditional.VISITS)
-    )
+    found = conditional.judged("inspection_honest", 0.2, replace(gasworks.CONTEXT, visits=conditional.VISITS))
     return [finding for finding in found if finding.detector == "visits"]
 
 
