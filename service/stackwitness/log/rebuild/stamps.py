@@ -142,9 +142,8 @@ def _judge_response(
             open_timestamp(tsr, note)
         else:
             check_timestamp(tsr, note, roots, chain)
-    except (
-        Exception
-    ) as error:  # a stranger's bytes, read by a library of others: whatever it is, the rest goes on
+    # A stranger's bytes, read by another's library: whatever it is, the rest goes on.
+    except Exception as error:
         return str(error) or type(error).__name__
     return ""
 
