@@ -13,7 +13,7 @@ import numpy as np
 
 from stackwitness.bench.detect_chart import INK, LINE, QUIET, draw
 from stackwitness.bench.detect_counted import Counted
-from stackwitness.bench.detect_report import OURS, kind_lines, summary_lines
+from stackwitness.bench.detect_report import OURS, budget_lines
 from stackwitness_detectors.bench.metrics import Outcome, wilson_interval
 
 GOAL_BUDGET = "0.25"
@@ -81,17 +81,7 @@ def page(report: Mapping[str, Any]) -> str:
         *_groups(report),
     ]
     for budget, ours in report["budgets"].items():
-        contenders = {OURS: ours} | {name: told[budget] for name, told in report["peers"].items()}
-        lines += [
-            f"## At {budget} false alarms a station-month",
-            "",
-            *summary_lines(contenders),
-            "",
-            *kind_lines(contenders),
-            "",
-            *_seeds(ours),
-            "",
-        ]
+        lines += [*budget_lines(report, budget), *_seeds(ours), ""]
     return "\n".join([*lines, *_probe_lines(report), *_sets(report), *_tail(report)]) + "\n"
 
 

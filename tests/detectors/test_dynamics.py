@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from stackwitness_detectors.bench.replay import rows_of
 from stackwitness_detectors.conditional import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.dynamics import Course, Loose, movements, responses
-from stackwitness_detectors.engine import Family
+from stackwitness_detectors.engine import Engine, Family
 from stackwitness_detectors.forge import forge
 from stackwitness_detectors.memory import Memory
 from tests.detectors.alone import alone
@@ -55,3 +57,16 @@ def test_a_still_signal_is_told_within_the_day() -> None:
     hits = [f for f in alone(dynamics, forged("near_freeze", 48, 0.001)) if f.detector == "still_12h"]
     assert hits
     assert hits[0].to_ms - FROM_MS <= 15 * HOUR_MS
+
+
+def test_stillness_at_a_load_that_never_stood_before_is_not_judged_and_said_to_be() -> None:
+    frame = forged("near_freeze", 48, 0.001)
+    stood = (frame.at_ms >= FROM_MS) & (frame.at_ms < FROM_MS + 48 * HOUR_MS)
+    frame.values["load"][stood] = frame.values["load"][stood][0]
+    until = rows_of(frame, 0, int(np.flatnonzero(stood)[-1]) + 1)
+    memory = Memory(CONTEXT, Config())
+    engine = Engine(CONTEXT, Config(), dynamics(memory, Config()), memory)
+    engine.feed(until)
+    assert ("still_24h", ("nox",)) not in [(f.detector, f.channels) for f in engine.findings]
+    said = [n for family in engine.families for n in family.notes() if "nor does the load" in n.reason]
+    assert {(n.detector, n.channel, n.code) for n in said} >= {("still_24h", "nox", "history")}

@@ -52,7 +52,7 @@ def test_the_odd_frame_is_a_fair_trial() -> None:
     assert {f.family for f in whole().findings} >= {"freeze", "copy", "conditional"}
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(0, len(ODD.at_ms)), min_size=2, max_size=8).map(sorted))
 def test_any_chunking_gives_the_same(cuts: list[int]) -> None:
     findings, state = streamed(ODD, cuts)

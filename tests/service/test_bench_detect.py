@@ -144,6 +144,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(
         (["--kinds", "bribery"], "bribery"),
         (["--split", "2019,2020"], "leave a part of the data empty"),
         (["--split", "x"], "no list of numbers"),
+        (["--seed", "1.5"], "whole numbers"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_words(plant: Path, arguments: list[str], said: str) -> None:

@@ -94,9 +94,10 @@ class Exceedances(DailyTest):
         past = hours.view("mean")[hours.view("hour") // 24 < day - self.config.reference_lag_days, k]
         past = past[np.isfinite(past)]
         level = quantile(past, 1.0 - _HIGH_SHARE) if past.size else math.inf
-        if limit is None or (past.size and float((past > limit).mean()) >= _EXCEEDED):
-            return level if limit is None else limit
-        return min(level, limit)
+        if limit is None:
+            return level
+        exceeded = past.size > 0 and float((past > limit).mean()) >= _EXCEEDED
+        return limit if exceeded else min(level, limit)
 
     def _flag(self, k: int, judged: Judged, rate: float) -> list[Finding]:
         self.ledgers[k].flag(judged.from_ms // DAY_MS)

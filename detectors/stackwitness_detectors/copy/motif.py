@@ -148,6 +148,22 @@ def scores_of(y: Values, past: Past, end: int, own: float, least: float) -> tupl
     return score, noise, slope
 
 
+def robust_scores(y: Values, there: Values, slope: Values, own: Values | float, least: float) -> Values:
+    """Score rows of `there` [r, w] with their slopes [r] as what explains y [w] or [r, w], by sizes that no spike decides.
+
+    `own` is the window's own typical size (one or [r]). A stretch that mostly stands still scores -inf.
+    """
+    there = np.where(np.isfinite(y), there, np.nan)
+    sizes, count = typical_sizes(y - slope[:, None] * there)
+    floor = math.sqrt(max(least, LEAST_VARIANCE))
+    sizes = np.maximum(sizes * np.sqrt(count / np.maximum(count - 2, 1.0)), floor)
+    steps = np.diff(there, axis=1)
+    known = np.isfinite(steps)
+    moving = ((steps != 0) & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    scores: Values = np.where(moving >= LEAST_MOVING, (count - 2) * np.log(own / sizes), -np.inf)
+    return scores
+
+
 def best_match(
     y: Values, past: Past | Values, least: float, own: Own | None, end: int | None = None
 ) -> Match | None:
@@ -165,14 +181,7 @@ def best_match(
     if not places.size:
         return None
     there = past.series[places[:, None] + np.arange(len(y))]
-    there = np.where(np.isfinite(y), there, np.nan)
-    sizes, count = typical_sizes(y - slope[places, None] * there)
-    sizes = np.maximum(
-        sizes * np.sqrt(count / np.maximum(count - 2, 1.0)), math.sqrt(max(least, LEAST_VARIANCE))
-    )
-    steps = np.diff(there, axis=1)
-    moving = ((steps != 0) & np.isfinite(steps)).sum(axis=1) / np.maximum(np.isfinite(steps).sum(axis=1), 1)
-    score = np.where(moving >= LEAST_MOVING, (count - 2) * np.log(own.size / sizes), -np.inf)
+    score = robust_scores(y, there, slope[places], own.size, least)
     top = int(np.argmax(score))
     if not np.isfinite(score[top]):
         return None

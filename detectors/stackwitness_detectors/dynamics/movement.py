@@ -123,11 +123,14 @@ class Movement(DailyTest):
         self.family = "freeze" if aspect.kind == "near_hold" else "dynamics"
         self.others: list[Movement] = []
         self.slope: dict[int, list[float]] = {}
+        self.unlike: dict[int, int] = {}  # the last hour of a window with too few like it in the past
 
     def measure(self, k: int, day: int) -> Judged | None:
         """Judge the windows that end in the day's hours (of a week: at its end)."""
         last = day * 24 + 23
         first = last - 23 if self.aspect.hours < 168 else last
+        if self.unlike.get(k, first) < first:
+            del self.unlike[k]
         if last == int(self.course.table.view("hour")[-1]) // 24 * 24 + 23:
             self._learn_load(k, first)
         return self._odd(k, np.arange(first, last + 1))
@@ -230,8 +233,11 @@ class Movement(DailyTest):
         w = self.course.windows(k, width, ends, self.slope[k][2])
         good = (w["hours"] >= _FILLED * width) & (w["equal"] <= _MOST_EQUAL)
         alike = good[:-1] & (w["load"][:-1] <= w["load"][-1] + _STILL_ALIKE)
+        if int(alike.sum()) < _LEAST_ALIKE:
+            self.unlike[k] = last
+            return True
         odd = self.aspect.odd(w)
-        return int(alike.sum()) < _LEAST_ALIKE or float(odd[-1]) <= float(odd[:-1][alike].max())
+        return float(odd[-1]) <= float(odd[:-1][alike].max())
 
     def _past_ends(self, hour: NDArray[np.int64], before: int) -> NDArray[np.int64]:
         """Give the last hours of the windows of the past, a fortnight back, without overlap where there are enough."""
@@ -298,18 +304,36 @@ class Movement(DailyTest):
         return en, zh, plot
 
     def notes(self) -> list[Note]:
-        """Say which channels have too few days behind them."""
-        return self.short_reference("days of ordinary movement")
+        """Say which channels have too few days behind them, and where the load stood as it seldom does."""
+        short = self.short_reference("days of ordinary movement")
+        told = {note.channel for note in short}
+        return short + [
+            Note(
+                self.detector,
+                self.memory.names[k],
+                "history",
+                f"it hardly moves, but nor does the load: fewer than {_LEAST_ALIKE} earlier windows with a load so still",
+                (("hours", self.aspect.hours), ("need", _LEAST_ALIKE)),
+            )
+            for k in sorted(self.unlike)
+            if self.memory.names[k] not in told
+        ]
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state."""
-        return {**super().dump(), "slope": {self.memory.names[k]: known for k, known in self.slope.items()}}
+        names = self.memory.names
+        return {
+            **super().dump(),
+            "slope": {names[k]: known for k, known in self.slope.items()},
+            "unlike": {names[k]: hour for k, hour in self.unlike.items()},
+        }
 
     def load(self, tree: dict[str, Any]) -> None:
         """Read it back."""
         super().load(tree)
         here = {self.memory.names[k]: k for k in self.tested}
         self.slope = {here[name]: known for name, known in tree["slope"].items() if name in here}
+        self.unlike = {here[name]: hour for name, hour in tree["unlike"].items() if name in here}
 
 
 def resolution(memory: Memory, k: int) -> float:

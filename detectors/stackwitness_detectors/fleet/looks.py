@@ -33,7 +33,7 @@ def look_at_hours(courses: Values) -> Values:
     scaled, known = _standard(courses.T, int(_LEAST_SHARE * hours))
     r = np.clip((scaled @ scaled.T).astype(np.float64), 0.0, _NEARLY_ONE)
     with np.errstate(all="ignore"):
-        moves = np.nanvar(np.diff(courses, axis=0), axis=0) / np.nanvar(courses, axis=0)
+        moves = _variance(np.diff(courses, axis=0)) / _variance(courses)
     nats = 0.5 * (hours - 2) * (np.log(moves)[:, None] - np.log1p(-r * r))
     nats[~(known & np.isfinite(moves))] = -np.inf
     nats[:, ~known] = -np.inf
@@ -67,6 +67,15 @@ def best_of(nats: Values, allowed: NDArray[np.bool_], count: int) -> list[int]:
     order = np.argsort(-nats[places], kind="stable")[:count]
     chosen: list[int] = places[order].tolist()
     return chosen
+
+
+def _variance(columns: Values) -> Values:
+    """Return the variance of each column [n, m], NaN of one without values: numpy warns of such where it is usual."""
+    known = np.isfinite(columns)
+    count = np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+    mean = np.where(known, columns, 0.0).sum(axis=0) / count
+    variance: Values = np.where(known, (columns - mean) ** 2, 0.0).sum(axis=0) / count
+    return variance
 
 
 def _standard(rows: Values, least: int) -> tuple[Single, NDArray[np.bool_]]:

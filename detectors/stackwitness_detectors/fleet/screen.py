@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,14 +12,13 @@ from stackwitness_detectors.contract import Values
 from stackwitness_detectors.copy.motif import (
     CANDIDATES,
     LEAST_HOURS,
-    LEAST_MOVING,
     LEAST_SHARE,
     LEAST_VARIANCE,
     SLOPES,
     Own,
     Past,
+    robust_scores,
     scores_of,
-    typical_sizes,
 )
 
 
@@ -53,7 +51,7 @@ def screen(laid: Sequence[Laid], least: float) -> Values:
         return best
     owner = np.concatenate(whose)
     own = np.array([one.own.size for one in laid])
-    scores = _robust(
+    scores = robust_scores(
         np.concatenate(windows), np.concatenate(theres), np.concatenate(slopes), own[owner], least
     )
     np.maximum.at(best, owner, scores)
@@ -71,7 +69,7 @@ def screen_same(
             y, there = np.array([windows[i] for i in places]), np.array([theres[i] for i in places])
             slope, fit = _slopes(y, there, least)
             sizes = np.array([own[i].size for i in places])
-            scores[places] = np.where(fit, _robust(y, there, slope, sizes, least), -np.inf)
+            scores[places] = np.where(fit, robust_scores(y, there, slope, sizes, least), -np.inf)
     return scores
 
 
@@ -90,16 +88,3 @@ def _slopes(y: Values, there: Values, least: float) -> tuple[Values, NDArray[np.
         sxx > LEAST_VARIANCE * np.maximum(count, 1)
     )
     return slope, fit & (slope >= SLOPES[0]) & (slope <= SLOPES[1])
-
-
-def _robust(y: Values, there: Values, slope: Values, own: Values, least: float) -> Values:
-    """Score rows by sizes that no spike decides."""
-    there = np.where(np.isfinite(y), there, np.nan)
-    sizes, count = typical_sizes(y - slope[:, None] * there)
-    floor = math.sqrt(max(least, LEAST_VARIANCE))
-    sizes = np.maximum(sizes * np.sqrt(count / np.maximum(count - 2, 1.0)), floor)
-    steps = np.diff(there, axis=1)
-    known = np.isfinite(steps)
-    moving = ((steps != 0) & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    scores: Values = np.where(moving >= LEAST_MOVING, (count - 2) * np.log(own / sizes), -np.inf)
-    return scores

@@ -27,9 +27,8 @@ _LEAST_REFERENCE = 20
 _BAND = 1e-4  # of the mean, beside a step of the instrument
 _LEAST_HOURS = 18
 _UPPER = 0.2  # the lowest fifth of the means is not worth bending
-_MOST_STILL = (
-    0.5  # of the steps between hours: the mean of a day that stands still is that of a floor or a hold
-)
+# Of the steps between hours: the mean of a day that stands still is that of a floor or a hold.
+_MOST_STILL = 0.5
 _LEAST_P = 5e-324
 _ROOT_2_PI = math.sqrt(2 * math.pi)
 _KERNEL = 0.4  # of the spread of the means

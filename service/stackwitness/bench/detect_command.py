@@ -55,12 +55,14 @@ def read_settings(
     days: int,
 ) -> detect.Settings:
     """Return the settings that decide the outcome. Raises DetectorError bench.split, bench.numbers."""
-    borders, seeds = numbers(split), tuple(int(number) for number in numbers(seed))
+    borders, seeds = numbers(split), numbers(seed)
     if len(borders) != 2:
         raise DetectorError("bench.split", "--split takes two numbers")
+    if not all(number.is_integer() for number in seeds):
+        raise DetectorError("bench.numbers", f"{seed!r} is no list of whole numbers")
     return detect.Settings(
         detect.all_kinds(kinds),
-        seeds,
+        tuple(int(number) for number in seeds),
         trials,
         (borders[0], borders[1]),
         names(strengths),

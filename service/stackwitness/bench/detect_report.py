@@ -134,18 +134,7 @@ def markdown(report: dict[str, Any], picture: str) -> str:
         "",
     ]
     for budget, ours in report["budgets"].items():
-        contenders = {OURS: ours} | {name: p[budget] for name, p in report["peers"].items()}
-        lines += [
-            f"## At {budget} false alarms a station-month",
-            "",
-            *summary_lines(contenders),
-            "",
-            *kind_lines(contenders),
-            "",
-            *_left_out(ours),
-            "",
-            *lines_of(ours),
-        ]
+        lines += [*budget_lines(report, budget), *_left_out(ours), "", *lines_of(ours)]
     if report["stations_left_out"]:
         lines += [f"Left out: {'; '.join(f'{k}: {v}' for k, v in report['stations_left_out'].items())}.", ""]
     if report["trials_that_could_not_be_made"]:
@@ -157,6 +146,20 @@ def markdown(report: dict[str, Any], picture: str) -> str:
     if "peers_not_run" in report:
         lines += [f"peers not run: {report['peers_not_run']}", ""]
     return "\n".join(lines)
+
+
+def budget_lines(report: Mapping[str, Any], budget: str) -> list[str]:
+    """Return heading and both tables of one budget: ours beside the peers."""
+    contenders = {OURS: report["budgets"][budget]}
+    contenders |= {name: told[budget] for name, told in report["peers"].items()}
+    return [
+        f"## At {budget} false alarms a station-month",
+        "",
+        *summary_lines(contenders),
+        "",
+        *kind_lines(contenders),
+        "",
+    ]
 
 
 def summary_lines(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
