@@ -41,8 +41,8 @@ class Saqc:
         data = series(at_ms, y).to_frame("y")
         checked = SaQC(data).flagRange("y", min=self.low, max=self.high).flagConstants("y", window="6h")
         if np.isfinite(y).sum() > 50:
-            # Its own threshold cannot be found in a block that stands still (a unit that is off).
-            with contextlib.suppress(ValueError):
+            # Its own threshold cannot be found in a block that stands still (a unit that is off) or is mostly flagged already.
+            with contextlib.suppress(ValueError, IndexError):
                 checked = checked.flagUniLOF("y")
         return (checked.flags["y"].reindex(data.index).to_numpy() > 0).astype(float)
 

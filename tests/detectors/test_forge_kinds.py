@@ -224,3 +224,19 @@ def test_odd_data_are_forged_within_bounds_or_refused_with_a_reason(
             assert np.array_equal(values[outside], frame.values[name][outside], equal_nan=True)
         hidden_mass(frame, forged, context, *ends)
     assert refused <= {f"forge.{code}" for code in ("interval", "nothing", "needs", "history", "absurd")}
+
+
+@pytest.mark.parametrize(
+    "kind", ["scale", "offset", "near_freeze", "invented_records", "typed_digits", "clip"]
+)
+def test_digits_are_as_many_as_the_instrument_writes_at_that_size(kind: str) -> None:
+    five = np.array([float(f"{v:.5g}") for v in FRAME.values["nox"] ** 3 / 60_000.0])
+    frame = replace(FRAME, values={**FRAME.values, "nox": five})
+    infos = tuple(replace(c, resolution=None, limit=12.0) if c.name == "nox" else c for c in CONTEXT.channels)
+    context = replace(CONTEXT, channels=infos)
+    assert np.nanmin(five) < 10.0 < np.nanmax(five)
+    forged = forge(kind, frame, context, "nox", FROM_MS, TO_MS, None, 1, AROUND).values["nox"][INSIDE]
+    written = forged[np.isfinite(forged) & (forged > 0.0)]
+    assert all(v == float(f"{v:.5g}") for v in written.tolist())
+    finer = written[written < 10.0] if (written < 10.0).any() else written
+    assert any(v != float(f"{v:.4g}") for v in finer.tolist())

@@ -13,7 +13,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import rough, series_of, span_ms
 from stackwitness_detectors.quantiles import quantile
 from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.grid import dispersion
@@ -92,7 +92,7 @@ class Lines(DigitTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         name, n = self.memory.names[k], judged.numbers
-        usual = short(float(n["usual_percent"]))
+        usual = rough(float(n["usual_percent"]))
         en = (
             f"{n['midway']} of {n['readings']} readings of {name} within {n['days']} days lie exactly midway between their "
             f"neighbours ({usual} % do so by chance), up to {n['longest']} in a row."

@@ -125,7 +125,7 @@ class MissingWhenHigh(DailyTest):
             "title_en": f"{channel.name} missing when expected high",
             "title_zh": f"{channel.name} 预期偏高时缺失",
             "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
-            "band": self.residuals.band(k, first, last),
+            "band": self.residuals.band(k, first, last, judged.from_ms),
         }
         if channel.limit is not None:
             plot["limit"] = channel.limit

@@ -15,7 +15,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, MEASURING, Block, Memory
-from stackwitness_detectors.plots import rough, short
+from stackwitness_detectors.plots import plain, rough, short
 
 _CALIBRATING = ord("C")
 _LEAST_SAMPLES = 4  # of a curve
@@ -29,6 +29,7 @@ _LEAST_EVENTS, _EVENTS, _LAG_DAYS = 8, 160, 7
 _ODD = 4.0  # spreads; less is never told
 # Feature -> the least spread that is believed: shares of the edge and the fall, log of minutes, log of noise, level.
 _FEATURES = {"edge": 0.05, "fall": 0.05, "minutes": 0.2, "noise": 0.7, "plateau": 0.02}
+_LOGARITHMIC = ("minutes", "noise")
 
 
 class Challenge(DailyTest):
@@ -128,7 +129,8 @@ class Challenge(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
-        now, usual = short(float(n["now"])), short(float(n["usual"]))
+        say = short if n["feature"] == "plateau" else rough
+        now, usual = say(float(n["now"])), say(float(n["usual"]))
         what_en, what_zh = _SAID[str(n["feature"])]
         said_en = what_en.format(now=now, usual=usual, unit=channel.unit)
         said_zh = what_zh.format(now=now, usual=usual, unit=channel.unit)
@@ -141,15 +143,20 @@ class Challenge(DailyTest):
             f"(偏离 {rough(judged.score)} 倍离散度,此前最大 {rough(longest)})。"
         )
         events = [e for e in self.events[k] if e[1] <= float(n["calibration_ms"])][-60:]
+        at = list(_FEATURES).index(str(n["feature"]))
+        title_en, title_zh, unit, scale = _DRAWN[str(n["feature"])]
+        shown = np.array([e[2 + at] for e in events], np.float64)
+        shown = scale * (np.exp(shown) if n["feature"] in _LOGARITHMIC else shown)
         plot: dict[str, Any] = {
             "kind": "hold",
             "limit": None,  # of readings, not of gas
-            "title_en": f"{channel.name}: plateaus of its calibrations",
-            "title_zh": f"{channel.name}:历次校准平台值",
+            "title_en": f"{channel.name}: {title_en} of its calibrations",
+            "title_zh": f"{channel.name}:历次校准的{title_zh}",
+            "marks": [int(n["calibration_ms"])],
             "series": [
                 {
-                    "channel": channel.name, "unit": channel.unit, "role": channel.role,
-                    "t": [int(e[1]) for e in events], "v": [float(f"{e[-1]:.7g}") for e in events],
+                    "channel": channel.name, "unit": channel.unit if unit is None else unit, "role": channel.role,
+                    "t": [int(e[1]) for e in events], "v": plain(shown),
                 }
             ],
         }  # fmt: skip
@@ -238,11 +245,19 @@ def oddest(event: Values, past: Values) -> tuple[str, float, float, float]:
         spread = max(1.4826 * float(np.median(np.abs(known - middle))), least, 1e-12)
         off = abs(float(event[i]) - middle) / spread
         if off > best[1]:
-            shown = np.exp if name in ("minutes", "noise") else float
+            shown = np.exp if name in _LOGARITHMIC else float
             best = (name, off, float(shown(event[i])), float(shown(middle)))
     return best
 
 
+# Feature -> what is drawn of it, its unit (None: the channel's), and by how much it is multiplied.
+_DRAWN: dict[str, tuple[str, str, str | None, float]] = {
+    "edge": ("first readings, as shares of the step,", "首个读数占阶跃之比", "%", 100.0),
+    "fall": ("first readings after the gas, as shares of the step,", "停气后首个读数占阶跃之比", "%", 100.0),
+    "minutes": ("minutes to 90 %", "达到 90 % 的时间", "min", 1.0),
+    "noise": ("noise on the plateau, as shares of the step,", "平台噪声占阶跃之比", "%", 100.0),
+    "plateau": ("plateaus", "平台值", None, 1.0),
+}
 _SAID = {
     "edge": (
         "the first reading had already covered {now} of the step, usually {usual}",

@@ -19,7 +19,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, Block, Memory
-from stackwitness_detectors.plots import short, span_ms
+from stackwitness_detectors.plots import rough, span_ms
 
 _MARKS = np.isin(np.arange(256), [ord("C"), ord("M")])
 _NORMAL = ord("N")
@@ -115,7 +115,7 @@ class Convenient(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         name, n = self.memory.names[k], judged.numbers
-        rank = short(100 * float(n["mean_rank"]))
+        rank = rough(100 * float(n["mean_rank"]))
         chance = f"{10.0**-judged.score:.1e}"
         en = (
             f"{name} was calibrated or serviced {n['calibrations']} times in {n['days']} days, on average when {rank} % of "

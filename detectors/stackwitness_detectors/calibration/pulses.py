@@ -18,7 +18,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, operating
 from stackwitness_detectors.memory import HOUR_MS, Memory
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough
 from stackwitness_detectors.quantiles import median, quantile
 
 LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
@@ -220,8 +220,8 @@ class Pulses(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
-        fall, depth = short(float(n["fall_percent"])), short(float(n["depths"]))
-        before = short(longest)
+        fall, depth = rough(float(n["fall_percent"])), rough(float(n["depths"]))
+        before = rough(longest)
         times_en = "" if self.nights == 1 else f" on each of {self.nights} days"
         times_zh = "" if self.nights == 1 else f"连续 {self.nights} 天"
         en = (

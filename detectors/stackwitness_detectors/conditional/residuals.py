@@ -19,10 +19,12 @@ from stackwitness_detectors.contract import Finding, Note, Values, Why
 from stackwitness_detectors.daily import day_hours, operating
 from stackwitness_detectors.memory import Block, Memory, Table, place_of
 from stackwitness_detectors.plots import series_of, span_ms
+from stackwitness_detectors.quantiles import sorted_quantile
 
 _THINNED = 5  # every fifth hour is archived: 5 and 24 have no common divisor, so every hour of the day is met
 _COVERAGE = 0.8  # a covariate missing in more than a fifth of the reference is left out
 _MOST_COVARIATES = 10
+_LEAST_FOR_BAND = 48  # hours: of fewer the model knows better how far they lie
 _FOLDS = 5  # of the first fit, whose held-out residuals calibrate the tests
 _LEAST_R2 = 0.3  # of what is explained worse the part gets no smaller: gross forgeries show there too
 _BESIDE = 0.25  # so much of a pollutant's part get load, oxygen, and flow beside pollutants
@@ -192,8 +194,8 @@ class Residuals:
         off = hours.view("claimed")[rows, k] | hours.view("marked")[rows, k]
         return np.where(off, np.nan, hours.view("residual")[rows, k])
 
-    def band(self, k: int, from_ms: int, to_ms: int) -> dict[str, Any]:
-        """Draw what the model expects, with two residual spreads to each side."""
+    def band(self, k: int, from_ms: int, to_ms: int, before_ms: int) -> dict[str, Any]:
+        """Draw what the model expects, and how far 95 of 100 hours before `before_ms` were from it."""
         hours = self.memory.hours
         at_ms = hours.view("hour") * 3_600_000
         first, last = np.searchsorted(at_ms, [from_ms, to_ms + 1])
@@ -204,10 +206,19 @@ class Residuals:
         if k not in self.models:
             return {"t": [], "lo": [], "mid": [], "hi": []}
         model = self.models[k]
-        wide = 2 * model.residual_spread
-        lo, hi = (mid * np.exp(-wide), mid * np.exp(wide)) if model.logarithmic else (mid - wide, mid + wide)
+        down, up = self._usual(k, int(np.searchsorted(at_ms, before_ms)))
+        lo, hi = (mid * np.exp(down), mid * np.exp(up)) if model.logarithmic else (mid + down, mid + up)
         digits = [[float(f"{v:.6g}") for v in line.tolist()] for line in (lo, mid, hi)]
         return {"t": at_ms[rows].tolist(), "lo": digits[0], "mid": digits[1], "hi": digits[2]}
+
+    def _usual(self, k: int, end: int) -> tuple[float, float]:
+        """Give between which residuals 95 of 100 hours lay: what is flagged must not widen what was expected of it."""
+        known = self.residual(k, slice(0, end))
+        known = np.sort(known[np.isfinite(known)])
+        if known.size < _LEAST_FOR_BAND:
+            wide = 2 * self.models[k].residual_spread
+            return -wide, wide
+        return sorted_quantile(known, 0.025), sorted_quantile(known, 0.975)
 
     def picture(self, k: int, from_ms: int, to_ms: int, title_en: str, title_zh: str) -> dict[str, Any]:
         """Draw the channel, its load, what the model expects and the limit, with some time around the interval."""
@@ -217,7 +228,7 @@ class Residuals:
             "title_en": title_en,
             "title_zh": title_zh,
             "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
-            "band": self.band(k, first, last),
+            "band": self.band(k, first, last, from_ms),
         }
         limit = self.memory.channels[k].limit
         return plot if limit is None else {**plot, "limit": limit}

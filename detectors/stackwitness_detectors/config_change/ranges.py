@@ -16,7 +16,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough, short
 from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.grid import digit_plot
 from stackwitness_detectors.shape.units import DigitReader, Digits
@@ -107,11 +107,11 @@ class Ranges(DigitTest):
             )
         en = (
             f"Readings of {name} used to lie on a converter's steps of {before} x {step}, {what_en} ({n['values']} values "
-            f"of {n['days']} days; the trace is {short(judged.score)} times weaker, most before {short(longest)})."
+            f"of {n['days']} days; the trace is {rough(judged.score)} times weaker, most before {rough(longest)})."
         )
         zh = (
             f"{name} 的读数原落在转换器 {before} x {step} 的步距上,{what_zh}({n['days']} 天 {n['values']} 个数值;"
-            f"该痕迹减弱至 1/{short(judged.score)},此前最多 1/{short(longest)})。"
+            f"该痕迹减弱至 1/{rough(judged.score)},此前最多 1/{rough(longest)})。"
         )
         return en, zh, self._plot(k, judged)
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.forge.marks import TYPED
-from stackwitness_detectors.forge.window import HISTORY_MIN, HOUR_MS, ForgeError, Window, to_step
+from stackwitness_detectors.forge.places import to_step
+from stackwitness_detectors.forge.window import HISTORY_MIN, HOUR_MS, ForgeError, Window
 
 
 def generated(w: Window) -> Values:
@@ -63,8 +64,9 @@ def invented_records(w: Window) -> Values:
     level = w.zero + (float(np.median(w.history)) - w.zero) * (1.0 - min(w.strength, 1.0))
     spread = 0.1 * abs(level - w.zero)
     values = np.clip(level + spread * w.rng.standard_normal(w.inside.size), w.floor, w.ceiling)
-    typed = np.floor(values / w.resolution / 10.0) * 10.0 + w.rng.choice(10, size=values.size, p=TYPED)
-    return np.where(w.usable, w.rounded(to_step(typed * w.resolution, w.resolution)), w.inside)
+    step = w.places.of(values)
+    typed = np.floor(values / step / 10.0) * 10.0 + w.rng.choice(10, size=values.size, p=TYPED)
+    return np.where(w.usable, w.rounded(to_step(typed * step, step)), w.inside)
 
 
 def _past(w: Window) -> Values:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from stackwitness_detectors.contract import Values
-from stackwitness_detectors.forge.window import DAY_MS, HOUR_MS, ForgeError, Window, to_step
+from stackwitness_detectors.forge.places import to_step
+from stackwitness_detectors.forge.window import DAY_MS, HOUR_MS, ForgeError, Window
 
 
 def scale(w: Window) -> Values:
@@ -74,8 +75,9 @@ def bunch(w: Window) -> Values:
     room = w.limit - w.zero
     above = w.usable & (w.inside >= w.limit) & (w.inside <= w.limit + w.strength * room)
     moved = w.limit - 0.05 * room * w.rng.uniform(0.0, 1.0, w.inside.size)
-    below = np.floor((w.limit - 1e-9) / w.resolution) * w.resolution
-    return np.where(above, np.minimum(w.rounded(moved), to_step(below, w.resolution)), w.inside)
+    step = float(w.places.of(np.array([w.limit - 1e-9]))[0])
+    below = np.array(np.floor((w.limit - 1e-9) / step) * step)
+    return np.where(above, np.minimum(w.rounded(moved), to_step(below, step)), w.inside)
 
 
 def averaging_game(w: Window) -> Values:

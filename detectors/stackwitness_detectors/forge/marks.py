@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from stackwitness_detectors.contract import Letters, Values
-from stackwitness_detectors.forge.window import NORMAL, Window, to_step
+from stackwitness_detectors.forge.places import to_step
+from stackwitness_detectors.forge.window import NORMAL, Window
 
 # People who invent digits like 0 and 5 (Dumas and Devine 2000).
 TYPED = np.array([0.24, 0.06, 0.09, 0.08, 0.07, 0.20, 0.07, 0.07, 0.09, 0.03])
@@ -14,16 +15,17 @@ _EXCUSES = np.frombuffer(b"CMD", np.uint8)  # calibration, maintenance, fault (i
 
 def typed_digits(w: Window) -> Values:
     """Replace the last digit of the share `strength` of the readings as a tired person types it."""
-    steps = np.round(np.where(np.isfinite(w.inside), w.inside, 0.0) / w.resolution)
+    step = w.places.of(w.inside)
+    steps = np.round(np.where(np.isfinite(w.inside), w.inside, 0.0) / step)
     digits = w.rng.choice(10, size=steps.size, p=TYPED)
     chosen = w.usable & (w.rng.random(steps.size) < w.strength)
-    typed = to_step((np.floor(steps / 10.0) * 10.0 + digits) * w.resolution, w.resolution)
+    typed = to_step((np.floor(steps / 10.0) * 10.0 + digits) * step, step)
     return np.where(chosen, np.clip(typed, w.floor, w.ceiling), w.inside)
 
 
 def rounded(w: Window) -> Values:
     """Round to `strength` times the instrument's resolution (10 = one digit fewer)."""
-    coarse = to_step(w.inside, max(1.0, round(w.strength)) * w.resolution)
+    coarse = to_step(w.inside, max(1.0, round(w.strength)) * w.places.of(w.inside))
     return np.where(w.usable, np.clip(coarse, w.floor, w.ceiling), w.inside)
 
 

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stackwitness_detectors.contract import ChannelInfo, Context, DetectorError, Frame, Letters, Times, Values
+from stackwitness_detectors.forge.places import Places, places_of, to_step
 
 NORMAL = ord("N")
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 AIR_O2 = 20.9  # % by volume in dry air (EPA Method 19)
 HISTORY_MIN = 48
+_PLACES_FROM = 500  # latest readings
 
 Mask = NDArray[np.bool_]
 
@@ -115,15 +117,15 @@ class Window:
 
     @cached_property
     def resolution(self) -> float:
-        """Return the registered step of the instrument, or the largest power of ten that fits."""
+        """Return the registered step of the instrument, or the largest power of ten that fits its readings of all sizes."""
+        return self.places.usual
+
+    @cached_property
+    def places(self) -> Places:
+        """Return the last place by the size of the reading: one where a resolution is registered."""
         if self.info.resolution:
-            return self.info.resolution
-        sample = self.history[-500:]
-        for exponent in range(3, -7, -1):
-            step = 10.0**exponent
-            if sample.size and np.allclose(sample / step, np.round(sample / step), atol=1e-6, rtol=0.0):
-                return step
-        return 1e-6
+            return Places(np.empty(0, np.int64), np.empty(0), self.info.resolution)
+        return places_of(self.history[-_PLACES_FROM:])
 
     @cached_property
     def floor(self) -> float:
@@ -153,7 +155,7 @@ class Window:
     def analogue(self) -> Values:
         """Return the values inside as the analyser had them: the last step is filled evenly (and seeded)."""
         dither = np.random.default_rng([self.seed, 1]).uniform(-0.5, 0.5, self.inside.size)
-        return self.inside + self.resolution * dither
+        return self.inside + self.places.of(self.inside) * dither
 
     def lowered(self, factor: Values | float) -> Values:
         """Return what the instrument shows when its slope is `factor` times the true one."""
@@ -161,7 +163,7 @@ class Window:
 
     def rounded(self, values: Values) -> Values:
         """Round as the instrument does, within the legal values."""
-        return np.clip(to_step(values, self.resolution), self.floor, self.ceiling)
+        return np.clip(to_step(values, self.places.of(values)), self.floor, self.ceiling)
 
     def beside(self, name: str) -> Window:
         """Return the same interval of another channel of the station."""
@@ -195,12 +197,6 @@ def likest(name: str, names: list[str]) -> str | None:
         for other in names
     ]
     return names[max(range(len(names)), key=lambda i: (shared[i], i))] if names else None
-
-
-def to_step(values: Values, step: float) -> Values:
-    """Round to multiples of a step, free of binary dust (0.1 + 0.2 shall read 0.3)."""
-    digits = max(0, int(np.ceil(-np.log10(step))) + 1)
-    return np.round(np.round(values / step) * step, digits)
 
 
 def open_window(

@@ -8,7 +8,7 @@ import numpy as np
 
 from stackwitness_detectors.catalogue import LOOK_AT
 from stackwitness_detectors.config import VERSION, Config
-from stackwitness_detectors.contract import Finding
+from stackwitness_detectors.contract import Finding, Values
 from stackwitness_detectors.episodes import Episode
 from stackwitness_detectors.freeze.runs import Reference, Run, Series
 from stackwitness_detectors.memory import HOUR_MS, Memory
@@ -75,12 +75,16 @@ def _kinds(memory: Memory, k: int, run: Run) -> tuple[str, ...]:
     values = memory.rows.view("values")
     now, before = values[first:last], values[max(0, first - 4 * max(last - first, 6)) : first]
     others = [j for j in range(values.shape[1]) if j != k]
-    with np.errstate(all="ignore"):
-        moved = [j for j in others if len(before) > 1 and np.nanmax(before[:, j]) > np.nanmin(before[:, j])]
-        still = [j for j in moved if not np.nanmax(now[:, j]) > np.nanmin(now[:, j])]
+    moved = [j for j in others if _moves(before[:, j])]
+    still = [j for j in moved if not _moves(now[:, j])]
     if moved and len(still) == len(moved):
         return ("record_freeze", "freeze", "near_freeze")
     return ("freeze", "near_freeze", "manual_jitter", "rounded")
+
+
+def _moves(values: Values) -> bool:
+    known = values[np.isfinite(values)]
+    return bool(known.size and known.max() > known.min())
 
 
 def _numbers(memory: Memory, k: int, reference: Reference, episode: Episode, series: Series) -> Numbers:

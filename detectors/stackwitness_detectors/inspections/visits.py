@@ -20,7 +20,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, Memory
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import rough
 
 _LEAST_HOURS = 4
 _AROUND = 7  # days to each side
@@ -98,17 +98,17 @@ class Visits(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
-        rise = short(float(n["rise_percent"]))
+        rise = rough(float(n["rise_percent"]))
         days = "one day" if n["visited_days"] == 1 else f"{n['visited_days']} days"
         visits = "one visit" if n["visits"] == 1 else f"{n['visits']} visits"
         en = (
             f"On the {days} of {visits} {channel.name} lay {rise} % above the week before "
             f"and after, beyond what drivers explain; of {n['shifts']} other choices of days a share of "
-            f"{short(float(n['p']))} shows as much."
+            f"{rough(float(n['p']))} shows as much."
         )
         zh = (
             f"在 {n['visits']} 次检查的 {n['visited_days']} 天,{channel.name} 比前后一周高 {rise} %(已扣除驱动变量影响);"
-            f"在 {n['shifts']} 种其他日期选择中,仅有 {short(float(n['p']))} 的比例达到同样程度。"
+            f"在 {n['shifts']} 种其他日期选择中,仅有 {rough(float(n['p']))} 的比例达到同样程度。"
         )
         title_en, title_zh = f"{channel.name} at visits", f"{channel.name}:检查期间"
         plot = self.residuals.picture(k, judged.from_ms, judged.to_ms, title_en, title_zh)

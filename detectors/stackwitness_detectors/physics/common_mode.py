@@ -22,7 +22,7 @@ from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.physics.gases import AIR_O2, carbon_dioxide_of, oxygen_of
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import rough, series_of, span_ms
 
 _LEAST_HOURS = 6
 _LEAST_GASES = 2
@@ -149,11 +149,11 @@ class CommonMode(DailyTest):
         """Word the finding and draw it."""
         n, names = judged.numbers, self.memory.names
         gases = [names[j] for j in self.gases]
-        fall, least, most = (short(float(n[f"{key}fall_percent"])) for key in ("", "least_", "most_"))
-        before = short(100 * float(n["largest_before"]))
+        fall, least, most = (rough(float(n[f"{key}fall_percent"])) for key in ("", "least_", "most_"))
+        before = rough(100 * float(n["largest_before"]))
         oxygen_en = oxygen_zh = ""
         if "oxygen_fall_percent" in n:
-            moved = short(float(n["oxygen_fall_percent"]))
+            moved = rough(float(n["oxygen_fall_percent"]))
             oxygen_en = f" 20.9 - {names[self.oxygen[0]]} fell by {moved} %: air let in lowers it by as much."
             oxygen_zh = f"20.9 - {names[self.oxygen[0]]} 下降 {moved} %,而引入空气会使其同比下降。"
         en = (

@@ -126,7 +126,8 @@ class FlowToLoad(DailyTest):
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
         load = self.memory.channels[self.driver[0]]
-        ef, mean, at = (short(float(n[key])) for key in ("ef_percent", "mean_percent", "reference_load"))
+        ef, mean = (rough(float(n[key])) for key in ("ef_percent", "mean_percent"))
+        at = short(float(n["reference_load"]))
         fails = judged.score > float(n["limit_percent"])
         en = (
             f"{channel.name} per {load.name} lay {ef} % off its reference on average over {n['hours']} h at {at} {load.unit} "

@@ -12,7 +12,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Values
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import rough, series_of, span_ms
 from stackwitness_detectors.tail import monthly_rate
 
 FEATURES = ("mean", "spread", "movement", "lag1", "correlation", "still", "range")
@@ -117,8 +117,8 @@ class SecondOpinion(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         name, n = self.memory.names[k], judged.numbers
-        score, before = short(float(n["ecod"])), short(float(n["largest_before"]))
-        far = short(float(n["feature_spreads"]))
+        score, before = rough(float(n["ecod"])), rough(float(n["largest_before"]))
+        far = rough(float(n["feature_spreads"]))
         en = (
             f"The day of {name} as a whole is unlike its earlier days: ECOD {score}, largest before {before}; "
             f"furthest off is the {n['feature']} of its residuals ({far} quartile ranges)."
@@ -133,7 +133,7 @@ class SecondOpinion(DailyTest):
             "title_en": f"{name}: an unusual day",
             "title_zh": f"{name}:异常的一天",
             "series": series_of(self.memory, [k, *self.memory.indices("load")[:1]], first, last),
-            "band": self.residuals.band(k, first, last),
+            "band": self.residuals.band(k, first, last, judged.from_ms),
         }
         return en, zh, plot
 

@@ -17,7 +17,7 @@ from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, DailyTest, Judged
 from stackwitness_detectors.dynamics.movement import resolution
 from stackwitness_detectors.memory import DAY_MS, Block, Memory
-from stackwitness_detectors.plots import series_of, short, span_ms
+from stackwitness_detectors.plots import rough, series_of, span_ms
 from stackwitness_detectors.quantiles import median, quantile, quartile_range
 
 _DAYS = 120
@@ -106,32 +106,43 @@ class EqualMeans(DailyTest):
     def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
         """Word the finding and draw it."""
         channel, n = self.memory.channels[k], judged.numbers
-        mean, expected = f"{float(n['mean']):.7g}", short(float(n["expected"]))
+        mean, expected = f"{float(n['mean']):.7g}", rough(float(n["expected"]))
         en = (
             f"{n['equal']} of {n['days']} days have the same mean of {channel.name}, {mean} {channel.unit}, to within a "
             f"ten-thousandth; by chance {expected} pairs would."
         )
         zh = f"{n['days']} 天中有 {n['equal']} 天的 {channel.name} 日均值相同({mean} {channel.unit},相差不足万分之一);偶然仅 {expected} 对。"
-        plot: dict[str, Any] = {
-            "kind": "hold",
-            "title_en": f"{channel.name}: days with the same mean",
-            "title_zh": f"{channel.name}:日均值相同的日子",
-            "series": series_of(self.memory, [k], *span_ms(self.memory, judged.from_ms, judged.to_ms)),
-        }
+        return en, zh, self._picture(k, judged)
+
+    def _picture(self, k: int, judged: Judged) -> dict[str, Any]:
+        """Draw the means of the days, the equal ones marked, above the readings they are the means of."""
+        channel, level = self.memory.channels[k], float(judged.numbers["mean"])
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
-        shown = [(int(row[0]) * DAY_MS + DAY_MS // 2, row[1]) for row in self.means[k]]
+        shown = [(int(day) * DAY_MS + DAY_MS // 2, mean) for day, mean, _ in self.means[k]]
         shown = [(noon, mean) for noon, mean in shown if first <= noon <= last]
+        near = _BAND * abs(level) + resolution(self.memory, k)
         daily = {
-            "channel": f"{channel.name} 24 h",
+            "channel": channel.name,
             "unit": channel.unit,
             "role": "mean",
             "t": [noon for noon, _ in shown],
             "v": [float(f"{mean:.7g}") for _, mean in shown],
         }
-        plot["series"] = [*plot["series"], daily]
-        if channel.limit is not None:
-            plot["limit"] = channel.limit
-        return en, zh, plot
+        readings = [
+            {**one, "channel": f"{one['channel']} 1 h"} for one in series_of(self.memory, [k], first, last)
+        ]
+        plot: dict[str, Any] = {
+            "kind": "hold",
+            "title_en": f"{channel.name}: days with the same mean",
+            "title_zh": f"{channel.name}:日均值相同的日子",
+            "series": [daily, *readings],
+            "marks": [
+                noon
+                for noon, mean in shown
+                if abs(mean - level) <= near and judged.from_ms <= noon <= judged.to_ms
+            ],
+        }
+        return plot if channel.limit is None else {**plot, "limit": channel.limit}
 
     def notes(self) -> list[Note]:
         """Say which channels have too few days behind them."""
