@@ -1,8 +1,8 @@
 """Count which tests speak of which forgeries at the design stations, for `attribution.rank_kinds`.
 
-python bench/learn_kinds.py REPORT.jsonl ...     journals of `stackwitness bench detect`; of the stations only those of the design count
+python bench/learn_kinds.py [--add] REPORT.jsonl ...     journals of `stackwitness bench detect`; of the stations only those of the design count
 
-Writes detectors/stackwitness_detectors/attribution_table.py. Prints how often the true kind is first, and among the first three,
+With --add the counts are added to those of the table. Writes detectors/stackwitness_detectors/attribution_table.py. Prints how often the true kind is first, and among the first three,
 when each forgery is ranked by what the others taught, and which kinds are taken for which.
 """
 
@@ -76,9 +76,20 @@ def learn(trials: Sequence[Heard]) -> tuple[dict[str, int], dict[str, dict[str, 
     }
 
 
-def crossed(trials: Sequence[Heard]) -> None:
+def added(
+    tried: dict[str, int], counts: dict[str, dict[str, int]]
+) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Add counts to those of the table."""
+    whole = Counter(table.TRIALS) + Counter(tried)
+    signs = {
+        sign: Counter(table.COUNTS.get(sign, {})) + Counter(counts.get(sign, {}))
+        for sign in {*table.COUNTS, *counts}
+    }
+    return dict(sorted(whole.items())), {sign: dict(sorted(by.items())) for sign, by in sorted(signs.items())}
+
+
+def crossed(trials: Sequence[Heard], tried: dict[str, int], counts: dict[str, dict[str, int]]) -> None:
     """Rank each found forgery by what the others taught; print shares and confusions."""
-    tried, counts = learn(trials)
     table.TRIALS, table.COUNTS = tried, counts
     first: Counter[tuple[str, str]] = Counter()
     own, top1, top3, found = [0, 0], 0, 0, 0
@@ -105,9 +116,8 @@ def crossed(trials: Sequence[Heard]) -> None:
         print(f"  {kind} taken for {taken}: {count}")
 
 
-def write(trials: Sequence[Heard]) -> None:
+def write(tried: dict[str, int], counts: dict[str, dict[str, int]]) -> None:
     """Write the table as a module."""
-    tried, counts = learn(trials)
     lines = ["TRIALS: Mapping[str, int] = {", *(f'    "{k}": {n},' for k, n in tried.items()), "}", ""]
     lines += ["COUNTS: Mapping[str, Mapping[str, int]] = {"]
     lines += [f'    "{sign}": {json.dumps(by)},' for sign, by in counts.items()]
@@ -117,9 +127,12 @@ def write(trials: Sequence[Heard]) -> None:
 
 def main(arguments: list[str]) -> None:
     """Learn from journals."""
-    trials = [heard for path in arguments for heard in heard_of(Path(path))]
-    crossed(trials)
-    write(trials)
+    trials = [heard for path in arguments if path != "--add" for heard in heard_of(Path(path))]
+    tried, counts = learn(trials)
+    if "--add" in arguments:
+        tried, counts = added(tried, counts)
+    crossed(trials, tried, counts)
+    write(tried, counts)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Write the score table of docs/detectors.md from reports of `stackwitness bench detect`.
+"""Write the score table of docs/detectors.md from reports of `stackwitness bench detect` or of `bench/show.py`.
 
 python bench/score_table.py [report.json ...]     reports replace those of the same title in bench/scores.json; without
-any the table is written again from what is kept there
+any the table is written again from what is kept there. Of the groups of a report of many data sets ours is shown, at 0.25.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "bench" / "scores.json"
 PAGE = ROOT / "docs" / "detectors.md"
 BEGIN, END = "<!-- scores: written by bench/score_table.py -->", "<!-- end of scores -->"
+OURS, SHOWN = "stackwitness", "0.25"
 _FIGURES = (
     "realised_rate", "realised_rate_lower95", "realised_rate_upper95", "worst_station_rate", "station_months",
     "mean_recall", "mean_recall_interval95", "recall_by_kind", "attribution_top1", "attribution_top3",
@@ -24,16 +25,20 @@ _FIGURES = (
 
 def slim(report: dict[str, Any]) -> dict[str, Any]:
     """Keep the figures of the table, for each budget and contender."""
-    contenders = {"stackwitness": report["budgets"], **report["peers"]}
+    contenders = {OURS: report["budgets"], **report["peers"]}
     return {
         "seeds": report["seeds"],
         "trials": report["trials"],
         "stations": len(report["stations"]),
-        "scores": {
-            name: {budget: {key: told.get(key) for key in _FIGURES} for budget, told in budgets.items()}
-            for name, budgets in contenders.items()
+        "scores": {name: _slim_budgets(budgets) for name, budgets in contenders.items()},
+        "groups": {
+            name: _slim_budgets({SHOWN: told[OURS][SHOWN]}) for name, told in report.get("groups", {}).items()
         },
     }
+
+
+def _slim_budgets(budgets: dict[str, Any]) -> dict[str, Any]:
+    return {budget: {key: told.get(key) for key in _FIGURES} for budget, told in budgets.items()}
 
 
 def table(kept: dict[str, Any]) -> str:
@@ -44,18 +49,14 @@ def table(kept: dict[str, Any]) -> str:
     ]
     for title, report in sorted(kept.items()):
         for name, budgets in report["scores"].items():
-            for budget, told in budgets.items():
-                low, high = told["mean_recall_interval95"] or (None, None)
-                lines.append(
-                    f"| {title} | {budget} | {name} | {_n(told['realised_rate'])} ({_n(told['realised_rate_lower95'])}-"
-                    f"{_n(told['realised_rate_upper95'])}) | {_n(told['worst_station_rate'])} | "
-                    f"{_n(told['station_months'])} | {_n(told['mean_recall'])} ({_n(low)}-{_n(high)}) | "
-                    f"{_n(told['attribution_top1'])} | {_n(told['attribution_top3'])} | "
-                    f"{_n(1000 * told['seconds_per_station_hour'])} |"
-                )
-    titles = sorted(kept)
-    ours = [_recalls(kept[title]) for title in titles]
-    lines += ["", "Recall by kind at 0.25 findings a station-month:", ""]
+            lines += [_line(title, budget, name, told) for budget, told in budgets.items()]
+    for groups in (report["groups"] for _, report in sorted(kept.items())):
+        lines += [_line(group, SHOWN, OURS, told[SHOWN]) for group, told in groups.items()]
+    found = {title: report["scores"][OURS] for title, report in sorted(kept.items())}
+    found |= {group: told for _, report in sorted(kept.items()) for group, told in report["groups"].items()}
+    titles = [title for title, told in found.items() if SHOWN in told]
+    ours = [dict(found[title][SHOWN]["recall_by_kind"]) for title in titles]
+    lines += ["", f"Recall by kind at {SHOWN} findings a station-month:", ""]
     lines += ["| kind | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
     for kind in sorted({kind for recalls in ours for kind in recalls}):
         lines.append(f"| {kind} | " + " | ".join(_n(recalls.get(kind)) for recalls in ours) + " |")
@@ -69,9 +70,15 @@ def placed(page: str, text: str) -> str:
     return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
 
 
-def _recalls(report: dict[str, Any]) -> dict[str, float]:
-    told = report["scores"]["stackwitness"].get("0.25")
-    return dict(told["recall_by_kind"]) if told else {}
+def _line(title: str, budget: str, name: str, told: dict[str, Any]) -> str:
+    low, high = told["mean_recall_interval95"] or (None, None)
+    return (
+        f"| {title} | {budget} | {name} | {_n(told['realised_rate'])} ({_n(told['realised_rate_lower95'])}-"
+        f"{_n(told['realised_rate_upper95'])}) | {_n(told['worst_station_rate'])} | "
+        f"{_n(told['station_months'])} | {_n(told['mean_recall'])} ({_n(low)}-{_n(high)}) | "
+        f"{_n(told['attribution_top1'])} | {_n(told['attribution_top3'])} | "
+        f"{_n(1000 * told['seconds_per_station_hour'])} |"
+    )
 
 
 def _n(value: float | None) -> str:
