@@ -23,21 +23,8 @@ from stackwitness_detectors.bench.trials import trial_of
 
 TABLE = Path(table.__file__)
 SPLIT = Path(__file__).parent / "split.toml"
-_EARLIER_SEEDS = (
-    7,
-    8,
-    12,
-    13,
-    14,
-    15,
-    41,
-    42,
-    43,
-    44,
-    9002,
-    9003,
-    9004,
-)  # simulated plants of the design before there was a split
+# Simulated plants of the design before there was a split.
+_EARLIER_SEEDS = (7, 8, 12, 13, 14, 15, 41, 42, 43, 44, 9002, 9003, 9004)
 Heard = tuple[str, list[Alarm]]
 
 

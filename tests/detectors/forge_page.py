@@ -39,7 +39,8 @@ TAIL = """
 Readings marked C, M, D, F or B are in no report: relabelling hides their mass. `dilution` hides mass but nothing at
 reference oxygen; `o2_low` the reverse. The analyser-side kinds (`scale`, `drift`, `span_change`, `dilution`, ...) fill the last step
 of the instrument evenly before they lower the value, as the true signal does; `scale_after_rounding` does not, and
-leaves a comb in the digits. What happens in transmission (late or changed second copies) is not in a frame: the
+leaves a comb in the digits. Forged readings end at the last place that the channel writes at their size (five digits:
+2.2343, 54.741). What happens in transmission (late or changed second copies) is not in a frame: the
 simulated stations do that, and the log shows it.
 
 ## The adaptive attacker
