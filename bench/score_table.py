@@ -31,10 +31,17 @@ def slim(report: dict[str, Any]) -> dict[str, Any]:
         "trials": report["trials"],
         "stations": len(report["stations"]),
         "scores": {name: _slim_budgets(budgets) for name, budgets in contenders.items()},
+        "goals": _goals(report) if "groups" in report else [],
         "groups": {
             name: _slim_budgets({SHOWN: told[OURS][SHOWN]}) for name, told in report.get("groups", {}).items()
         },
     }
+
+
+def _goals(report: dict[str, Any]) -> list[str]:
+    from show_page import goals
+
+    return [line for line in goals(report) if line.startswith("|")]
 
 
 def _slim_budgets(budgets: dict[str, Any]) -> dict[str, Any]:
@@ -52,6 +59,8 @@ def table(kept: dict[str, Any]) -> str:
             lines += [_line(title, budget, name, told) for budget, told in budgets.items()]
     for groups in (report["groups"] for _, report in sorted(kept.items())):
         lines += [_line(group, SHOWN, OURS, told[SHOWN]) for group, told in groups.items()]
+    for _, report in sorted(kept.items()):
+        lines += ["", *report["goals"]]
     found = {title: report["scores"][OURS] for title, report in sorted(kept.items())}
     found |= {group: told for _, report in sorted(kept.items()) for group, told in report["groups"].items()}
     titles = [title for title, told in found.items() if SHOWN in told]
@@ -90,7 +99,7 @@ def main(arguments: list[str]) -> None:
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     for path in arguments:
         report = json.loads(Path(path).read_text())
-        kept[report["title"]] = slim(report)
+        kept[report["title"].split(":")[0] if "groups" in report else report["title"]] = slim(report)
     KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     PAGE.write_text(placed(PAGE.read_text(), table(kept)))
 

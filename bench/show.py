@@ -109,7 +109,9 @@ def merge(plan: Mapping[str, Any], out: Path) -> dict[str, Any]:
     }
     report = _report(plan, reports, whole)
     report["groups"] = {name: _figures(table, plan["seeds"]) for name, table in groups.items()}
-    report["probe"] = show_page.beside_probe(whole[OURS], ROOT / "bench" / "probe.toml")
+    # The probe learned for two years: beside it stand stations with a past to learn from, where there are any.
+    long = detect_counted.at_stations(whole, stns) if stns else whole
+    report["probe"] = show_page.beside_probe(long[OURS], ROOT / "bench" / "probe.toml")
     report["hours"] = _hours(out, names)
     show_page.write(report, out)
     return report
@@ -183,6 +185,7 @@ def ablate(plan: Mapping[str, Any], out: Path, jobs: int) -> None:
             tuple(told["budgets"]),
             tuple(told["stations"]),
             jobs,
+            only=tuple(told.get("variants", ())),
         )
 
 

@@ -187,8 +187,8 @@ def _probe_lines(report: Mapping[str, Any]) -> list[str]:
         "## Beside the probe",
         "",
         "The probe's figures: detection per cent of its best single rule, its fused rules, those with PyOD, PyOD alone, at 1.0 promised and "
-        "1.0 to 3.7 realised false alarms a station-month, on ten series of the same data. Ours: all strengths and lengths of the kind, and "
-        "those nearest to the probe's own.",
+        "1.0 to 3.7 realised false alarms a station-month, on ten series of the same data, learned for two years. Ours, at stations with months "
+        "of data: all strengths and lengths of the kind, and those nearest to the probe's own.",
         "",
         "![beside the probe](probe.svg)",
         "",

@@ -101,9 +101,11 @@ def run(
     jobs: int = 1,
     *,
     scheduler: str = "",
+    only: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Measure the whole, the whole without each family (the others share the budget), and plain thresholds.
 
+    `only` names the variants wanted beside the whole (without any: all).
     Writes `out` (JSON) and one table beside it (.md); each variant's own report and journal lie in `out`'s folder
     `.ablation`, so that a run that was killed goes on. Raises what `detect.run` raises.
     """
@@ -116,6 +118,8 @@ def run(
     asked["plain thresholds, no e-values"] = replace(settings, plain=True)
     told: dict[str, Any] = {}
     for name, one in asked.items():
+        if name and only and name not in only:
+            continue
         file = folder / f"{''.join(c if c.isalnum() else '_' for c in name) or 'whole'}.json"
         report = detect.run(manifest, data, file, one, budgets, stations, jobs, scheduler=scheduler)
         told[name] = {"without": list(one.without), "plain": one.plain, "budgets": report["budgets"]}
