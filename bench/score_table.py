@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> None:
     for path in arguments:
         report = json.loads(Path(path).read_text())
         kept[report["title"].split(":")[0] if "groups" in report else report["title"]] = slim(report)
-    KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
     PAGE.write_text(placed(PAGE.read_text(), table(kept)))
 
 
