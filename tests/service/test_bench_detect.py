@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from stackwitness import pool
 from stackwitness.bench import detect, detect_ablation, detect_attack, detect_counted, detect_work
+from stackwitness.bench.detect_command import read_settings
 from stackwitness.bench.detect_data import open_place
 from stackwitness.cli import app
 from stackwitness.pool import open_pool
@@ -206,3 +207,12 @@ def test_every_test_is_left_out_once_and_the_table_has_a_line_for_each(
     lines = [line for line in out.with_suffix(".md").read_text().splitlines() if line.startswith("| 0.25 ")]
     wanted = ["nothing", "freeze", "pooling over channels", "plain thresholds, no e-values"]
     assert [line.split(" | ")[1] for line in lines] == wanted
+
+
+def test_a_variant_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    wanted = read_settings(
+        "0.5,0.75", kinds="", strengths="", durations="", without="", seed="0", trials=1, plain=False, days=0
+    )
+    with pytest.raises(DetectorError) as refused:
+        detect_ablation.run(tmp_path, tmp_path, tmp_path / "a.json", wanted, (0.25,), only=("freezes",))
+    assert refused.value.code == "bench.without"

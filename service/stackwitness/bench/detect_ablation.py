@@ -13,6 +13,7 @@ from stackwitness_detectors.bench.metrics import rates
 from stackwitness_detectors.bench.replay import POOLING, Alarm
 from stackwitness_detectors.bench.trials import Place, Trial
 from stackwitness_detectors.config import Config
+from stackwitness_detectors.contract import DetectorError
 
 if TYPE_CHECKING:
     from stackwitness.bench.detect import Settings
@@ -107,7 +108,8 @@ def run(
 
     `only` names the variants wanted beside the whole (without any: all).
     Writes `out` (JSON) and one table beside it (.md); each variant's own report and journal lie in `out`'s folder
-    `.ablation`, so that a run that was killed goes on. Raises what `detect.run` raises.
+    `.ablation`, so that a run that was killed goes on. Raises DetectorError bench.without (no such variant) and what
+    `detect.run` raises.
     """
     from stackwitness.bench import detect
 
@@ -116,6 +118,11 @@ def run(
     asked = {name: replace(settings, without=(*settings.without, *off)) for name, off in variants().items()}
     asked["pooling over channels"] = replace(settings, without=(*settings.without, POOLING))
     asked["plain thresholds, no e-values"] = replace(settings, plain=True)
+    if unknown := set(only) - set(asked):
+        raise DetectorError(
+            "bench.without",
+            f"no variant: {', '.join(sorted(unknown))}; there are {', '.join(filter(None, asked))}",
+        )
     told: dict[str, Any] = {}
     for name, one in asked.items():
         if name and only and name not in only:
