@@ -38,7 +38,9 @@ def settings_of(plan: Mapping[str, Any], part: Mapping[str, Any]) -> detect.Sett
     kinds, split = detect.all_kinds(",".join(told.get("kinds", ()))), tuple(told.get("split", _HALVES))
     grid = tuple(LEVELS), tuple(DURATIONS)
     days = told.get("days", 0)
-    return detect.Settings(kinds, tuple(told["seeds"]), told["trials"], split, *grid, days=days)
+    return detect.Settings(
+        kinds, tuple(told["seeds"]), told["trials"], split, *grid, days=days, exceeded=told.get("exceeded", 0.1)
+    )
 
 
 def measure(plan: Mapping[str, Any], out: Path, jobs: int, only: Sequence[str]) -> None:

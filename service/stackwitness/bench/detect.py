@@ -20,7 +20,14 @@ from stackwitness.bench import (
     detect_report,
     detect_work,
 )
-from stackwitness.bench.detect_data import frame_hash, newest_days, open_place, read_station, save_station
+from stackwitness.bench.detect_data import (
+    frame_hash,
+    newest_days,
+    open_place,
+    read_station,
+    save_station,
+    with_limits,
+)
 from stackwitness.bench.detect_journal import Journal
 from stackwitness.pool import Piece, Pool, code_hash, open_pool
 from stackwitness_client.manifest import StationSource, load_manifest
@@ -40,7 +47,8 @@ class Settings:
 
     `trials` are of each kind and seed; with several seeds each goes on with the strengths and durations where the one
     before it stopped. `without` names tests that are off; `plain` takes plain thresholds in place of rates; `days` cuts each
-    station to its last days (0: all).
+    station to its last days (0: all). Where the data name no limit one is assumed, for forgers and detectors alike, that the
+    share `exceeded` of the readings before the test part lies above (0: none is).
     """
 
     kinds: tuple[str, ...]
@@ -52,6 +60,7 @@ class Settings:
     without: tuple[str, ...] = ()
     plain: bool = False
     days: int = 0
+    exceeded: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,7 @@ def _open(
     open_place.cache_clear()
     for source, neighbour in zip(sources, _neighbours(sources), strict=True):
         context, frame = newest_days(read_station(source, data), settings.days)
+        context = with_limits(context, frame, settings.split, settings.exceeded)
         save_station(folder / f"{source.stn}.npz", context, frame, settings.split, neighbour)
         hashes[source.stn] = frame_hash(context, frame)
         progress.advance(bar)

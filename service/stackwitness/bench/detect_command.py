@@ -53,6 +53,7 @@ def read_settings(
     trials: int,
     plain: bool,
     days: int,
+    exceeded: float,
 ) -> detect.Settings:
     """Return the settings that decide the outcome. Raises DetectorError bench.split, bench.numbers."""
     borders, seeds = numbers(split), numbers(seed)
@@ -70,6 +71,7 @@ def read_settings(
         names(without),
         plain,
         days,
+        exceeded,
     )
 
 

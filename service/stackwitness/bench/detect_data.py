@@ -13,10 +13,11 @@ import numpy as np
 
 from stackwitness_client.dataset import read_rows
 from stackwitness_client.manifest import StationSource
-from stackwitness_detectors import ChannelInfo, Context, Frame
+from stackwitness_detectors import ChannelInfo, Context, DetectorError, Frame
 from stackwitness_detectors.bench.replay import rows_of
 from stackwitness_detectors.bench.splits import operating_hours, split_frame
 from stackwitness_detectors.bench.trials import Place
+from stackwitness_detectors.forge import assume_limits
 from stackwitness_detectors.memory import DAY_MS
 
 
@@ -48,6 +49,21 @@ def newest_days(read: tuple[Context, Frame], days: int) -> tuple[Context, Frame]
         return read
     first = int(np.searchsorted(frame.at_ms, int(frame.at_ms[-1]) - days * DAY_MS))
     return context, rows_of(frame, first, len(frame.at_ms))
+
+
+def with_limits(
+    context: Context, frame: Frame, borders: tuple[float, float], exceeded: float
+) -> Context:
+    """Give channels to forge that name no limit the one that the share `exceeded` of what came before the test part lies above.
+
+    A limit is the law's and no secret: whoever bends readings to it and whoever judges them know the same. A station that
+    cannot be split stays as it is.
+    """
+    try:
+        end = int(np.searchsorted(frame.at_ms, split_frame(frame, *borders).test_ms)) if exceeded else 0
+    except DetectorError:
+        end = 0
+    return assume_limits(context, rows_of(frame, 0, end), exceeded) if end else context
 
 
 def frame_hash(context: Context, frame: Frame) -> str:

@@ -78,6 +78,10 @@ def detect(
         str, typer.Option(help="tests that are off, comma-separated (copy, level, second_opinion...)")
     ] = "",
     days: Annotated[int, typer.Option(help="only the last days of each station; 0: all", min=0)] = 0,
+    exceeded: Annotated[
+        float,
+        typer.Option(help="where no limit is named, assume one that this share lies above; 0: none", min=0, max=1),
+    ] = 0.1,
     plain: Annotated[
         bool, typer.Option("--plain", help="daily tests by their reference's highest value, not by rates")
     ] = False,
@@ -100,7 +104,8 @@ def detect(
     code = run_arguments(
         manifest=manifest, out=out, data=data or load_settings(home).data, budget=budget, kinds=kinds, seed=seed,
         trials=trials, stations=stations, split=split, strengths=strengths, durations=durations, without=without,
-        days=days, plain=plain, jobs=jobs, scheduler=scheduler, peers=peers, ablation=ablation, attacks=attacks,
+        days=days, exceeded=exceeded, plain=plain, jobs=jobs, scheduler=scheduler, peers=peers, ablation=ablation,
+        attacks=attacks,
     )  # fmt: skip
     raise typer.Exit(code)
 
