@@ -39,7 +39,13 @@ def settings_of(plan: Mapping[str, Any], part: Mapping[str, Any]) -> detect.Sett
     grid = tuple(LEVELS), tuple(DURATIONS)
     days = told.get("days", 0)
     return detect.Settings(
-        kinds, tuple(told["seeds"]), told["trials"], split, *grid, days=days, exceeded=told.get("exceeded", 0.1)
+        kinds,
+        tuple(told["seeds"]),
+        told["trials"],
+        split,
+        *grid,
+        days=days,
+        exceeded=told.get("exceeded", 0.1),
     )
 
 

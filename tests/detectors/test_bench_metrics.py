@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stackwitness_detectors import ChannelInfo, Context, DetectorError, Frame
 from stackwitness_detectors.bench.budgets import count_events, threshold_for
-from stackwitness_detectors.bench.judging import heard_alarms
+from stackwitness_detectors.bench.judging import heard_alarms, was_stated
 from stackwitness_detectors.bench.metrics import (
     Outcome,
     Quiet,
@@ -25,9 +25,10 @@ from stackwitness_detectors.bench.metrics import (
 )
 from stackwitness_detectors.bench.replay import Alarm, listening
 from stackwitness_detectors.bench.splits import months_between, operating_hours, split_frame
-from stackwitness_detectors.bench.trials import Trial
+from stackwitness_detectors.bench.trials import Place, Trial, make
 from stackwitness_detectors.bench.vus import area_pr, vus_pr
 from stackwitness_detectors.config import DEFAULT, Config
+from stackwitness_detectors.contract import Note
 from stackwitness_detectors.engine import Spending, open_engine
 from stackwitness_detectors.forge import Injection
 from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, START_MS, plant
@@ -212,3 +213,30 @@ def test_only_running_hours_count() -> None:
     alone = Context("x", (ChannelInfo("nox", "NOx", "mg/m3", "pollutant"),))
     hours = operating_hours(alone, Frame(frame.at_ms, {"nox": frame.values["nox"]}))
     assert months_between(hours, START_MS, START_MS + 720 * HOUR_MS) == pytest.approx(660 / 720)
+
+
+@pytest.mark.parametrize(
+    ("kind", "percent", "days", "stated"),
+    [("scale", 15.0, 5.0, True), ("scale", 25.0, 5.0, False), ("scale", 15.0, 9.0, False), ("freeze", 1.0, 1.0, None)],
+)  # fmt: skip
+def test_a_lowering_was_stated_when_the_notes_named_a_smaller_and_shorter_one(
+    kind: str, percent: float, days: float, stated: bool | None
+) -> None:
+    frame = plant(40)
+    place = Place(CONTEXT, frame, split_frame(frame, 0.5, 0.6), operating_hours(CONTEXT, frame))
+    made = Injection(
+        kind, "nox", "strong", 0.2, "short", START_MS + 30 * DAY_MS, START_MS + 37 * DAY_MS, 1, ()
+    )
+    trial = Trial("t", CONTEXT.stn, made)
+    note = Note("level", "nox", "below", "", (("days", days), ("percent", percent)))
+    other = Note("level", "so2", "below", "", (("days", 1.0), ("percent", 1.0)))
+    assert was_stated(place, trial, make(place, trial), (other, note)) is stated
+    assert was_stated(place, trial, make(place, trial), (other,)) is (None if stated is None else False)
+
+
+def test_found_forgeries_are_counted_apart_by_what_the_notes_had_said() -> None:
+    one = Outcome("a", "scale", 5.0, 0.0, ("scale",), stated=True)
+    told = recalls([one, replace(one, delay_h=None), replace(one, stated=False), replace(one, stated=None)])
+    assert (told["recall_of_stated"]["found"], told["recall_of_stated"]["trials"]) == (1, 2)
+    assert told["recall_of_not_stated"]["trials"] == 1
+    assert recalls([replace(one, stated=None)])["recall_of_stated"] is None

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from stackwitness import pool
 from stackwitness.bench import detect, detect_ablation, detect_attack, detect_counted, detect_work
 from stackwitness.bench.detect_command import read_settings
-from stackwitness.bench.detect_data import open_place
+from stackwitness.bench.detect_data import open_place, read_station, with_limits
 from stackwitness.cli import app
 from stackwitness.pool import open_pool
-from stackwitness_detectors import DetectorError
+from stackwitness_client.manifest import load_manifest
+from stackwitness_detectors import DetectorError, Frame
 from stackwitness_detectors.bench.trials import trial_of
 from stackwitness_detectors.config import Config
 from tests.support.dataset import write_plant
@@ -211,8 +213,31 @@ def test_every_test_is_left_out_once_and_the_table_has_a_line_for_each(
 
 def test_a_variant_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     wanted = read_settings(
-        "0.5,0.75", kinds="", strengths="", durations="", without="", seed="0", trials=1, plain=False, days=0
-    )
+        "0.5,0.75", kinds="", strengths="", durations="", without="", seed="0", trials=1, plain=False, days=0,
+        exceeded=0.1,
+    )  # fmt: skip
     with pytest.raises(DetectorError) as refused:
         detect_ablation.run(tmp_path, tmp_path, tmp_path / "a.json", wanted, (0.25,), only=("freezes",))
     assert refused.value.code == "bench.without"
+
+
+def test_a_limit_is_assumed_from_what_came_before_the_test_part_where_none_is_named(tmp_path: Path) -> None:
+    write_plant(tmp_path, days=20)
+    source = load_manifest(tmp_path).stations[0]
+    context, frame = read_station(source, tmp_path)
+    bare = replace(context, channels=tuple(replace(c, limit=None) for c in context.channels))
+    half = int(np.searchsorted(frame.at_ms, frame.at_ms[0] + (frame.at_ms[-1] - frame.at_ms[0]) * 0.7))
+    for channel in with_limits(bare, frame, (0.5, 0.7), 0.1).channels:
+        if channel.role != "pollutant":
+            assert channel.limit is None
+            continue
+        past = frame.values[channel.name][:half]
+        assert channel.limit == pytest.approx(np.nanquantile(past, 0.9), rel=0.06)
+        changed = {**frame.values, channel.name: np.where(frame.at_ms > frame.at_ms[half], 1e6, past.max())}
+        later = Frame(
+            frame.at_ms, {**changed, channel.name: np.r_[past, changed[channel.name][half:]]}, frame.status
+        )
+        assert channel in with_limits(bare, later, (0.5, 0.7), 0.1).channels
+    assert with_limits(bare, frame, (0.5, 0.7), 0.0) == bare
+    known = replace(bare, channels=tuple(replace(c, limit=7.0) for c in bare.channels))
+    assert with_limits(known, frame, (0.5, 0.7), 0.1) == known

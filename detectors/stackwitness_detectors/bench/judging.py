@@ -15,7 +15,8 @@ from stackwitness_detectors.bench.splits import months_between
 from stackwitness_detectors.bench.trials import Place, Trial, changed_rows, hidden_share, make
 from stackwitness_detectors.bench.vus import vus_pr
 from stackwitness_detectors.config import Config
-from stackwitness_detectors.contract import Frame, Values
+from stackwitness_detectors.contract import Frame, Note, Values
+from stackwitness_detectors.forge import KINDS, hidden_mass
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS
 
 GRACE_MS = DAY_MS  # a daily test speaks when the day after the interval begins
@@ -50,12 +51,29 @@ def heard_alarms(trial: Trial, forged: Sequence[Alarm], clean: Sequence[Alarm]) 
     return sorted(heard, key=lambda a: (a.at_ms, -a.e_value))
 
 
-def outcome_of(place: Place, trial: Trial, forged: Frame, heard: Sequence[Alarm]) -> Outcome:
+def was_stated(place: Place, trial: Trial, forged: Frame, notes: Sequence[Note]) -> bool | None:
+    """Tell whether the station's notes before a lowering said that one of this size and length would be found there.
+
+    None where nothing is lowered as a level is: `below` speaks of lasting shifts.
+    """
+    if KINDS[trial.kind].family != "level":
+        return None
+    hidden = hidden_mass(place.frame, forged, place.context, trial.from_ms, trial.to_ms)[
+        trial.channel
+    ].percent
+    days = (trial.to_ms - trial.from_ms) / DAY_MS
+    told = [dict(note.numbers) for note in notes if note.code == "below" and note.channel == trial.channel]
+    return any(hidden >= least["percent"] and days >= least["days"] for least in told)
+
+
+def outcome_of(
+    place: Place, trial: Trial, forged: Frame, heard: Sequence[Alarm], stated: bool | None = None
+) -> Outcome:
     """Return delay and hidden mass of the earliest alarm heard, the kinds as all heard alarms together rank them.
 
-    Without one the whole forgery stays hidden.
+    Without one the whole forgery stays hidden. `stated` is what `was_stated` said.
     """
-    of = (trial.made.level, trial.made.duration, trial.seed)
+    of = (trial.made.level, trial.made.duration, trial.seed, stated)
     if not heard:
         return Outcome(trial.stn, trial.kind, None, hidden_share(place, trial, forged, trial.to_ms), (), *of)
     delay_h = max(heard[0].at_ms - trial.from_ms, 0) / HOUR_MS

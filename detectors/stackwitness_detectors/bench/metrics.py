@@ -17,7 +17,8 @@ _RESAMPLES = 2000
 class Outcome:
     """Hold what one detector made of one trial at one budget; `delay_h` None: not detected.
 
-    `hidden` is the share of a month's mass hidden before the first flag; `kinds` ranks what it was taken for.
+    `hidden` is the share of a month's mass hidden before the first flag; `kinds` ranks what it was taken for; `stated`: did
+    the station's notes say before that it would be found (None: they speak of lasting shifts only, this is none).
     """
 
     stn: str
@@ -28,6 +29,7 @@ class Outcome:
     level: str = ""
     duration: str = ""
     seed: int = 0
+    stated: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ def recalls(outcomes: Sequence[Outcome], seed: int = 0) -> dict[str, Any]:
         "trials_by_kind": {kind: len(group) for kind, group in by_kind.items()},
         "median_delay_h_by_kind": {kind: _round(_quantile(delays[kind], 0.5)) for kind in kinds},
         "p90_delay_h_by_kind": {kind: _round(_quantile(delays[kind], 0.9)) for kind in kinds},
+        "recall_of_stated": _of_stated(outcomes, True),
+        "recall_of_not_stated": _of_stated(outcomes, False),
         "attribution_top1": _share(named, 1),
         "attribution_top3": _share(named, 3),
         "hidden_month_share_by_kind": {
@@ -144,6 +148,18 @@ def rate_uniformity(by_detector: dict[str, list[float]], kappa: float) -> dict[s
         "ks_p": _round(float(test.pvalue)),
         "findings": len(shares),
     }
+
+
+def _of_stated(outcomes: Sequence[Outcome], stated: bool) -> dict[str, Any] | None:
+    """Count what was found of the lowerings of which the notes said before that they would (or would not) be."""
+    group = [o for o in outcomes if o.stated is stated]
+    hits = sum(o.delay_h is not None for o in group)
+    interval = [_round(x) for x in wilson_interval(hits, len(group))]
+    return (
+        {"recall": _round(hits / len(group)), "interval95": interval, "found": hits, "trials": len(group)}
+        if group
+        else None
+    )
 
 
 def _share(found: Sequence[Outcome], top: int) -> float | None:

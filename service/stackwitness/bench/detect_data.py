@@ -51,9 +51,7 @@ def newest_days(read: tuple[Context, Frame], days: int) -> tuple[Context, Frame]
     return context, rows_of(frame, first, len(frame.at_ms))
 
 
-def with_limits(
-    context: Context, frame: Frame, borders: tuple[float, float], exceeded: float
-) -> Context:
+def with_limits(context: Context, frame: Frame, borders: tuple[float, float], exceeded: float) -> Context:
     """Give channels to forge that name no limit the one that the share `exceeded` of what came before the test part lies above.
 
     A limit is the law's and no secret: whoever bends readings to it and whoever judges them know the same. A station that

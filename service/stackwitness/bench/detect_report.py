@@ -77,7 +77,7 @@ def _ours(opened: Run, budget: float) -> tuple[Counted, dict[str, Any]]:
         vus.append(piece["vus_pr"])
         replayed.append((trial, told))
         heard = heard_alarms(trial, told, clean[trial.stn])
-        outcomes.append(outcome_of(place, trial, frame, heard))
+        outcomes.append(outcome_of(place, trial, frame, heard, piece["stated"]))
         by_level[(trial.made.level, bool(heard))] += 1
     spent = sum(t["seconds_per_station_hour"] * t["hours"] for t in pieces.values())
     quiet = tuple(quiet_of(places[stn], alarms) for stn, alarms in clean.items())
@@ -159,7 +159,21 @@ def budget_lines(report: Mapping[str, Any], budget: str) -> list[str]:
         "",
         *kind_lines(contenders),
         "",
+        *stated_lines(report["budgets"][budget]),
     ]
+
+
+def stated_lines(ours: Mapping[str, Any]) -> list[str]:
+    """Return what was found of the lowerings that the notes had called detectable, and of the others."""
+    lines = []
+    for key, words in (("recall_of_stated", "detectable"), ("recall_of_not_stated", "not detectable")):
+        if told := ours.get(key):
+            low, high = told["interval95"]
+            lines.append(
+                f"Lasting lowerings that the notes before had called {words} there: {told['found']} of {told['trials']} found, "
+                f"{_n(told['recall'])} ({_n(low)}-{_n(high)})."
+            )
+    return [*lines, ""] if lines else []
 
 
 def summary_lines(contenders: Mapping[str, dict[str, Any]]) -> list[str]:

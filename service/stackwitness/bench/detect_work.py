@@ -13,9 +13,10 @@ from stackwitness.bench import detect_fleet
 from stackwitness.bench.detect_data import open_place
 from stackwitness.pool import Piece, Pool
 from stackwitness_detectors import Frame, run
-from stackwitness_detectors.bench.judging import replay_trial, trial_vus
+from stackwitness_detectors.bench.judging import replay_trial, trial_vus, was_stated
 from stackwitness_detectors.bench.replay import alarm_of, days_of, listening, rows_of
 from stackwitness_detectors.bench.trials import trial_of
+from stackwitness_detectors.engine import notes_of
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS
 
 
@@ -80,14 +81,16 @@ def forged(
     without: tuple[str, ...],
     plain: bool,
 ) -> dict[str, Any]:
-    """Replay one forgery from the state kept before its day; give the alarms that meet it, and VUS-PR."""
+    """Replay one forgery from the state kept before its day; give the alarms that meet it, VUS-PR, and what notes had said."""
     trial = trial_of(tree)
     place = open_place(folder / f"{trial.stn}.npz")
     state = state_path(folder, trial.stn, trial.from_ms // DAY_MS, budget).read_bytes() or None
     alarms, frame = replay_trial(place, trial, state, listening(budget, without, plain))
     alarms += detect_fleet.forged(folder, trial, frame, budget, without, plain)
     vus = trial_vus(place, trial, frame, [alarm_of(a) for a in clean_alarms], alarms)
-    return {"alarms": [a.tree() for a in alarms], "vus_pr": float(f"{vus:.6g}")}
+    notes = notes_of(place.context, state, listening(budget, without, plain)) if state else ()
+    stated = was_stated(place, trial, frame, notes)
+    return {"alarms": [a.tree() for a in alarms], "vus_pr": float(f"{vus:.6g}"), "stated": stated}
 
 
 def do(pieces: Sequence[Piece], pool: Pool) -> Iterator[tuple[str, dict[str, Any]]]:

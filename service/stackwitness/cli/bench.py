@@ -80,7 +80,9 @@ def detect(
     days: Annotated[int, typer.Option(help="only the last days of each station; 0: all", min=0)] = 0,
     exceeded: Annotated[
         float,
-        typer.Option(help="where no limit is named, assume one that this share lies above; 0: none", min=0, max=1),
+        typer.Option(
+            help="where no limit is named, assume one that this share lies above; 0: none", min=0, max=1
+        ),
     ] = 0.1,
     plain: Annotated[
         bool, typer.Option("--plain", help="daily tests by their reference's highest value, not by rates")
