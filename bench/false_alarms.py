@@ -10,6 +10,7 @@ the budget of the months in which the test had a channel, with the exact 95 % in
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from refusal import ended
 
 from stackwitness.bench.detect_data import read_station
 from stackwitness_client.manifest import load_manifest
@@ -99,8 +101,13 @@ def table(stations: Iterable[dict[str, Any]]) -> str:
 
 def main(arguments: list[str]) -> None:
     """Judge the stations (all by default), keep a line of each, print the table of all kept."""
-    folder, out, only = Path(arguments[0]), Path(arguments[1]), arguments[2:]
-    if arguments[0] != "table":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("stations", nargs="*")
+    chosen = parser.parse_args(arguments)
+    folder, out, only = chosen.folder, chosen.out, chosen.stations
+    if str(folder) != "table":
         for source in load_manifest(folder).stations:
             if only and source.stn not in only:
                 continue
@@ -115,4 +122,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(ended(main, sys.argv[1:]))

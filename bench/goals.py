@@ -24,6 +24,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+from refusal import ended
 
 from stackwitness.bench.detect_data import read_station
 from stackwitness_client.manifest import load_manifest
@@ -314,7 +315,7 @@ def table(stations: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join([head, *("\n".join(part) for part in parts)])
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Judge the stations (all by default), keep a line of each, print the tables of all kept."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder")
@@ -341,4 +342,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(ended(main, sys.argv[1:]))

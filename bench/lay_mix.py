@@ -7,6 +7,7 @@ The real data lie where STACKWITNESS_DATA says (default ../shared/data beside th
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from detect_simulated import frame_of
+from refusal import ended
 
 from stackwitness.bench.detect_data import read_station
 from stackwitness_client.manifest import load_manifest
@@ -79,9 +81,8 @@ def _section(context: Context, marked: set[str]) -> str:
     )
 
 
-def main(arguments: list[str]) -> None:
-    """Lay one part."""
-    part, folder = arguments[0], Path(arguments[1])
+def lay_part(part: str, folder: Path) -> None:
+    """Write all stations of a part; the manifest last, so that a folder with one is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     text = f'[dataset]\ntitle = "Stations {part}"\nagency = "bench"\n'
     for context, frame in stations_of(part):
@@ -91,5 +92,14 @@ def main(arguments: list[str]) -> None:
     (folder / "stations.toml").write_text(text)
 
 
+def main(arguments: list[str]) -> None:
+    """Lay one part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("part", choices=("design", "apart"))
+    parser.add_argument("folder", type=Path)
+    chosen = parser.parse_args(arguments)
+    lay_part(chosen.part, chosen.folder)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(ended(main, sys.argv[1:]))

@@ -1,19 +1,23 @@
 """Count which tests speak of which forgeries at the design stations, for `attribution.rank_kinds`.
 
-python bench/learn_kinds.py [--add] REPORT.jsonl ...     journals of `stackwitness bench detect`; of the stations only those of the design count
+python bench/learn_kinds.py [--add] [--to FILE] REPORT.jsonl ...     journals of `stackwitness bench detect`; of the stations only those of the design count
 
-With --add the counts are added to those of the table. Writes detectors/stackwitness_detectors/attribution_table.py. Prints how often the true kind is first, and among the first three,
+With --add the counts are added to those of the table. Writes detectors/stackwitness_detectors/attribution_table.py, or FILE. Prints how often the true kind is first, and among the first three,
 when each forgery is ranked by what the others taught, and which kinds are taken for which.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from refusal import Refusal, ended
 
 from stackwitness_detectors import attribution_table as table
 from stackwitness_detectors.attribution import rank_kinds, sign_of
@@ -39,8 +43,8 @@ def teaches(stn: str) -> bool:
 
 
 def heard_of(journal: Path) -> Iterator[Heard]:
-    """Give the kind of each trial of a journal, and the alarms that count as found."""
-    pieces = {e["what"]: e["found"] for e in map(json.loads, journal.read_text().splitlines())}
+    """Give the kind of each trial of a journal, and the alarms that count as found. Raises Refusal for what is no journal."""
+    pieces = _pieces(journal)
     clean = {
         name.split(":", 2)[2]: [alarm_of(a) for a in found["alarms"]]
         for name, found in pieces.items()
@@ -49,6 +53,19 @@ def heard_of(journal: Path) -> Iterator[Heard]:
     for trial in map(trial_of, pieces["plan"]["trials"]):
         if teaches(trial.stn) and (found := pieces.get(f"trial:0.25:{trial.id}")) is not None:
             yield trial.kind, heard_alarms(trial, [alarm_of(a) for a in found["alarms"]], clean[trial.stn])
+
+
+def _pieces(journal: Path) -> dict[str, Any]:
+    try:
+        entries = [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
+        pieces = {entry["what"]: entry["found"] for entry in entries}
+    except (ValueError, KeyError, TypeError) as wrong:
+        raise Refusal(
+            f"{journal}: no journal of `stackwitness bench detect`, or one that is being written"
+        ) from wrong
+    if "plan" not in pieces:
+        raise Refusal(f"{journal}: no journal of `stackwitness bench detect`: it holds no plan")
+    return pieces
 
 
 def learn(trials: Sequence[Heard]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
@@ -75,52 +92,76 @@ def added(
     return dict(sorted(whole.items())), {sign: dict(sorted(by.items())) for sign, by in sorted(signs.items())}
 
 
+def ranked_by_others(
+    trials: Sequence[Heard], tried: dict[str, int], counts: dict[str, dict[str, int]]
+) -> Iterator[tuple[str, list[Alarm], tuple[str, ...]]]:
+    """Give each found forgery: its kind, its alarms, and the kinds as all that the others taught ranks them."""
+    kept = table.TRIALS, table.COUNTS
+    table.TRIALS, table.COUNTS = tried, counts
+    try:
+        for kind, alarms in trials:
+            if alarms:
+                _count(tried, counts, kind, alarms, -1)
+                ranked = rank_kinds(alarms)
+                _count(tried, counts, kind, alarms, +1)
+                yield kind, alarms, ranked
+    finally:
+        table.TRIALS, table.COUNTS = kept
+
+
+def _count(
+    tried: dict[str, int], counts: dict[str, dict[str, int]], kind: str, alarms: list[Alarm], step: int
+) -> None:
+    tried[kind] += step
+    for sign in {sign_of(alarm) for alarm in alarms}:
+        counts[sign][kind] += step
+
+
 def crossed(trials: Sequence[Heard], tried: dict[str, int], counts: dict[str, dict[str, int]]) -> None:
     """Rank each found forgery by what the others taught; print shares and confusions."""
-    table.TRIALS, table.COUNTS = tried, counts
     first: Counter[tuple[str, str]] = Counter()
     own, top1, top3, found = [0, 0], 0, 0, 0
-    for kind, alarms in trials:
-        if not alarms:
-            continue
-        signs = {sign_of(alarm) for alarm in alarms}
-        tried[kind] -= 1
-        for sign in signs:
-            counts[sign][kind] -= 1
-        ranked = rank_kinds(alarms)
-        tried[kind] += 1
-        for sign in signs:
-            counts[sign][kind] += 1
+    for kind, alarms, ranked in ranked_by_others(trials, tried, counts):
         found, top1, top3 = found + 1, top1 + (ranked[0] == kind), top3 + (kind in ranked[:3])
         earliest = min(alarms, key=lambda a: (a.at_ms, -a.e_value)).kinds
         own[0] += kind == earliest[0]
         own[1] += kind in earliest[:3]
         if ranked[0] != kind:
             first[kind, ranked[0]] += 1
+    if not found:
+        print(f"0 of {len(trials)} found")
+        return
     print(f"{found} of {len(trials)} found; first {top1 / found:.3f}, among three {top3 / found:.3f}")
     print(f"by the earliest finding alone: {own[0] / found:.3f}, {own[1] / found:.3f}")
     for (kind, taken), count in sorted(first.items(), key=lambda pair: (pair[0][0], -pair[1])):
         print(f"  {kind} taken for {taken}: {count}")
 
 
-def write(tried: dict[str, int], counts: dict[str, dict[str, int]]) -> None:
+def write(tried: dict[str, int], counts: dict[str, dict[str, int]], to: Path = TABLE) -> None:
     """Write the table as a module."""
     lines = ["TRIALS: Mapping[str, int] = {", *(f'    "{k}": {n},' for k, n in tried.items()), "}", ""]
     lines += ["COUNTS: Mapping[str, Mapping[str, int]] = {"]
     lines += [f'    "{sign}": {json.dumps(by)},' for sign, by in counts.items()]
     head = TABLE.read_text().split("# fmt: off")[0].split("TRIALS:")[0]
-    TABLE.write_text(head + "\n".join(["# fmt: off", *lines, "}", "# fmt: on"]) + "\n")
+    to.write_text(head + "\n".join(["# fmt: off", *lines, "}", "# fmt: on"]) + "\n")
 
 
 def main(arguments: list[str]) -> None:
     """Learn from journals."""
-    trials = [heard for path in arguments if path != "--add" for heard in heard_of(Path(path))]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("journals", type=Path, nargs="+")
+    parser.add_argument("--add", action="store_true")
+    parser.add_argument("--to", type=Path, default=TABLE)
+    chosen = parser.parse_args(arguments)
+    trials = [heard for journal in chosen.journals for heard in heard_of(journal)]
+    if not trials:
+        raise Refusal("no trial at a station of the design: nothing to learn")
     tried, counts = learn(trials)
-    if "--add" in arguments:
+    if chosen.add:
         tried, counts = added(tried, counts)
     crossed(trials, tried, counts)
-    write(tried, counts)
+    write(tried, counts, chosen.to)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(ended(main, sys.argv[1:]))

@@ -6,10 +6,15 @@ any the table is written again from what is kept there. Of the groups of a repor
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from refusal import Refusal, ended, read_json
+from show_page import goals
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "bench" / "scores.json"
@@ -31,17 +36,13 @@ def slim(report: dict[str, Any]) -> dict[str, Any]:
         "trials": report["trials"],
         "stations": len(report["stations"]),
         "scores": {name: _slim_budgets(budgets) for name, budgets in contenders.items()},
-        "goals": _goals(report) if "groups" in report else [],
+        "goals": [line for line in goals(report) if line.startswith("|")] if "groups" in report else [],
         "groups": {
-            name: _slim_budgets({SHOWN: told[OURS][SHOWN]}) for name, told in report.get("groups", {}).items()
+            name: _slim_budgets({SHOWN: told[OURS][SHOWN]})
+            for name, told in report.get("groups", {}).items()
+            if SHOWN in told[OURS]
         },
     }
-
-
-def _goals(report: dict[str, Any]) -> list[str]:
-    from show_page import goals
-
-    return [line for line in goals(report) if line.startswith("|")]
 
 
 def _slim_budgets(budgets: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +74,9 @@ def table(kept: dict[str, Any]) -> str:
 
 
 def placed(page: str, text: str) -> str:
-    """Return the page with the text between its marks. Raises ValueError when the marks are not there."""
+    """Return the page with the text between its marks. Raises Refusal when they are not there, once each and in order."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(END) < page.index(BEGIN):
+        raise Refusal(f"the page needs the marks {BEGIN} and {END}, once each")
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
@@ -94,15 +97,27 @@ def _n(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+def take(paths: Sequence[Path], kept_file: Path, page_file: Path) -> None:
+    """Take reports in, write scores and page; nothing is written when a report or the page is no such thing (Refusal)."""
+    kept = read_json(kept_file) if kept_file.exists() else {}
+    for path in paths:
+        report = read_json(path)
+        try:
+            title = report["title"].split(":")[0] if "groups" in report else report["title"]
+            kept[title] = slim(report)
+        except (KeyError, TypeError, AttributeError) as wrong:
+            raise Refusal(f"{path}: no report of the bench of detectors: {wrong}") from wrong
+    page = placed(page_file.read_text(), table(kept))
+    kept_file.write_text(json.dumps(kept, indent=1) + "\n")
+    page_file.write_text(page)
+
+
 def main(arguments: list[str]) -> None:
     """Take reports in, write scores and page."""
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    for path in arguments:
-        report = json.loads(Path(path).read_text())
-        kept[report["title"].split(":")[0] if "groups" in report else report["title"]] = slim(report)
-    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
-    PAGE.write_text(placed(PAGE.read_text(), table(kept)))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("reports", type=Path, nargs="*")
+    take(parser.parse_args(arguments).reports, KEPT, PAGE)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(ended(main, sys.argv[1:]))

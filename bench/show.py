@@ -1,10 +1,11 @@
 """Measure every data set of a plan with all its seeds and budgets, and write one report of all of them.
 
-python bench/show.py run OUT [--plan bench/show.toml] [--jobs 2] [--only MANIFEST ...]     goes on where it was killed
+python bench/show.py run OUT [--plan bench/show.toml] [--jobs 2] [--only MANIFEST ...] [--no-peers]     goes on where it was killed
 python bench/show.py report OUT            the report of what is finished: OUT/report.json, report.md, report.svg, probe.svg
 python bench/show.py ablation OUT          OUT/ablation.md: each family off, no pooling, plain thresholds; goes on, too
 
-The data lie where STACKWITNESS_DATA says (default ../shared/data beside the checkout); the peers need `stackwitness bench peers-setup`.
+The data lie where STACKWITNESS_DATA says (default ../shared/data beside the checkout), or in --data; the manifests in manifests/, or in
+--manifests; the peers need `stackwitness bench peers-setup`.
 """
 
 from __future__ import annotations
@@ -17,53 +18,45 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import show_page
-from lay_mix import DATA, ROOT, SPLIT, lay, stations_of
+from lay_mix import DATA, ROOT, SPLIT, lay_part
+from refusal import Refusal, ended, read_json
+from show_plan import check_manifests, read_plan, settings_of
 
 from stackwitness.bench import detect, detect_ablation, detect_counted
 from stackwitness.bench.detect_peers import ROOM
 from stackwitness.bench.detect_report import OURS
 from stackwitness_client.manifest import load_manifest
-from stackwitness_detectors.forge import DURATIONS, LEVELS
-
-_HALVES = (0.5, 0.75)
 
 
-def settings_of(plan: Mapping[str, Any], part: Mapping[str, Any]) -> detect.Settings:
-    """Return how one part of the plan is measured."""
-    told = {**plan, **part}
-    kinds, split = detect.all_kinds(",".join(told.get("kinds", ()))), tuple(told.get("split", _HALVES))
-    grid = tuple(LEVELS), tuple(DURATIONS)
-    days = told.get("days", 0)
-    return detect.Settings(
-        kinds,
-        tuple(told["seeds"]),
-        told["trials"],
-        split,
-        *grid,
-        days=days,
-        exceeded=told.get("exceeded", 0.1),
-    )
+@dataclass(frozen=True)
+class Rooms:
+    """Say where manifests, data and the peers' environment lie; without peers None."""
+
+    manifests: Path
+    data: Path
+    peers: Path | None
 
 
-def measure(plan: Mapping[str, Any], out: Path, jobs: int, only: Sequence[str]) -> None:
+def measure(plan: Mapping[str, Any], out: Path, jobs: int, only: Sequence[str], rooms: Rooms) -> None:
     """Run the data sets of the plan one after another; what is finished is not done again."""
     for part in plan["run"]:
         name = part["manifest"]
         if not only or name in only:
             with _clocked(out, name):
                 detect.run(
-                    ROOT / "manifests" / name,
-                    DATA,
+                    rooms.manifests / name,
+                    rooms.data,
                     out / f"{name}.json",
                     settings_of(plan, part),
                     tuple(plan["budgets"]),
                     tuple(part.get("stations", ())),
                     jobs,
-                    ROOT / ROOM,
+                    rooms.peers,
                 )
 
 
@@ -95,24 +88,14 @@ def merge(plan: Mapping[str, Any], out: Path) -> dict[str, Any]:
     names = [part["manifest"] for part in plan["run"]]
     files = {name: out / f"{name}.json" for name in names if (out / f"{name}.json").exists()}
     if not files:
-        raise SystemExit(f"no finished report in {out}")
-    reports = {name: json.loads(file.read_text()) for name, file in files.items()}
+        raise Refusal(f"no finished report in {out}")
+    reports = {name: read_json(file) for name, file in files.items()}
     tables = {name: detect_counted.load(file) for name, file in files.items()}
     whole = detect_counted.joined(list(tables.values()))
-    split = tomllib.loads(SPLIT.read_text())
-    design, apart = (
-        {s for entry in split[part]["real"] for s in entry["stations"]} for part in ("design", "apart")
-    )
     brief = {part["manifest"] for part in plan["run"] if part.get("brief")}
     stns = sorted({stn for name, r in reports.items() if name not in brief for stn in r["stations"]})
-    parts = {
-        "stations with months of data": stns,
-        "stations of the design": [stn for stn in stns if stn in design],
-        "stations apart": [stn for stn in stns if stn in apart],
-        "stations never used": [stn for stn in stns if stn not in design | apart],
-    }
     groups: dict[str, detect_counted.Table] = {
-        **{name: detect_counted.at_stations(whole, part) for name, part in parts.items() if part},
+        **{name: detect_counted.at_stations(whole, part) for name, part in parts_of(stns).items()},
         **{reports[name]["title"]: table for name, table in tables.items()},
     }
     report = _report(plan, reports, whole)
@@ -123,6 +106,21 @@ def merge(plan: Mapping[str, Any], out: Path) -> dict[str, Any]:
     report["hours"] = _hours(out, names)
     show_page.write(report, out)
     return report
+
+
+def parts_of(stns: Sequence[str]) -> dict[str, list[str]]:
+    """Part stations by bench/split.toml; parts without a station are left out."""
+    split = tomllib.loads(SPLIT.read_text())
+    design, apart = (
+        {stn for entry in split[part]["real"] for stn in entry["stations"]} for part in ("design", "apart")
+    )
+    parts = {
+        "stations with months of data": list(stns),
+        "stations of the design": [stn for stn in stns if stn in design],
+        "stations apart": [stn for stn in stns if stn in apart],
+        "stations never used": [stn for stn in stns if stn not in design | apart],
+    }
+    return {name: part for name, part in parts.items() if part}
 
 
 def _hours(out: Path, names: Sequence[str]) -> dict[str, list[float]]:
@@ -171,19 +169,15 @@ def _report(
 
 def ablate(plan: Mapping[str, Any], out: Path, jobs: int) -> None:
     """Lay the stations of the ablation and run its variants."""
+    if "ablation" not in plan:
+        raise Refusal("the plan names no ablation")
     told = plan["ablation"]
     folder = out / "mix"
     if not (folder / "stations.toml").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        text = f'[dataset]\ntitle = "Stations {told["part"]}"\nagency = "bench"\n'
-        for context, frame in stations_of(told["part"]):
-            text += lay(context, frame, folder)
-        (folder / "stations.toml").write_text(text)
+        lay_part(told["part"], folder)
     known = {source.stn for source in load_manifest(folder).stations}
     if missing := set(told["stations"]) - known:
-        raise SystemExit(
-            f"not in the mix: {', '.join(sorted(missing))}; there are {', '.join(sorted(known))}"
-        )
+        raise Refusal(f"not in the mix: {', '.join(sorted(missing))}; there are {', '.join(sorted(known))}")
     with _clocked(out, "ablation"):
         detect_ablation.run(
             folder,
@@ -205,17 +199,26 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--plan", type=Path, default=ROOT / "bench" / "show.toml")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", nargs="*", default=())
+    parser.add_argument("--manifests", type=Path, default=ROOT / "manifests")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--no-peers", dest="peers", action="store_false")
     chosen = parser.parse_args(arguments)
-    plan = tomllib.loads(chosen.plan.read_text())
-    chosen.out.mkdir(parents=True, exist_ok=True)
+    plan = read_plan(chosen.plan)
+    if unknown := sorted(set(chosen.only) - {part["manifest"] for part in plan["run"]}):
+        raise Refusal(f"not in the plan: {', '.join(unknown)}")
+    if chosen.deed == "run":
+        check_manifests(plan, chosen.manifests)
+    if chosen.deed != "report":
+        chosen.out.mkdir(parents=True, exist_ok=True)
     if chosen.deed == "ablation":
         ablate(plan, chosen.out, chosen.jobs)
         return
     if chosen.deed == "run":
-        measure(plan, chosen.out, chosen.jobs, chosen.only)
+        rooms = Rooms(chosen.manifests, chosen.data, ROOT / ROOM if chosen.peers else None)
+        measure(plan, chosen.out, chosen.jobs, chosen.only, rooms)
     merge(plan, chosen.out)
     print(chosen.out / "report.md")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(ended(main, sys.argv[1:]))
