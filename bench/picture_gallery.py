@@ -38,11 +38,11 @@ PAGE = """<!doctype html><html lang="{{ t.code }}"><meta charset="utf-8"><title>
 <style>{{ css }} main { max-width: 1000px; } article { margin-bottom: 2.4rem; padding: 1rem; }</style>
 <body><main>{% for name, finding, shown in rows %}
 <article id="{{ name }}"><h1>{{ finding.detector }} · {{ words.kind(t, finding.kind) }} · {{ finding.channels | join(", ") }}</h1>
-<p class="sub">forged: {{ name.split("--")[1] }} · {{ finding.verdict }}, e = {{ finding.e_value }}</p>
+<p class="sub">{{ name.split("--")[1] }} · {{ words.verdict(t, finding.verdict) }}, e = {{ t.number(finding.e_value) }}</p>
 <p class="sentence">{{ t.pick(finding.text_en, finding.text_zh) }}</p>
 <section class="evidence">{% if shown.plot_title %}<h2>{{ shown.plot_title }}</h2>{% endif %}
 {% for picture in shown.pictures %}<figure>{{ picture }}</figure>{% else %}<p class="empty">no picture</p>{% endfor %}
-<p class="legend">{% for css, word in shown.legend %}<span class="key key-{{ css }}"></span>{{ word }} {% endfor %}</p></section></article>
+<p class="legend">{% for css, word in shown.legend %}<span class="entry"><span class="key key-{{ css }}"></span>{{ word }}</span> {% endfor %}</p></section></article>
 {% endfor %}</main></body></html>"""
 
 

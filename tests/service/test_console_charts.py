@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stackwitness.console.charts.canvas import runs_of, thin
+from stackwitness.console.charts.canvas import Canvas, runs_of, thin
 from stackwitness.console.charts.evidence import draw_evidence
-from stackwitness.console.charts.scale import Scale, extent, time_ticks, value_ticks
+from stackwitness.console.charts.panels import Span, draw_guides, draw_time_axis, open_panel
+from stackwitness.console.charts.scale import Scale, extent, tick_label, time_ticks, value_ticks
 from stackwitness.console.charts.small import Place, draw_map, draw_sparkline
 from stackwitness.console.charts.spec import parse_plot
 from stackwitness.console.locale import tongue
@@ -93,6 +94,35 @@ def test_time_ticks_are_few_round_and_inside(from_ms: int, length: int, offset: 
     assert len(ticks) <= 15
     assert all(from_ms <= tick.at_ms <= from_ms + length for tick in ticks)
     assert all((tick.at_ms + offset * 60_000) % 300_000 == 0 for tick in ticks)
+
+
+@pytest.mark.parametrize(("lo", "hi"), [(6.9, 14.2), (1.1, 1.95), (0.0, 420.0), (79.59, 79.61), (-1e6, 2e6)])
+def test_a_low_panel_has_a_scale_too(lo: float, hi: float) -> None:
+    canvas = Canvas(920, 130, "low")
+    panel = open_panel(canvas, Span(0, 86_400_000), (lo, hi), 29, 66, "co2")
+    draw_guides(panel, Span(0, 86_400_000))
+    draw_time_axis(panel, Span(0, 86_400_000))
+    root = ET.fromstring(canvas.markup())
+    labels = [(text.get("text-anchor"), float(text.get("x", "0"))) for text in root.iter(f"{SVG}text")]
+    assert 2 <= sum(x < 60 for _, x in labels) <= 4
+    assert all(anchor == "start" for anchor, x in labels if 60 < x < 86)
+    assert all(anchor == "end" for anchor, x in labels if x > 884)
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        (0.0, "0"),
+        (0.5, "0.5"),
+        (5000.0, "5000"),
+        (-50000.0, "-50k"),
+        (1.5e6, "1.5M"),
+        (2e9, "2G"),
+        (1e-5, "1e-5"),
+    ],
+)
+def test_a_tick_is_told_shortly(value: float, label: str) -> None:
+    assert tick_label(value) == label
 
 
 @given(st.lists(st.none() | finite, min_size=1, max_size=3000), st.integers(10, 400))

@@ -17,9 +17,11 @@ from stackwitness.console.charts.panels import (
     Span,
     draw_band,
     draw_gaps,
+    draw_guides,
     draw_limit,
     draw_series,
     draw_time_axis,
+    label_below,
     open_panel,
     shade,
 )
@@ -28,9 +30,10 @@ from stackwitness.console.charts.spec import PlotSpec, Series
 
 WIDTH = 920.0
 MAIN_PX, CONTEXT_PX, BARS_PX = 210.0, 96.0, 220.0
-TOP_PX, GAP_PX, FOOT_PX = 24.0, 30.0, 24.0
+TOP_PX, GAP_PX, FOOT_PX = 29.0, 30.0, 26.0
 MOST_CONTEXT = 4
 MOST_DOUBT = 1.6
+_SIGNS = {"Cel": "°C"}
 
 
 class Says(Protocol):
@@ -65,7 +68,8 @@ def draw_evidence(
 
 
 def _caption(series: Series) -> str:
-    return f"{series.channel} · {series.unit}" if series.unit not in ("", "1") else series.channel
+    unit = _SIGNS.get(series.unit, series.unit)
+    return f"{series.channel} · {unit}" if unit not in ("", "1") else series.channel
 
 
 def _split(spec: PlotSpec, channels: Sequence[str]) -> tuple[list[Series], list[Series]]:
@@ -84,12 +88,12 @@ def _draw_timeline(
     span = Span(min(times), max(times), utc_offset_min)
     heights = [MAIN_PX if len(accused) <= 2 else 130.0] * len(accused) + [CONTEXT_PX] * len(context)
     canvas = Canvas(WIDTH, TOP_PX + sum(heights) + GAP_PX * (len(heights) - 1) + FOOT_PX, title, "evidence")
-    panels: list[Panel] = []
     top = TOP_PX
     for i, (series, height) in enumerate(zip((*accused, *context), heights, strict=True)):
         main = i == 0
         panel = open_panel(canvas, span, _domain(spec, series, main), top, height, _caption(series))
         shade(panel, *spec.interval, tip=t.say("flagged interval"))
+        draw_guides(panel, span)
         if main and spec.band is not None:
             _draw_model(panel, spec)
         accusing = i < len(accused)
@@ -108,9 +112,8 @@ def _draw_timeline(
             _draw_marks(panel, spec, series)
         if main and spec.limit is not None:
             draw_limit(panel, spec.limit, t.say("limit"))
-        panels.append(panel)
         top += height + GAP_PX
-    draw_time_axis(panels[-1], span, [p.top for p in panels])
+    draw_time_axis(panel, span)
     return canvas.markup()
 
 
@@ -183,17 +186,17 @@ def _draw_overlay(spec: PlotSpec, channels: Sequence[str], t: Says) -> Markup:
     title = t.say("The flagged stretch over %(of)s") % {"of": of or t.say("the earlier one")}
     canvas = Canvas(WIDTH, TOP_PX + 170 + FOOT_PX, title, "evidence")
     domain = extent([v for _, v in (*flagged, *earlier)])
-    words = t.say("flagged stretch over %(of)s, hours from the start of each")
+    words = t.say("laid over %(of)s, by hours")
     caption = f"{_caption(series)} · {words % {'of': of or t.say('the earlier one')}}"
     panel = open_panel(canvas, Span(first, length), domain, TOP_PX, 170, caption)
+    for hours in value_ticks(first / HOUR_MS, length / HOUR_MS, 8):
+        x = panel.x(hours * HOUR_MS)
+        canvas.line(x, panel.top, x, panel.bottom, "guide")
+        label_below(canvas, x, panel.bottom, f"{tick_label(hours)} h")
     css = ("earlier", "suspect")
     for points, name in zip((earlier, flagged), css, strict=True):
         runs = runs_of([t for t, _ in points], [v for _, v in points], panel.x, panel.y)
         canvas.polyline(runs, name)
-    for hours in value_ticks(first / HOUR_MS, length / HOUR_MS, 8):
-        x = panel.x(hours * HOUR_MS)
-        canvas.line(x, panel.top, x, panel.bottom, "guide")
-        canvas.text(x, panel.bottom + 16, f"{tick_label(hours)} h", "tick", "middle")
     return canvas.markup()
 
 
@@ -243,7 +246,7 @@ def _label_bins(canvas: Canvas, x: Scale, edges: Sequence[float], bottom: float)
     if unit_bins:
         # Bins of width one are digits or classes: name the bin, not its edge.
         for edge in edges[:-1]:
-            canvas.text(x(edge + 0.5), bottom + 16, tick_label(round(edge + 0.5 - 1e-9)), "tick", "middle")
+            label_below(canvas, x(edge + 0.5), bottom, tick_label(round(edge + 0.5 - 1e-9)))
         return
     for value in value_ticks(edges[0], edges[-1], 8):
-        canvas.text(x(value), bottom + 16, tick_label(value), "tick", "middle")
+        label_below(canvas, x(value), bottom, tick_label(value))

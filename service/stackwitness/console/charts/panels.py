@@ -10,6 +10,8 @@ from stackwitness.console.charts.scale import Scale, tick_label, time_ticks, val
 
 LEFT = 62.0
 RIGHT = 12.0
+BELOW_PX = 19.0  # room for the large digits of small screens
+NEAR_PX = 24.0
 MOST_POINTS = 900
 STATUS_CLASSES = frozenset("FMSDCTBHRX")
 
@@ -52,7 +54,7 @@ def open_panel(
         height,
     )
     canvas.rect(LEFT, top, right - LEFT, height, "ground")
-    for value in value_ticks(*domain, count=4 if height > 140 else 2):
+    for value in _grid_values(domain, height):
         y = panel.y(value)
         canvas.line(LEFT, y, right, y, "grid")
         canvas.text(LEFT - 6, y + 4, tick_label(value), "tick", "end")
@@ -60,15 +62,30 @@ def open_panel(
     return panel
 
 
-def draw_time_axis(panel: Panel, span: Span, tops: Sequence[float]) -> None:
-    """Write local times under the panel and light guide lines through all panels."""
+def _grid_values(domain: tuple[float, float], height: float) -> list[float]:
+    """Choose the values of a panel's grid: two or three in a low one, for one alone is no scale."""
+    few = value_ticks(*domain, count=4 if height > 140 else 2)
+    many = value_ticks(*domain)
+    return few if len(few) > 1 or len(many) < 2 else [many[0], many[-1]]
+
+
+def draw_guides(panel: Panel, span: Span) -> None:
+    """Draw light lines at the ticks of the time axis; before what is measured, or they would cut it."""
     for tick in time_ticks(span.from_ms, span.to_ms, span.utc_offset_min):
         x = panel.x(tick.at_ms)
-        for top in tops:
-            panel.canvas.line(x, top, x, panel.bottom, "guide strong" if tick.strong else "guide")
-        panel.canvas.text(
-            x, panel.bottom + 16, tick.label, "tick strong" if tick.strong else "tick", "middle"
-        )
+        panel.canvas.line(x, panel.top, x, panel.bottom, "guide strong" if tick.strong else "guide")
+
+
+def draw_time_axis(panel: Panel, span: Span) -> None:
+    """Write local times under the panel."""
+    for tick in time_ticks(span.from_ms, span.to_ms, span.utc_offset_min):
+        label_below(panel.canvas, panel.x(tick.at_ms), panel.bottom, tick.label, tick.strong)
+
+
+def label_below(canvas: Canvas, x: float, bottom: float, label: str, strong: bool = False) -> None:
+    """Write a tick's label under an axis; near either end beside the tick, so that it is neither cut nor on the corner."""
+    anchor = "start" if x < LEFT + NEAR_PX else "end" if x > canvas.width - RIGHT - NEAR_PX else "middle"
+    canvas.text(x, bottom + BELOW_PX, label, "tick strong" if strong else "tick", anchor)
 
 
 def shade(panel: Panel, from_ms: float, to_ms: float, css: str = "flagged", tip: str = "") -> None:
@@ -111,7 +128,7 @@ def draw_limit(panel: Panel, limit: float, word: str) -> None:
         return
     y = panel.y(limit)
     panel.canvas.line(panel.x.start_px, y, panel.x.end_px, y, "limit")
-    panel.canvas.text(panel.x.end_px - 4, y - 4, f"{word} {tick_label(limit)}", "limit-label", "end")
+    panel.canvas.text(panel.x.end_px - 4, y - 4, f"{word} {limit:.10g}", "limit-label", "end")
 
 
 def draw_gaps(

@@ -68,9 +68,12 @@ def value_ticks(lo: float, hi: float, count: int = 4) -> list[float]:
 
 
 def tick_label(value: float) -> str:
-    """Format a tick value shortly (1200 -> "1200", 0.5 -> "0.5", 3e6 -> "3e6")."""
-    if value != 0 and (abs(value) >= 1e6 or abs(value) < 1e-4):
-        return f"{value:.3g}".replace("e+0", "e").replace("e-0", "e-")
+    """Format a tick value shortly (1200 -> "1200", 0.5 -> "0.5", 50000 -> "50k", 3e6 -> "3M", 1e-5 -> "1e-5")."""
+    if value != 0 and (abs(value) >= 1e12 or abs(value) < 1e-4):
+        return f"{value:.3g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):.6g}{letter}"
     return f"{value:.10g}"
 
 

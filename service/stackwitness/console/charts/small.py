@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from stackwitness.console.charts.canvas import Canvas, px, runs_of, thin
 from stackwitness.console.charts.panels import (
     Span,
+    draw_guides,
     draw_limit,
     draw_marks,
     draw_series,
@@ -126,16 +127,17 @@ def draw_trace(
     height: float = 120,
 ) -> Markup:
     """Draw one channel with limit, status stripe and flagged intervals (from_ms, to_ms, tooltip)."""
-    canvas = Canvas(920, height + 44, f"{trace.channel} ({trace.unit})", "trace")
+    canvas = Canvas(920, height + 55, f"{trace.channel} ({trace.unit})", "trace")
     lo, hi = extent(trace.values)
     if trace.limit is not None and trace.limit < 3 * hi:
         lo, hi = extent(trace.values, [trace.limit])
-    panel = open_panel(canvas, span, (lo, hi), 20, height, f"{trace.channel} · {trace.unit}")
+    panel = open_panel(canvas, span, (lo, hi), 29, height, f"{trace.channel} · {trace.unit}")
     for from_ms, to_ms, tip in flagged:
         shade(panel, from_ms, to_ms, tip=tip)
+    draw_guides(panel, span)
     draw_series(panel, trace.at_ms, trace.values, "reported")
     if trace.limit is not None:
         draw_limit(panel, trace.limit, say("limit"))
     draw_marks(panel, trace.at_ms, trace.statuses, step_ms)
-    draw_time_axis(panel, span, [panel.top])
+    draw_time_axis(panel, span)
     return canvas.markup()
