@@ -130,6 +130,13 @@ _CAUSES = (
         "故障与维护记录(含时间)",
     ),
     Cause(
+        "process_fault",
+        "the machine or process itself failed, stopped or was run differently",
+        "设备或工艺本身发生故障、停运或改变了运行方式",
+        "operating log, alarm list, repair orders",
+        "运行日志、报警记录、检修工单",
+    ),
+    Cause(
         "instrument_fault",
         "an instrument fault or a leak",
         "仪器故障或管路泄漏",

@@ -73,5 +73,8 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
     for one in likeness:
         one.others = [other for other in likeness if other is not one]
     second = SecondOpinion(memory, config, residuals, [*named, missing, *filled, day, week, *likeness])
+    if residuals.process:
+        for test in (level, *moving, second):
+            test.innocent = ("process_fault", *test.innocent)
     copies: list[Family] = [Copies(memory, config), pieces, day, week, *likeness]
     return [Holds(memory, config), *copies, course, residuals, *named, missing, *filled, second]

@@ -14,6 +14,9 @@ from stackwitness_detectors.contract import ChannelInfo, Context, Letters, Times
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+# What is judged: what is emitted, or at a station that reports nothing of that, how the process goes.
+EMITTED = ("pollutant", "flow")
+PROCESS = ("process", "temperature", "pressure", "moisture", "diluent")
 MEASURING = np.isin(np.arange(256), [ord("N"), ord("T")])
 
 
@@ -152,6 +155,10 @@ class Memory:
     def indices(self, *roles: str) -> list[int]:
         """Give the positions of the channels that play one of the roles."""
         return [k for k, channel in enumerate(self.channels) if channel.role in roles]
+
+    def principal(self) -> list[int]:
+        """Give the positions of the channels to be judged: pollutants and flows, or without any the process."""
+        return self.indices(*EMITTED) or self.indices(*PROCESS)
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state."""

@@ -13,7 +13,7 @@ from stackwitness_detectors.conditional.residuals import Residuals
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note
 from stackwitness_detectors.daily import DailyTest, Judged, day_hours
-from stackwitness_detectors.memory import DAY_MS, Memory
+from stackwitness_detectors.memory import DAY_MS, PROCESS, Memory
 from stackwitness_detectors.plots import rough, short
 
 _LEAST_HOURS = 6
@@ -31,7 +31,7 @@ _MIXED = 1.8  # the residuals spread so much wider than usual: records are alter
 
 
 class Level(DailyTest):
-    """Score = how far the rarest window lies off the days before it, in shares; pollutants and flows: only lower."""
+    """Score = how far the rarest window lies off the days before it, in shares; pollutants, flows and loads: only lower."""
 
     name = "level"
     detector = "level"
@@ -67,7 +67,7 @@ class Level(DailyTest):
         least = self.config.level_least_shortfall if self.residuals.models[k].logarithmic else 0.0
         found = ledger.rarest(spread, least=least)
         upwards = False
-        if self.memory.channels[k].role == "diluent":
+        if self._sides(k) > 1:
             risen = ledger.rarest(spread, upwards=True, least=least)
             if risen is not None and (found is None or risen.rate < found.rate):
                 found, upwards = risen, True
@@ -106,7 +106,7 @@ class Level(DailyTest):
         return Judged(found.size, from_day * DAY_MS, (day + 1) * DAY_MS - 1, numbers, rate)
 
     def _sides(self, k: int) -> float:
-        return 2.0 if self.memory.channels[k].role == "diluent" else 1.0
+        return 2.0 if self.memory.channels[k].role in PROCESS else 1.0
 
     def allowed(self, k: int) -> float:
         """Return this channel's part of the budget: by what its model explains, less for what is no pollutant."""
@@ -168,7 +168,10 @@ class Level(DailyTest):
         """Rank by the course the shortfall takes and by what moved along."""
         together = str(judged.numbers.get("together", "")).split()
         first: tuple[str, ...] = ()
-        if judged.numbers.get("direction") == "above":
+        above = judged.numbers.get("direction") == "above"
+        if above and self.residuals.process:
+            return ("offset", "scale", "drift", "span_change", "generated")
+        if above:
             return ("dilution", "o2_low", "zero_air", "calibration_gas")
         if "load" in together or "flow" in together:
             first = ("joint_scale",)
@@ -186,7 +189,7 @@ class Level(DailyTest):
         by = f" ({rough(float(n['shift_percent']))} %)" if "shift_percent" in n else ""
         reported, expected = short(float(n["reported"])), short(float(n["expected"]))
         compared = n["compared_days"]
-        before_en, before_zh = _beside(n, judged.score)
+        before_en, before_zh = _beside(n, judged.score, self.residuals.process and n["direction"] == "above")
         en = (
             f"{channel.name} averaged {reported} {channel.unit} over {n['hours']} h where {drivers_en}, and its own "
             f"{compared} days before, lead one to expect {expected}{by}; {before_en} (model R2 {float(n['model_r2']):.2f})."
@@ -253,12 +256,12 @@ class Level(DailyTest):
                 self.least[k] = tuple(tree["least"][name])
 
 
-def _beside(n: dict[str, float | int | str], score: float) -> tuple[str, str]:
+def _beside(n: dict[str, float | int | str], score: float, above: bool) -> tuple[str, str]:
     """Word how large such a shift had been before: of one window, or gathered over days."""
     if "gathered" in n:
         now, before = rough(float(n["gathered"])), rough(float(n["gathered_before"]))
         return (
-            f"the shortfalls of these days add up to {now} spreads beyond 1.5 a day, before that to {before} at most",
+            f"the {'excesses' if above else 'shortfalls'} of these days add up to {now} spreads beyond 1.5 a day, before that to {before} at most",
             f"这些天超出每日 1.5 倍离散度的偏移累计为 {now},此前最高为 {before}",
         )
     largest, now = rough(float(n["largest_before"])), rough(score)

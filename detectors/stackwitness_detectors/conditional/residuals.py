@@ -4,6 +4,9 @@ The reference is days 14 to 56 before, whole, and every fifth hour of the year b
 level, the year the range of loads and seasons. On held-out later years of gas turbines, steam units and air stations
 this halves the spread of weekly mean residuals where the season matters, against recent weeks alone; boosted trees on
 the same hours were no better.
+
+A station that reports no pollutant and no flow is judged by its process; a channel all alone there is expected by the hour
+of the day.
 """
 
 from __future__ import annotations
@@ -17,16 +20,18 @@ from stackwitness_detectors.conditional.model import Model, fit_model
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values, Why
 from stackwitness_detectors.daily import day_hours, operating
-from stackwitness_detectors.memory import Block, Memory, Table, place_of
+from stackwitness_detectors.memory import EMITTED, Block, Memory, Table, place_of
 from stackwitness_detectors.plots import series_of, span_ms
 from stackwitness_detectors.quantiles import sorted_quantile
 
 _THINNED = 5  # every fifth hour is archived: 5 and 24 have no common divisor, so every hour of the day is met
 _COVERAGE = 0.8  # a covariate missing in more than a fifth of the reference is left out
 _MOST_COVARIATES = 10
+_ALONE = "no channel explains this one: it is compared with the hour of the day and with its own days before"
 _LEAST_FOR_BAND = 48  # hours: of fewer the model knows better how far they lie
 _FOLDS = 5  # of the first fit, whose held-out residuals calibrate the tests
 _LEAST_R2 = 0.3  # of what is explained worse the part gets no smaller: gross forgeries show there too
+_DAY_HOURS = 24.0
 _BESIDE = 0.25  # so much of a pollutant's part get load, oxygen, and flow beside pollutants
 
 
@@ -37,9 +42,12 @@ class Residuals:
 
     def __init__(self, memory: Memory, config: Config) -> None:
         self.memory, self.config = memory, config
-        self.targets = memory.indices("pollutant", "flow")
-        beside = memory.indices("diluent", "load")
-        self.modelled = self.targets + [k for k in beside if self.covariates(k).size]
+        self.targets = memory.indices(*EMITTED)
+        self.principal = memory.principal()
+        # Nobody gains by forging a process: it is judged for what is odd, and by the clock where nothing else is known.
+        self.process = not self.targets
+        beside = [k for k in memory.indices("diluent", "load") if k not in self.principal]
+        self.modelled = self.principal + [k for k in beside if self.covariates(k).size]
         self.archive = Table(config.archive_hours, {"hour": ("<i8", -1), "mean": ("<f4", len(memory.names))})
         self.models: dict[int, Model] = {}
         self.fresh: dict[int, list[int]] = {}
@@ -111,7 +119,19 @@ class Residuals:
         """Give the archived hours of a target: covariates [n, F], values [n]."""
         mean = self.archive.view("mean").astype(np.float64)
         known = np.isfinite(mean[:, k])
-        return mean[known][:, covariates], mean[known, k]
+        hour = self.archive.view("hour")[known]
+        return self._explaining(mean[known], hour, covariates), mean[known, k]
+
+    def by_clock(self, k: int) -> bool:
+        """Tell whether the hour of the day is all that explains this channel."""
+        return self.process and not self.covariates(k).size
+
+    def _explaining(self, mean: Values, hour: NDArray[np.int64], covariates: NDArray[np.int64]) -> Values:
+        """Give what a model looks at [n, F]: the covariates among the means [n, C], or without any the clock."""
+        if covariates.size:
+            return mean[:, covariates]
+        angle = 2.0 * np.pi * (hour % 24) / _DAY_HOURS
+        return np.column_stack([np.sin(angle), np.cos(angle)])
 
     def _refit(self, k: int, day: int, running: NDArray[np.bool_]) -> None:
         config, hours = self.config, self.memory.hours
@@ -136,15 +156,16 @@ class Residuals:
             return
         covered = np.isfinite(mean[use][:, covariates]).mean(axis=0) >= _COVERAGE
         covariates = covariates[covered]
-        if not covariates.size or np.ptp(mean[use, k]) == 0:
+        unexplained = not covariates.size and not self.by_clock(k)
+        if unexplained or np.ptp(mean[use, k]) == 0:
             self.refused[k] = (
                 ("unexplained", "no channel explains this one")
-                if not covariates.size
+                if unexplained
                 else ("constant", "constant in the reference")
             )
             return
         first_time = k not in self.models
-        x, y = mean[use][:, covariates], mean[use, k]
+        x, y = self._explaining(mean[use], hours.view("hour")[use], covariates), mean[use, k]
         if not first_time:
             older_x, older_y = self._older(k, covariates)
             x, y = np.vstack([older_x, x]), np.concatenate([older_y, y])
@@ -159,7 +180,7 @@ class Residuals:
 
     def _apply(self, k: int, rows: slice, running: NDArray[np.bool_]) -> None:
         model, hours = self.models[k], self.memory.hours
-        x = hours.view("mean")[rows][:, model.covariates]
+        x = self._explaining(hours.view("mean")[rows], hours.view("hour")[rows], model.covariates)
         known = running[rows] & (np.isfinite(x).mean(axis=1) >= 0.5)
         if not len(x) or not known.any():
             return
@@ -179,13 +200,15 @@ class Residuals:
     def _weight(self, k: int) -> float:
         model = self.models.get(k)
         explained = min(max(_LEAST_R2, 0.0 if model is None else model.r2), 1.0)
-        first = ("pollutant",) if self.memory.indices("pollutant") else ("flow",)
-        return explained if self.memory.channels[k].role in first else _BESIDE * explained
+        first = self.memory.indices("pollutant") or self.principal
+        return explained if k in first else _BESIDE * explained
 
     def drivers(self) -> tuple[str, str]:
         """Name what the models look at, in English and Chinese."""
         if self.memory.indices("load"):
             return "load and the other channels", "负荷等变量"
+        if any(self.by_clock(k) for k in self.principal):
+            return "the hour of the day", "一天中的时刻"
         return "the other channels", "其他通道"
 
     def residual(self, k: int, rows: slice) -> Values:
@@ -236,9 +259,11 @@ class Residuals:
     def notes(self) -> list[Note]:
         """Say which channels have no model."""
         names = self.memory.names
-        missing = [k for k in self.targets if k not in self.models]
+        missing = [k for k in self.principal if k not in self.models]
         young: Why = ("history", "no day has ended yet")
-        return [Note("conditional", names[k], *self.refused.get(k, young)) for k in missing]
+        told = [Note("conditional", names[k], *self.refused.get(k, young)) for k in missing]
+        alone = [k for k in self.principal if k in self.models and self.by_clock(k)]
+        return told + [Note("conditional", names[k], "unexplained", _ALONE) for k in alone]
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state; covariates by name, since positions may change."""

@@ -11,7 +11,6 @@ from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.memory import HOUR_MS, Block, Memory, Table, place_of
 from stackwitness_detectors.quantiles import median
 
-ROLES = ("pollutant", "flow")
 _HOURS = 24 * 60
 _LEAST_LEVEL = 0.1  # of the usual level: near nought a relative spread says nothing
 
@@ -27,7 +26,7 @@ class Course:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        self.tested = memory.indices(*ROLES)
+        self.tested = memory.principal()
         width = len(self.tested)
         names = ("count", "within", "squares", "pairs", "equal")
         self.table = Table(

@@ -31,10 +31,10 @@ class SecondOpinion(DailyTest):
     innocent = ("instrument_fault", "treatment_change", "recalibration", "covariate_fault")
 
     def __init__(self, memory: Memory, config: Config, residuals: Residuals, others: list[DailyTest]) -> None:
-        super().__init__(memory, config, residuals.targets, config.second_opinion_budget)
+        super().__init__(memory, config, residuals.principal, config.second_opinion_budget)
         self.residuals, self.others = residuals, others
-        self.rows: dict[int, Values] = {k: np.empty((0, len(FEATURES))) for k in residuals.targets}
-        self.young: dict[int, list[tuple[int, list[float]]]] = {k: [] for k in residuals.targets}
+        self.rows: dict[int, Values] = {k: np.empty((0, len(FEATURES))) for k in residuals.principal}
+        self.young: dict[int, list[tuple[int, list[float]]]] = {k: [] for k in residuals.principal}
 
     def muted(self, k: int, day: int) -> bool:
         """Speak only of what no test has named."""
