@@ -14,7 +14,7 @@ from stackwitness_detectors.config import VERSION
 from stackwitness_detectors.contract import DetectorError
 
 MAGIC = b"SWDS"
-STATE_VERSION = 4
+STATE_VERSION = 5
 # What must be the same for findings to come out the same: the rules and the form of the state.
 CODE_VERSION = f"{VERSION}.{STATE_VERSION}"
 _KINDS = ("<f8", "<f4", "<i8", "<i4", "|u1", "|b1")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields, replace
 
-VERSION = "4"
+VERSION = "5"
+_USUAL = 0.25  # findings a station-month: the budget at which `parts_usual` was set
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,11 @@ class Config:
     """Set the budget (expected false findings per station-month, all tests together), its shares, the windows."""
 
     budget: float = 0.25
-    # Shares of that budget: only their proportions count (`spread`); 0 turns a test off. A small one for holds
+    # What the parts of all tests add up to so that `budget` is what is heard (`parts`): tests that speak of one matter are one event,
+    # most are quieter than their part, and what is really odd is told at any budget. Set at the design stations (docs/detectors.md).
+    parts_usual: float = 0.25
+    parts_power: float = 2.0
+    # Shares of the parts: only their proportions count (`spread`); 0 turns a test off. A small one for holds
     # is no gain: what is not told is learned.
     freeze_budget: float = 0.056
     near_freeze_budget: float = 0.02
@@ -47,7 +53,7 @@ class Config:
     challenge_budget: float = 0.01
     convenient_budget: float = 0.01
     # What comparisons between stations may give, as a share of the same budget on top of what each station's own give.
-    fleet_share: float = 0.1
+    fleet_share: float = 0.2
     # Memory. 4,320 rows = 180 days of hours, 15 days of 5 minutes; more makes the state heavy for a database.
     history_rows: int = 4320
     history_hours: int = 24 * 70  # reference (56 days) + the windows being judged (14 days)
@@ -101,14 +107,19 @@ class Config:
     # For comparison only: off, `level` and `exceedances` judge every window by the channel's own past and add nothing up.
     pooled_laws: bool = True
 
-    def spread(self) -> Config:
-        """Give every test its part of the budget: afterwards each `*_budget` is findings a station-month.
+    @property
+    def parts(self) -> float:
+        """Return what the parts of a station's tests add up to, findings a station-month, so that `budget` is what is heard."""
+        return self.parts_usual * math.pow(self.budget / _USUAL, self.parts_power)
 
-        Spreading again changes nothing. The parts add up to `budget`; without any share all are 0.
+    def spread(self) -> Config:
+        """Give every test its part: afterwards each `*_budget` is the findings a station-month that it alone promises.
+
+        Spreading again changes nothing. They add up to `parts`; without any share all are 0.
         """
         shares = {f.name: float(getattr(self, f.name)) for f in fields(self) if f.name.endswith("_budget")}
         whole = sum(shares.values())
-        factor = self.budget / whole if whole > 0 else 0.0
+        factor = self.parts / whole if whole > 0 else 0.0
         return replace(self, **{name: share * factor for name, share in shares.items()})  # type: ignore[arg-type]
 
 

@@ -180,7 +180,7 @@ def open_engine(context: Context, state: bytes | None, config: Config = DEFAULT)
     config = config.spread()
     memory = Memory(context, config)
     families = families_of(memory, config)
-    share_out(families, config.budget)
+    share_out(families, config.parts)
     engine = Engine(context, config, families, memory)
     if state is not None:
         engine.load(state)

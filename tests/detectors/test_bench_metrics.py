@@ -161,19 +161,22 @@ def test_a_detector_that_speaks_there_anyway_has_found_nothing() -> None:
     assert heard_alarms(trial, [chance, other], []) == [chance, other]
 
 
-def test_the_parts_of_the_tests_add_up_to_the_budget() -> None:
+def test_the_parts_of_the_tests_add_up_to_what_is_heard_as_the_budget() -> None:
     def parts(config: Config) -> dict[str, float]:
         return {name: part for name, part in asdict(config).items() if name.endswith("_budget")}
 
     spread = listening(1.5).spread()
-    assert sum(parts(spread).values()) == pytest.approx(1.5)
+    assert sum(parts(spread).values()) == pytest.approx(listening(1.5).parts)
     assert parts(spread.spread()) == pytest.approx(parts(spread))
     assert parts(replace(DEFAULT, copy_budget=0.0).spread())["copy_budget"] == 0.0
     assert not any(parts(listening(1.0, [name[:-7] for name in parts(DEFAULT)]).spread()).values())
     assert listening(0.5, plain=True).plain_thresholds
     off = listening(0.5, ("copy", "level")).spread()
     assert off.copy_budget == off.level_budget == 0.0
-    assert sum(parts(off).values()) == pytest.approx(0.5)
+    assert sum(parts(off).values()) == pytest.approx(off.parts)
+    assert DEFAULT.parts == pytest.approx(DEFAULT.budget)
+    assert listening(1.0).parts > 1.0
+    assert listening(0.083).parts < 0.083
     with pytest.raises(DetectorError, match="bribery"):
         listening(0.5, ("bribery",))
 
@@ -184,7 +187,7 @@ def test_what_a_test_cannot_spend_here_goes_to_the_others() -> None:
     )
     tests = [family for family in engine.families if isinstance(family, Spending)]
     assert any(not test.tested for test in tests)
-    assert sum(test.budget * len(test.tested) for test in tests) == pytest.approx(0.5)
+    assert sum(test.budget * len(test.tested) for test in tests) == pytest.approx(listening(0.5).parts)
     silent = [name[:-7] for name in asdict(DEFAULT) if name.endswith("_budget")]
     assert not any(
         f.budget

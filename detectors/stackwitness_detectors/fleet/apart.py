@@ -88,53 +88,6 @@ class Apart(DailyTest):
         ]
 
 
-class Lower(Apart):
-    """Score = how far the mean difference to a neighbour has fallen, in spreads of such windows in the reference."""
-
-    detector = "lower_than_neighbours"
-    kind = "lower_than_neighbours"
-    kinds = ("scale", "offset", "dilution", "span_change", "drift", "altered_records", "joint_scale")
-
-    def __init__(self, fleet: FleetMemory, config: Config, kin: Kin, budget: float, days: int) -> None:
-        super().__init__(fleet, config, kin, budget, days)
-        self.name = f"lower_{days}d"
-
-    def ask(self, y: Values, p: Values, usual_y: Values, usual_p: Values) -> tuple[float, float] | None:
-        """Compare the mean difference now with those of the reference's days."""
-        now, before = y - p, usual_y - usual_p
-        if np.isfinite(now).sum() < _LEAST_SHARE * 24 * self.days:
-            return None
-        pieces = before[: len(before) // 24 * 24].reshape(-1, 24)
-        known = np.isfinite(pieces).sum(axis=1) >= 12
-        if known.sum() < 10:
-            return None
-        means = np.nanmean(pieces[known], axis=1)
-        usual = float(np.median(means))
-        spread = max(1.4826 * float(np.median(np.abs(means - usual))), 0.01)
-        fallen = usual - float(np.nanmean(now))
-        return fallen / spread, fallen
-
-    def rate(self, k: int, judged: Judged) -> float | None:
-        """Ask for a shortfall worth speaking of beside rarity."""
-        if float(judged.numbers["effect"]) < self.config.level_least_shortfall:
-            return math.inf if len(self.past[k]) >= self.config.week_reference_days else None
-        return super().rate(k, judged) if len(self.past[k]) >= self.config.week_reference_days else None
-
-    def describe(self, k: int, judged: Judged, longest: float) -> tuple[str, str, dict[str, Any]]:
-        """Word the finding and draw it."""
-        n, name = judged.numbers, self.fleet.channel_of[k]
-        share = rough(100 * (1 - math.exp(-float(n["effect"]))))
-        en = (
-            f"Over {n['hours']} h {name} is {share} % lower beside most of its {n['neighbours']} related neighbours than "
-            f"usual: {rough(judged.score)} spreads of a day, the most before was {rough(longest)}."
-        )
-        zh = (
-            f"{name} 在 {n['hours']} 小时内相对 {n['neighbours']} 个相关站点中的多数比平时低 {share}%"
-            f"({rough(judged.score)} 倍日均离散度,此前最高 {rough(longest)})。"
-        )
-        return en, zh, self.drawn(k, judged)
-
-
 class Loosened(Apart):
     """Score = loss of Fisher z of the correlation with a neighbour."""
 

@@ -11,10 +11,14 @@ from stackwitness_detectors.codec import decode_state, encode_state
 from stackwitness_detectors.config import DEFAULT, Config
 from stackwitness_detectors.contract import Context, Finding, Frame, Note
 from stackwitness_detectors.daily import DailyTest
-from stackwitness_detectors.fleet.apart import Loosened, Lower
+from stackwitness_detectors.fleet.apart import Loosened
 from stackwitness_detectors.fleet.foreign import Borrowed, SameTime
 from stackwitness_detectors.fleet.kin import Kin
+from stackwitness_detectors.fleet.lower import Lower
 from stackwitness_detectors.fleet.table import FleetMemory
+
+# Parts of the fleet's budget. Shortfalls get the most: there twice as many allowed find more, of copies hardly any.
+_LOWER_SHARE, _LOOSENED_SHARE, _FOREIGN_SHARE = 0.625, 0.125, 0.25
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,12 @@ def run_fleet(
 def make_tests(fleet: FleetMemory, config: Config, only: Collection[str] | None = None) -> list[DailyTest]:
     """Make the tests; each station gets its part of the fleet's share of the budget, however many channels it has."""
     kin = Kin(fleet)
-    share = config.budget * config.fleet_share * len(set(fleet.stn_of))
-    lower = [Lower(fleet, config, kin, share / 8, days) for days in (1, 7)]
-    loosened = [Loosened(fleet, config, kin, share / 8, days) for days in (2, 7)]
-    lower[0].others, lower[1].others = [lower[1]], [lower[0]]
+    share = config.parts * config.fleet_share * len(set(fleet.stn_of))
+    lower = Lower(fleet, config, kin, share * _LOWER_SHARE)
+    loosened = [Loosened(fleet, config, kin, share * _LOOSENED_SHARE / 2, days) for days in (2, 7)]
     loosened[0].others, loosened[1].others = [loosened[1]], [loosened[0]]
-    foreign = [SameTime(fleet, config, kin, share / 4), Borrowed(fleet, config, kin, share / 4)]
-    tests: list[DailyTest] = [*foreign, *lower, *loosened]
+    foreign = [test(fleet, config, kin, share * _FOREIGN_SHARE / 2) for test in (SameTime, Borrowed)]
+    tests: list[DailyTest] = [*foreign, lower, *loosened]
     for test in tests if only is not None else []:
         # The part of the budget of each channel stays what it is in the whole fleet.
         test.tested = [k for k in test.tested if fleet.stn_of[k] in (only or ())]

@@ -39,6 +39,7 @@ class FleetMemory(Memory):
         self.next_day = -1
         self.courses = np.empty((0, len(nodes)))
         self.rounding = np.zeros(len(nodes))
+        self.logarithmic = np.zeros(len(nodes), np.bool_)
         self.base = 0
 
     def columns(self, stn: str) -> list[int]:
@@ -109,7 +110,9 @@ class FleetMemory(Memory):
         self.courses = np.full(mean.shape, np.nan)
         for k in range(len(self.names)):
             values = np.where(self._running(self.stn_of[k], mean), mean[:, k], np.nan)
-            self.courses[:, k], self.rounding[k] = on_log_scale(values, self.channels[k].resolution or 0.0)
+            course, self.rounding[k] = on_log_scale(values, self.channels[k].resolution or 0.0)
+            # A series that is not positive comes back as it is.
+            self.courses[:, k], self.logarithmic[k] = course, course is not values
 
     def _running(self, stn: str, mean: Values) -> NDArray[np.bool_]:
         if stn not in self.load_of:

@@ -60,7 +60,7 @@ class Settings:
     without: tuple[str, ...] = ()
     plain: bool = False
     days: int = 0
-    exceeded: float = 0.1
+    exceeded: float = 0.2
 
 
 @dataclass(frozen=True)

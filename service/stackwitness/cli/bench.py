@@ -83,7 +83,7 @@ def detect(
         typer.Option(
             help="where no limit is named, assume one that this share lies above; 0: none", min=0, max=1
         ),
-    ] = 0.1,
+    ] = 0.2,
     plain: Annotated[
         bool, typer.Option("--plain", help="daily tests by their reference's highest value, not by rates")
     ] = False,

@@ -167,6 +167,10 @@ _INNOCENT = {
         _("Load, oxygen or another explaining channel was wrong"),
         _("A second source of load and oxygen"),
     ),
+    "process_fault": (
+        _("The machine or process itself failed, stopped or was run differently"),
+        _("Operating log, alarm list, repair orders"),
+    ),
     "resolution_change": (
         _("The instrument's range or output resolution was changed"),
         _("Parameter change record of analyser and logger"),
