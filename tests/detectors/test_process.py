@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from stackwitness_detectors import ChannelInfo, Context, Finding, Frame, Note, run
 from stackwitness_detectors.config import DEFAULT
-from stackwitness_detectors.engine import Engine, open_engine, share_out
-from stackwitness_detectors.families import families_of
+from stackwitness_detectors.engine import open_engine
 from stackwitness_detectors.memory import Memory
 from stackwitness_detectors.second_opinion import SecondOpinion
 from tests.detectors.plants import CONTEXT, DAY_MS, HOUR_MS, START_MS, part
@@ -68,13 +67,8 @@ def room(shift: float = 1.0) -> Frame:
 def judged(stn: str, shift: float) -> tuple[tuple[Finding, ...], tuple[Note, ...]]:
     """Lead all families but those of copies, which take most of the time."""
     context, frame = (MACHINE, machine(shift)) if stn == "machine" else (LONE, room(shift))
-    config = DEFAULT.spread()
-    memory = Memory(context, config)
-    families = [
-        family for family in families_of(memory, config) if not type(family).__module__.endswith(COPIES)
-    ]
-    share_out(families, config.parts)
-    engine = Engine(context, config, families, memory)
+    engine = open_engine(context, None)
+    engine.families = [f for f in engine.families if not type(f).__module__.endswith(COPIES)]
     with np.errstate(all="ignore"):
         engine.feed(frame)
     for finding in engine.findings:
