@@ -41,7 +41,7 @@ def measure(folder: Path, out: Path, budgets: tuple[float, ...] = detect.BUDGETS
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unseen")
-    write_plant(folder, days=45)
+    write_plant(folder, days=60)
     return folder
 
 
