@@ -307,3 +307,7 @@ LOOK_AT: dict[str, tuple[str, str]] = {
         "结合负荷查看当日原始曲线;没有单项特别突出。",
     ),
 }
+LOOK_AT_PROCESS = (
+    "Ask the log book what was done to the machine in these days; read its own instruments and compare them with the logger.",
+    "查阅这些日子的运行与检修记录;读取设备自身仪表并与数采仪数据对比。",
+)

@@ -34,7 +34,8 @@ Role: TypeAlias = Literal[
 # Why something cannot be judged: `history` too little past, `unexplained` no channel explains it, `constant` it never
 # moved, `companion` a channel is missing beside it, `no_limit`, `no_visits` nobody has filed them, `digits` its digits
 # carry nothing, `calibrations` none has a value, `silent` no reading for a day, `refused` values that cannot be,
-# `neighbours` too few are related, `below` only shifts smaller than `percent` cannot be seen.
+# `neighbours` too few are related, `below` only shifts smaller than `percent` cannot be seen, `nothing` the station
+# reports nothing that is emitted and nothing of a process.
 Cannot: TypeAlias = Literal[
     "history",
     "unexplained",
@@ -48,6 +49,7 @@ Cannot: TypeAlias = Literal[
     "refused",
     "neighbours",
     "below",
+    "nothing",
 ]
 Why: TypeAlias = tuple[Cannot, str]
 

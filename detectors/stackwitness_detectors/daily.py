@@ -200,8 +200,8 @@ class DailyTest:
             text_en=text_en,
             text_zh=text_zh,
             innocent=self.innocent,
-            look_at_en=LOOK_AT[self.kind][0],
-            look_at_zh=LOOK_AT[self.kind][1],
+            look_at_en=self.look_at()[0],
+            look_at_zh=self.look_at()[1],
             plot={
                 **({} if limit is None else {"limit": limit}),
                 **plot,
@@ -211,19 +211,27 @@ class DailyTest:
             extends=extends,
         )
 
+    def look_at(self) -> tuple[str, str]:
+        """Say what to look at on site, in English and Chinese."""
+        return LOOK_AT[self.kind]
+
     def short_reference(self, of_what: str) -> list[Note]:
         """Note the channels whose reference is still too short."""
         need = self.config.calibration_min_days
+        return self.too_few(f"{of_what} in the reference", {k: len(self.past[k]) for k in self.tested}, need)
+
+    def too_few(self, of_what: str, have: dict[int, int], need: int) -> list[Note]:
+        """Note the channels that have fewer than `need` of something."""
         return [
             Note(
                 self.detector,
                 self.memory.names[k],
                 "history",
-                f"fewer than {need} {of_what} in the reference",
-                (("have", len(self.past[k])), ("need", need)),
+                f"fewer than {need} {of_what}",
+                (("have", count), ("need", need)),
             )
-            for k in self.tested
-            if len(self.past[k]) < need
+            for k, count in have.items()
+            if count < need
         ]
 
     def notes(self) -> list[Note]:

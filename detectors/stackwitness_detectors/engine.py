@@ -133,7 +133,11 @@ class Engine:
     def standing_notes(self) -> tuple[Note, ...]:
         """Say what cannot be judged as things stand: a matter of station and state, whatever the batches were."""
         told = {note for family in self.families for note in family.notes()}
-        return tuple(sorted(told | set(self._silent())))
+        return tuple(sorted(told | set(self._silent()) | set(self._nothing())))
+
+    def _nothing(self) -> Iterable[Note]:
+        if not self.memory.principal():
+            yield Note("engine", "", "nothing", "neither pollutants nor flows nor a process are reported")
 
     def _silent(self) -> Iterable[Note]:
         hour, mean = self.memory.hours.view("hour"), self.memory.hours.view("mean")

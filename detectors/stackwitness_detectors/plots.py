@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from stackwitness_detectors.contract import Times, Values
 from stackwitness_detectors.memory import Memory
 
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_COUNTED_DECADES = 6.0  # a million is still counted, more is a power of ten
+
 
 def thin(at_ms: Times, points: int) -> NDArray[np.int64]:
     """Choose at most `points` positions, evenly."""
@@ -42,10 +45,27 @@ def series_of(memory: Memory, channels: list[int], from_ms: int, to_ms: int) -> 
 
 
 def short(x: float) -> str:
-    """Write a number for a sentence: at most five digits, no exponent for everyday sizes."""
+    """Write a number for a sentence: at most five digits, beyond everyday sizes as 4.6×10⁻⁵."""
     if not math.isfinite(x):
         return "-"
-    return f"{x:.5g}" if 1e-4 <= abs(x) < 1e6 or x == 0 else f"{x:.2e}"
+    plain = f"{x:.5g}"
+    if (1e-4 <= abs(x) < 1e6 and "e" not in plain) or x == 0:
+        return plain
+    digits, power = f"{x:.2e}".split("e")
+    return f"{float(digits):g}×10{raised(int(power))}"
+
+
+def raised(power: int) -> str:
+    """Write an exponent as small figures, as people print it."""
+    return str(power).translate(_SUPERSCRIPT)
+
+
+def one_in(decades: float) -> tuple[str, str]:
+    """Say a probability of 10^-decades for a sentence, in English and Chinese: 1 in 22,000; 1/22,000."""
+    if decades < _COUNTED_DECADES:
+        count = f"{float(f'{max(1.0, 10.0**decades):.2g}'):,.0f}"
+        return f"1 in {count}", f"1/{count}"
+    return f"1 in 10{raised(round(decades))}", f"10{raised(-round(decades))}"
 
 
 def rough(x: float) -> str:

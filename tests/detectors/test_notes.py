@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from stackwitness_detectors import Frame, Note, run
+from stackwitness_detectors import Context, Frame, Note, run
 from stackwitness_detectors.contract import Cannot
 from stackwitness_detectors.engine import notes_of
 from tests.detectors.plants import CONTEXT, part, plant
@@ -50,3 +50,9 @@ def test_a_channel_that_falls_silent_is_said_to_be_unjudged() -> None:
     # The hour that is still open is not counted.
     silent = [n for n in run(CONTEXT, None, Frame(FULL.at_ms, values)).notes if n.code == "silent"]
     assert silent == [Note("engine", "nox", "silent", "no measured reading for 29 hours", (("have", 29),))]
+
+
+def test_a_station_that_reports_nothing_to_judge_is_told_so() -> None:
+    load = Context("load-only", tuple(c for c in CONTEXT.channels if c.role == "load"))
+    notes = run(load, None, Frame(FULL.at_ms, {"load": FULL.values["load"]})).notes
+    assert [n.channel for n in notes if n.code == "nothing"] == [""]

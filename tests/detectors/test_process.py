@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stackwitness_detectors import ChannelInfo, Context, Finding, Frame, Note, run
+from stackwitness_detectors.catalogue import LOOK_AT_PROCESS
 from stackwitness_detectors.config import DEFAULT
 from stackwitness_detectors.engine import open_engine
 from stackwitness_detectors.memory import Memory
@@ -89,6 +90,7 @@ def test_a_level_that_moves_is_found_in_both_directions(stn: str, channel: str, 
     assert told
     assert told[0].to_ms >= START_MS + 58 * DAY_MS
     assert told[0].numbers["direction"] == ("below" if shift < 1 else "above")
+    assert told[0].look_at_en == LOOK_AT_PROCESS[0]
 
 
 @pytest.mark.parametrize(

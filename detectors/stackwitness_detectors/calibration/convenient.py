@@ -19,7 +19,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, DailyTest, Judged
 from stackwitness_detectors.memory import DAY_MS, Block, Memory
-from stackwitness_detectors.plots import rough, span_ms
+from stackwitness_detectors.plots import one_in, rough, span_ms
 
 _MARKS = np.isin(np.arange(256), [ord("C"), ord("M")])
 _NORMAL = ord("N")
@@ -116,14 +116,14 @@ class Convenient(DailyTest):
         """Word the finding and draw it."""
         name, n = self.memory.names[k], judged.numbers
         rank = rough(100 * float(n["mean_rank"]))
-        chance = f"{10.0**-judged.score:.1e}"
+        chance_en, chance_zh = one_in(judged.score)
         en = (
             f"{name} was calibrated or serviced {n['calibrations']} times in {n['days']} days, on average when {rank} % of "
-            f"the same clock hours of other days should have read lower; days drawn at random do so with a probability of {chance}."
+            f"the same clock hours of other days should have read lower; days drawn at random do so with a chance of {chance_en}."
         )
         zh = (
             f"{n['days']} 天内 {name} 校准或维护 {n['calibrations']} 次,平均处于其他日期同一时刻中高于 {rank} % 的水平;"
-            f"随机选择日期出现的概率为 {chance}。"
+            f"随机选择日期出现的概率为 {chance_zh}。"
         )
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
         title_en, title_zh = f"{name} calibrated when high", f"{name} 高值时校准"

@@ -127,17 +127,9 @@ class Exceedances(DailyTest):
     def notes(self) -> list[Note]:
         """Say which channels have too few days."""
         need = self.config.calibration_min_days + self.config.reference_lag_days
-        return [
-            Note(
-                self.detector,
-                self.memory.names[k],
-                "history",
-                f"fewer than {need} days with hours expected high",
-                (("have", len(self.ledgers[k].rows)), ("need", need)),
-            )
-            for k in self.tested
-            if len(self.ledgers[k].rows) < need
-        ]
+        return self.too_few(
+            "days with hours expected high", {k: len(self.ledgers[k].rows) for k in self.tested}, need
+        )
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stackwitness_detectors.catalogue import LOOK_AT_PROCESS
 from stackwitness_detectors.conditional.courses import course_costs, onset
 from stackwitness_detectors.conditional.ledger import Ledger
 from stackwitness_detectors.conditional.residuals import Residuals
@@ -206,22 +207,17 @@ class Level(DailyTest):
         plot = self.residuals.picture(k, judged.from_ms, judged.to_ms, title_en, title_zh)
         return en, zh, plot
 
+    def look_at(self) -> tuple[str, str]:
+        """Where a process is judged there is no probe to look at."""
+        return LOOK_AT_PROCESS if self.residuals.process else super().look_at()
+
     def notes(self) -> list[Note]:
         """Say which channels have no calibration yet, and below what shift the others cannot be judged."""
         need = self.config.calibration_min_days + self.config.reference_lag_days
-        few = [k for k in self.tested if len(self.ledgers[k].rows) < need]
-        known = [k for k in self.tested if k in self.least and k not in few]
+        have = {k: len(self.ledgers[k].rows) for k in self.tested}
+        known = [k for k in self.tested if k in self.least and have[k] >= need]
         names, models = self.memory.names, self.residuals.models
-        return [
-            Note(
-                self.detector,
-                names[k],
-                "history",
-                "fewer than 10 days with residuals in the reference",
-                (("have", len(self.ledgers[k].rows)), ("need", need)),
-            )
-            for k in few
-        ] + [
+        return self.too_few("days with residuals in the reference", have, need) + [
             Note(
                 self.detector,
                 names[k],

@@ -126,7 +126,7 @@ class Repeats(DailyTest):
         """Word the finding and draw it, with the longest piece at its new place."""
         channel, n = self.memory.channels[k], judged.numbers
         span_en = "day" if self.days == 1 else f"{self.days} days"
-        span_zh = "一天" if self.days == 1 else f"{self.days} 天"
+        span_zh = "1 天" if self.days == 1 else f"{self.days} 天"
         hours = rough(float(n["longest_hours"]))
         en = (
             f"Within one {span_en} {channel.name} repeats {n['pieces']} pieces of its own past, {n['rows_repeated']} of "
@@ -134,7 +134,7 @@ class Repeats(DailyTest):
             f"chance, the most before was {rough(longest)}."
         )
         zh = (
-            f"{channel.name} 在{span_zh}内重复了自身历史中的 {n['pieces']} 个片段,共 {n['rows']} 个数值中的 {n['rows_repeated']} 个,"
+            f"{channel.name} 在 {span_zh}内重复了自身历史中的 {n['pieces']} 个片段,共 {n['rows']} 个数值中的 {n['rows_repeated']} 个,"
             f"来自不同时间(最长 {hours} 小时);每天高出偶然 {rough(judged.score)} 比特,此前最高 {rough(longest)}。"
         )
         lag_ms, source = int(n["longest_from_ms"]) - int(n["longest_source_ms"]), int(n["longest_source_ms"])

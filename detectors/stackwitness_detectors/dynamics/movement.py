@@ -16,7 +16,7 @@ from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged
 from stackwitness_detectors.dynamics.course import Course
 from stackwitness_detectors.memory import HOUR_MS, Block, Memory
-from stackwitness_detectors.plots import series_of, span_ms
+from stackwitness_detectors.plots import rough, series_of, span_ms
 from stackwitness_detectors.quantiles import median, quantile
 
 _FILLED = 0.8  # of the window's hours must be there
@@ -289,10 +289,10 @@ class Movement(DailyTest):
         a, channel, n = self.aspect, self.memory.channels[k], judged.numbers
         times = 100.0 if "%" in a.en else 1.0
         said = {
-            "now": f"{times * float(n['now']):.3g}", "usual": f"{times * float(n['usual']):.3g}", "hours": a.hours,
+            "now": rough(times * float(n["now"])), "usual": rough(times * float(n["usual"])), "hours": a.hours,
         }  # fmt: skip
-        en = f"{channel.name} {a.en.format(**said)} ({float(n['times']):.3g} times)."
-        zh = f"{channel.name} {a.zh.format(**said)}(相差 {float(n['times']):.3g} 倍)。"
+        en = f"{channel.name} {a.en.format(**said)} ({rough(float(n['times']))} times)."
+        zh = f"{channel.name} {a.zh.format(**said)}(相差 {rough(float(n['times']))} 倍)。"
         first, last = span_ms(self.memory, judged.from_ms, judged.to_ms)
         shown = [k] + ([self.course.load_at] if self.course.load_at is not None else [])
         plot = {

@@ -20,7 +20,7 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Values
 from stackwitness_detectors.daily import DAYS_PER_MONTH, SLIDING, Judged
 from stackwitness_detectors.memory import DAY_MS, Memory
-from stackwitness_detectors.plots import short
+from stackwitness_detectors.plots import one_in, short
 from stackwitness_detectors.quantiles import quantile, quartile_range
 from stackwitness_detectors.shape.daily_digits import DigitTest
 from stackwitness_detectors.shape.grid import digit_plot
@@ -117,8 +117,9 @@ class Comb(DigitTest):
             if n["comb"] == "pitch"
             else f"The {n['values']} values of {name} within {n['days']} days have gaps {what_en}"
         )
-        en += f"; smooth readings do so with a probability of 10^-{judged.score:.1f}."
-        zh = f"{name} {n['days']} 天内的 {n['values']} 个数值{what_zh};平滑读数出现的概率为 10^-{judged.score:.1f}。"
+        chance_en, chance_zh = one_in(judged.score)
+        en += f"; of smooth readings {chance_en} would do so."
+        zh = f"{name} {n['days']} 天内的 {n['values']} 个数值{what_zh};平滑读数出现的概率为 {chance_zh}。"
         return en, zh, self._plot(k, judged)
 
     def _plot(self, k: int, judged: Judged) -> dict[str, Any]:

@@ -146,17 +146,7 @@ class EqualMeans(DailyTest):
 
     def notes(self) -> list[Note]:
         """Say which channels have too few days behind them."""
-        few = [k for k in self.tested if len(self.means[k]) < _LEAST_REFERENCE]
-        return [
-            Note(
-                self.detector,
-                self.memory.names[k],
-                "history",
-                f"fewer than {_LEAST_REFERENCE} daily means",
-                (("have", len(self.means[k])), ("need", _LEAST_REFERENCE)),
-            )
-            for k in few
-        ]
+        return self.too_few("daily means", {k: len(self.means[k]) for k in self.tested}, _LEAST_REFERENCE)
 
     def dump(self) -> dict[str, Any]:
         """Give a tree for the state."""

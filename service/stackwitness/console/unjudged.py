@@ -28,6 +28,7 @@ _WHY = {
     "silent": _("no measured reading"),
     "refused": _("values that cannot be were taken as missing"),
     "neighbours": _("too few related neighbours"),
+    "nothing": _("neither pollutants nor flows nor a process are reported"),
 }
 # Detector, without the length of its window -> the kind its flags have.
 _KIND_OF = {
