@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "detectors.md"
 BEGIN, END = "<!-- scores: written by bench/score_table.py -->", "<!-- end of scores -->"
 OURS, SHOWN = "stackwitness", "0.25"
 _FIGURES = (
-    "realised_rate", "realised_rate_lower95", "realised_rate_upper95", "worst_station_rate", "station_months",
+    "realised_rate", "realised_rate_lower95", "realised_rate_upper95", "alarmed_share", "worst_station_rate", "station_months",
     "mean_recall", "mean_recall_interval95", "recall_by_kind", "attribution_top1", "attribution_top3",
     "seconds_per_station_hour",
 )  # fmt: skip
@@ -52,8 +52,8 @@ def _slim_budgets(budgets: dict[str, Any]) -> dict[str, Any]:
 def table(kept: dict[str, Any]) -> str:
     """Return the tables of all reports as Markdown: rates and recalls, then recall by kind at each set."""
     lines = [
-        "| data | budget | | realised rate (95 %) | worst station | months | mean recall (95 %) | top-1 | top-3 | ms a station-hour |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| data | budget | | realised rate (95 %) | time spoken of | worst station | months | mean recall (95 %) | top-1 | top-3 | ms a station-hour |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for title, report in sorted(kept.items()):
         for name, budgets in report["scores"].items():
@@ -86,7 +86,7 @@ def _line(title: str, budget: str, name: str, told: dict[str, Any]) -> str:
     low, high = told["mean_recall_interval95"] or (None, None)
     return (
         f"| {title} | {budget} | {name} | {_n(told['realised_rate'])} ({_n(told['realised_rate_lower95'])}-"
-        f"{_n(told['realised_rate_upper95'])}) | {_n(told['worst_station_rate'])} | "
+        f"{_n(told['realised_rate_upper95'])}) | {_n(told['alarmed_share'])} | {_n(told['worst_station_rate'])} | "
         f"{_n(told['station_months'])} | {_n(told['mean_recall'])} ({_n(low)}-{_n(high)}) | "
         f"{_n(told['attribution_top1'])} | {_n(told['attribution_top3'])} | "
         f"{_n(1000 * told['seconds_per_station_hour'])} |"

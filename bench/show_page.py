@@ -158,14 +158,14 @@ def _groups(report: Mapping[str, Any]) -> list[str]:
     lines = [
         "## False alarms on readings that nobody touched",
         "",
-        "| | budget | months | events | rate (exact 95 %) | over budget | worst station | mean recall (95 %) |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | budget | months | events | rate (exact 95 %) | over budget | time spoken of | worst station | mean recall (95 %) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, told in {"all": {OURS: report["budgets"]}, **report["groups"]}.items():
         for budget, ours in told[OURS].items():
             lines.append(
                 f"| {name} | {budget} | {_n(ours['station_months'])} | {ours['false_alarms']} | {_rate(ours)} "
-                f"| {_n(ours['realised_over_nominal'])} | {_n(ours['worst_station_rate'])} ({ours['worst_station']}) | {_recall(ours)} |"
+                f"| {_n(ours['realised_over_nominal'])} | {_n(ours['alarmed_share'])} | {_n(ours['worst_station_rate'])} ({ours['worst_station']}) | {_recall(ours)} |"
             )
     return [*lines, ""]
 

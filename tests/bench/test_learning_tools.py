@@ -123,7 +123,7 @@ def test_what_is_no_journal_is_refused(
 
 
 FIGURES = {
-    "realised_rate": 0.2, "realised_rate_lower95": 0.1, "realised_rate_upper95": 0.4, "worst_station_rate": None,
+    "realised_rate": 0.2, "realised_rate_lower95": 0.1, "realised_rate_upper95": 0.4, "alarmed_share": 0.02, "worst_station_rate": None,
     "station_months": 12.0, "mean_recall": 0.5, "mean_recall_interval95": None, "recall_by_kind": {"clip": 0.5},
     "attribution_top1": 0.5, "attribution_top3": 1.0, "seconds_per_station_hour": 0.004,
 }  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackwitness_detectors import ChannelInfo, Context, DetectorError, Frame
-from stackwitness_detectors.bench.budgets import count_events, threshold_for
+from stackwitness_detectors.bench.budgets import count_events, hours_spoken_of, threshold_for
 from stackwitness_detectors.bench.judging import heard_alarms, was_stated
 from stackwitness_detectors.bench.metrics import (
     Outcome,
@@ -52,6 +52,19 @@ def events_slowly(intervals: list[tuple[int, int]], gap: int) -> int:
 @given(INTERVALS, st.integers(0, 60))
 def test_events_are_the_groups_of_near_intervals(intervals: list[tuple[int, int]], gap: int) -> None:
     assert count_events(intervals, gap) == events_slowly(intervals, gap)
+
+
+@given(INTERVALS, st.sets(st.integers(0, 60)))
+def test_an_hour_is_spoken_of_once_whoever_speaks(intervals: list[tuple[int, int]], hours: set[int]) -> None:
+    spans = [(a * HOUR_MS // 7, b * HOUR_MS // 7) for a, b in intervals]
+    spoken = {h for h in hours if any(a // HOUR_MS <= h <= b // HOUR_MS for a, b in spans)}
+    assert hours_spoken_of(np.array(sorted(hours), np.int64), spans) == len(spoken)
+
+
+def test_who_always_speaks_has_one_event_and_all_the_time() -> None:
+    always = [(day * DAY_MS, (day + 1) * DAY_MS - 1) for day in range(30)]
+    assert count_events(always) == 1
+    assert hours_spoken_of(np.arange(720), always) == 720
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 40)), max_size=20), st.floats(0, 8))
@@ -125,9 +138,10 @@ def test_a_perfect_score_fills_the_volume_and_none_is_the_base_rate() -> None:
 
 
 def test_rates_name_the_worst_station_and_leave_short_ones_out() -> None:
-    told = rates([Quiet("a", 1, 4.0), Quiet("b", 3, 6.0), Quiet("short", 1, 0.1)], 0.5)
+    told = rates([Quiet("a", 1, 4.0, 0.2), Quiet("b", 3, 6.0, 0.3), Quiet("short", 1, 0.1, 0.1)], 0.5)
     assert (told["false_alarms"], told["worst_station"], told["worst_station_rate"]) == (5, "b", 0.5)
     assert told["realised_rate"] == pytest.approx(5 / 10.1, rel=1e-5)
+    assert told["alarmed_share"] == pytest.approx(0.6 / 10.1, rel=1e-5)
 
 
 def test_recalls_average_over_kinds_not_over_trials() -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from stackwitness_detectors.attribution import rank_kinds
-from stackwitness_detectors.bench.budgets import count_events
+from stackwitness_detectors.bench.budgets import count_events, hours_spoken_of
 from stackwitness_detectors.bench.metrics import Outcome, Quiet
 from stackwitness_detectors.bench.replay import Alarm, days_of
-from stackwitness_detectors.bench.splits import months_between
+from stackwitness_detectors.bench.splits import HOURS_PER_MONTH, hours_between
 from stackwitness_detectors.bench.trials import Place, Trial, changed_rows, hidden_share, make
 from stackwitness_detectors.bench.vus import vus_pr
 from stackwitness_detectors.config import Config
@@ -82,11 +82,19 @@ def outcome_of(
 
 
 def quiet_of(place: Place, clean: Sequence[Alarm]) -> Quiet:
-    """Count the events of the clean test part (findings given there, merged within 24 h)."""
-    split = place.split
-    told = [(a.from_ms, a.to_ms) for a in clean if split.tests(a.at_ms)]
-    months = months_between(place.hours, split.test_ms, split.end_ms)
-    return Quiet(place.context.stn, count_events(told), months)
+    """Count the events of the clean test part (findings given there, merged within 24 h) and the time they speak of."""
+    return quiet_from(place, [(a.from_ms, a.to_ms) for a in clean if place.split.tests(a.at_ms)])
+
+
+def quiet_from(place: Place, intervals: Sequence[tuple[int, int]]) -> Quiet:
+    """Count the intervals (from_ms, to_ms) given in a clean test part: events, and months spoken of."""
+    hours = hours_between(place.hours, place.split.test_ms, place.split.end_ms)
+    return Quiet(
+        place.context.stn,
+        count_events(intervals),
+        len(hours) / HOURS_PER_MONTH,
+        hours_spoken_of(hours, intervals) / HOURS_PER_MONTH,
+    )
 
 
 def hourly_scores(place: Place, alarms: Sequence[Alarm]) -> Values:

@@ -34,11 +34,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Quiet:
-    """Hold the false alarms of one station's clean test part."""
+    """Hold the false alarms of one station's clean test part; `spoken_months` of its operating months are spoken of by some."""
 
     stn: str
     events: int
     months: float
+    spoken_months: float
 
 
 def poisson_interval(count: int, exposure: float) -> tuple[float, float]:
@@ -98,6 +99,7 @@ def rates(quiet: Sequence[Quiet], nominal: float) -> dict[str, Any]:
         "worst_station": worst.stn if worst else None,
         "false_alarms": events,
         "station_months": _round(months),
+        "alarmed_share": _round(sum(q.spoken_months for q in quiet) / months if months > 0 else None),
     }
 
 

@@ -69,5 +69,10 @@ def operating_hours(context: Context, frame: Frame) -> NDArray[np.int64]:
 
 def months_between(hours: NDArray[np.int64], from_ms: int, to_ms: int) -> float:
     """Return the station-months (720 operating hours) of an interval."""
+    return float(len(hours_between(hours, from_ms, to_ms))) / HOURS_PER_MONTH
+
+
+def hours_between(hours: NDArray[np.int64], from_ms: int, to_ms: int) -> NDArray[np.int64]:
+    """Return the hours that begin in an interval."""
     first, last = np.searchsorted(hours, [-(-from_ms // HOUR_MS), -(-to_ms // HOUR_MS)])
-    return float(last - first) / HOURS_PER_MONTH
+    return hours[first:last]

@@ -144,8 +144,8 @@ def table(title: str, trials: int, told: Mapping[str, Any]) -> str:
         "Without pooling `level` and `exceedances` judge every window by the channel's own past; the tails of the other tests "
         "keep their bounds, which were learned at several stations too.",
         "",
-        "| budget | off | mean recall (95 %) | against all | realised rate (95 %) | kinds that lose most | kinds that gain most |",
-        "|---|---|---|---|---|---|---|",
+        "| budget | off | mean recall (95 %) | against all | realised rate (95 %) | clean time spoken of | kinds that lose most | kinds that gain most |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for budget in told[""]["budgets"]:
         whole = told[""]["budgets"][budget]
@@ -160,6 +160,7 @@ def _row(budget: str, name: str, one: Mapping[str, Any], whole: Mapping[str, Any
         f"| {budget} | {name or 'nothing'} | {one['mean_recall']:.3g} ({low:.3g}-{high:.3g}) "
         f"| {one['mean_recall'] - whole['mean_recall']:+.3g} "
         f"| {one['realised_rate']:.3g} ({one['realised_rate_lower95']:.3g}-{one['realised_rate_upper95']:.3g}) "
+        f"| {one['alarmed_share']:.1%} "
         f"| {_most({k: -c for k, c in change.items()})} | {_most(change)} |"
     )
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from stackwitness.bench.detect_counted import Counted
-from stackwitness_detectors.bench.budgets import count_events, threshold_for
-from stackwitness_detectors.bench.judging import GRACE_MS, outcome_of
+from stackwitness_detectors.bench.budgets import threshold_for
+from stackwitness_detectors.bench.judging import GRACE_MS, outcome_of, quiet_from
 from stackwitness_detectors.bench.metrics import Outcome, Quiet
 from stackwitness_detectors.bench.replay import Alarm
 from stackwitness_detectors.bench.splits import months_between
@@ -179,10 +179,8 @@ class _Station:
 
     def quiet(self, threshold: float) -> Quiet:
         """Count the events of the clean test part."""
-        split = self.place.split
-        rows = self.at_ms[(self.at_ms >= split.test_ms) & (self.highest >= threshold)]
-        months = months_between(self.place.hours, split.test_ms, split.end_ms)
-        return Quiet(self.place.context.stn, count_events((int(t), int(t)) for t in rows), months)
+        rows = self.at_ms[(self.at_ms >= self.place.split.test_ms) & (self.highest >= threshold)]
+        return quiet_from(self.place, [(int(t), int(t)) for t in rows])
 
     def detection(self, trial: Trial, threshold: float) -> Alarm | None:
         """Return the first flag in a forgery, if this channel was silent there on the clean data."""

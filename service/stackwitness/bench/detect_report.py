@@ -179,14 +179,14 @@ def stated_lines(ours: Mapping[str, Any]) -> list[str]:
 def summary_lines(contenders: Mapping[str, dict[str, Any]]) -> list[str]:
     """Return the table of contenders at one budget: rates, recall, attribution, VUS-PR, time."""
     lines = [
-        "| | realised rate (95 %) | worst station | months | mean recall (95 %) | top-1 | top-3 | VUS-PR | ms a station-hour |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| | realised rate (95 %) | time spoken of | worst station | months | mean recall (95 %) | top-1 | top-3 | VUS-PR | ms a station-hour |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, c in contenders.items():
         low, high = c["mean_recall_interval95"] or (None, None)
         lines.append(
             f"| {name} | {_n(c['realised_rate'])} ({_n(c['realised_rate_lower95'])}-{_n(c['realised_rate_upper95'])}) "
-            f"| {_n(c['worst_station_rate'])} | {_n(c['station_months'])} | {_n(c['mean_recall'])} ({_n(low)}-{_n(high)}) "
+            f"| {_n(c['alarmed_share'])} | {_n(c['worst_station_rate'])} | {_n(c['station_months'])} | {_n(c['mean_recall'])} ({_n(low)}-{_n(high)}) "
             f"| {_n(c['attribution_top1'])} | {_n(c['attribution_top3'])} | {_n(c['mean_vus_pr'])} "
             f"| {_n(1000 * c['seconds_per_station_hour'])} |"
         )
