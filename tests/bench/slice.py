@@ -51,6 +51,7 @@ def measure(folder: Path) -> dict[str, Any]:
     return {
         "false_alarms": told["false_alarms"],
         "station_months": round(told["station_months"], 3),
+        "alarmed_share": told["alarmed_share"],
         "recall_by_kind": told["recall_by_kind"],
     }
 

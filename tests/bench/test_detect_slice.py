@@ -29,10 +29,12 @@ def test_honest_readings_raise_no_more_alarms_than_before(told: dict[str, Any]) 
     floor = json.loads(FLOOR.read_text())
     assert told["station_months"] == floor["station_months"]
     assert told["false_alarms"] <= floor["false_alarms"]
+    assert told["alarmed_share"] <= floor["alarmed_share"]
 
 
 def test_the_floor_itself_is_worth_something() -> None:
     floor = json.loads(FLOOR.read_text())
     assert set(floor["recall_by_kind"]) <= set(KINDS)
     assert sum(floor["recall_by_kind"].values()) >= 0.6 * len(KINDS)
+    assert floor["alarmed_share"] <= 0.05
     assert floor["false_alarms"] <= max(1.0, 2 * BUDGET * floor["station_months"])
