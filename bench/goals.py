@@ -113,7 +113,8 @@ def place(site: Site, goal: Goal, channel: str, number: int) -> Injection:
     limit = next(c.limit for c in site.context.channels if c.name == channel)
     reason = "too short"
     for _ in range(_TRIES if last > first else 0):
-        from_ms = int(rng.integers(first, last)) // HOUR_MS * HOUR_MS
+        drawn = int(at_ms[np.searchsorted(at_ms, rng.integers(first, last))])
+        from_ms = drawn // HOUR_MS * HOUR_MS  # a day with readings: only before those is a state kept
         lo, hi = np.searchsorted(site.hours, [from_ms // HOUR_MS, (from_ms + length) // HOUR_MS])
         rows = slice(*np.searchsorted(at_ms, [from_ms, from_ms + length]).tolist())
         reason = "the unit stands still"
