@@ -21,7 +21,7 @@ run: $(READY) ## start everything, with a simulated province; Ctrl-C stops it
 
 test: $(READY) ## run every test
 	@.ci/chromium
-	@$(BIN)/pytest -n 2 --dist worksteal
+	@$(BIN)/pytest -n 3 --dist worksteal
 
 check: $(READY) ## formatting, lint, types, layers, and that the docs are true
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -62,6 +62,9 @@ class DetectorError(Exception):
         self.code = code
 
 
+LARGEST = 1e15  # no concentration, flow or power is larger: such a number is a transmission error
+
+
 @dataclass(frozen=True)
 class ChannelInfo:
     """Describe one channel: `limit` in its unit or None, `resolution` its smallest step or None."""

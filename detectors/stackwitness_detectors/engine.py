@@ -10,15 +10,27 @@ from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stackwitness_detectors.codec import decode_state, encode_state
 from stackwitness_detectors.config import DEFAULT, Config
-from stackwitness_detectors.contract import Context, Finding, Frame, Note, Result, Times
+from stackwitness_detectors.contract import (
+    LARGEST,
+    Context,
+    DetectorError,
+    Finding,
+    Frame,
+    Note,
+    Result,
+    Times,
+    Values,
+)
 from stackwitness_detectors.memory import HOUR_MS, Block, Memory, place_of
 
 _NORMAL = ord("N")
 _SILENT_H = 24  # a channel without a reading for a day is judged by no test of its day
-_LARGEST = 1e15  # no concentration, flow or power is larger: such a number is a transmission error
+_SMALLEST = 1e-30  # nothing but 0 is smaller: squares of such numbers vanish
+_LATEST_MS = 7_258_118_400_000  # the year 2200: such a clock is wrong, and nothing could come after it
 
 
 class Family(Protocol):
@@ -101,11 +113,17 @@ class Engine:
             self.findings += family.hour(block)
 
     def _clean(self, frame: Frame) -> tuple[Times, Any, Any]:
-        at_ms = np.asarray(frame.at_ms, np.int64)
+        frame = check_frame(frame)
+        at_ms = frame.at_ms
+        sane = (at_ms >= 0) & (at_ms < _LATEST_MS)
+        if not sane.all():
+            reason = f"{int((~sane).sum())} readings dated before 1970 or after 2199: not judged"
+            self.notes.append(Note("engine", "", "refused", reason))
+        at_ms = np.where(sane, at_ms, -1)
         before = np.maximum.accumulate(np.concatenate([[self.last_ms], at_ms]))[:-1] if len(at_ms) else at_ms
         keep = at_ms > before
-        if not keep.all():
-            late = int((~keep).sum())
+        if not keep[sane].all():
+            late = int((~keep[sane]).sum())
             self.notes.append(
                 Note("engine", "", "refused", f"{late} readings are not later than the last one: not judged")
             )
@@ -114,17 +132,15 @@ class Engine:
         letters = np.full(values.shape, _NORMAL, np.uint8)
         for k, name in enumerate(self.memory.names):
             if name in frame.values:
-                values[:, k] = np.asarray(frame.values[name], np.float64)[keep]
+                values[:, k] = frame.values[name][keep]
             if name in frame.status:
-                letters[:, k] = np.asarray(frame.status[name], np.uint8)[keep]
+                letters[:, k] = frame.status[name][keep]
         letters[letters == 0] = _NORMAL
-        wild = np.abs(values) > _LARGEST
+        size = np.abs(values)
+        wild = (size > LARGEST) | ((size > 0) & (size < _SMALLEST))
         for k in np.flatnonzero(wild.any(axis=0)).tolist():
-            self.notes.append(
-                Note(
-                    "engine", self.memory.names[k], "refused", "infinite or absurdly large values: as missing"
-                )
-            )
+            reason = "infinite, absurdly large or absurdly small values: as missing"
+            self.notes.append(Note("engine", self.memory.names[k], "refused", reason))
         values[wild] = np.nan
         if len(at_ms):
             self.last_ms = int(at_ms[-1])
@@ -164,7 +180,7 @@ class Engine:
         """Read a state back; channels are matched by name."""
         tree = decode_state(state)
         place = place_of(self.memory.names, tree["memory"]["names"])
-        self.last_ms = tree["last_ms"]
+        self.last_ms = int(tree["last_ms"])
         at_ms, values, letters = tree["pending"]
         moved = np.full((len(at_ms), len(place)), np.nan)
         marks = np.full(moved.shape, _NORMAL, np.uint8)
@@ -177,6 +193,30 @@ class Engine:
                 family.load(tree["families"][family.name])
 
 
+def check_frame(frame: Frame) -> Frame:
+    """Return the frame as int64[n], float64[n] and uint8[n]. Raises DetectorError frame.type, frame.shape, frame.status."""
+    at_ms = np.asarray(frame.at_ms)
+    if at_ms.ndim != 1 or (at_ms.size and at_ms.dtype.kind not in "iu"):
+        raise DetectorError("frame.type", "at_ms must be whole milliseconds, one for each row")
+    values: dict[str, Values] = {}
+    for name, given in frame.values.items():
+        try:
+            values[name] = np.asarray(given, np.float64)
+        except (TypeError, ValueError) as wrong:
+            raise DetectorError("frame.type", f"the values of {name} are no numbers: {wrong}") from wrong
+    letters = {name: np.asarray(given) for name, given in frame.status.items()}
+    for name, marks in letters.items():
+        if marks.size and (marks.dtype.kind not in "iu" or marks.min() < 0 or marks.max() > 255):
+            raise DetectorError("frame.status", f"the marks of {name} must be codes of one letter each")
+    columns: Iterable[tuple[str, NDArray[Any]]] = (*values.items(), *letters.items())
+    for name, column in columns:
+        if column.shape != at_ms.shape:
+            message = f"{name} has the shape {column.shape} where at_ms has {at_ms.shape}"
+            raise DetectorError("frame.shape", message)
+    marks_of = {name: marks.astype(np.uint8) for name, marks in letters.items()}
+    return Frame(at_ms.astype(np.int64), values, marks_of)
+
+
 def open_engine(context: Context, state: bytes | None, config: Config = DEFAULT) -> Engine:
     """Make the engine of one station, going on from `state`. Raises DetectorError for a state that is not ours."""
     from stackwitness_detectors.families import families_of
@@ -187,7 +227,11 @@ def open_engine(context: Context, state: bytes | None, config: Config = DEFAULT)
     share_out(families, config.parts)
     engine = Engine(context, config, families, memory)
     if state is not None:
-        engine.load(state)
+        try:
+            engine.load(state)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as wrong:
+            # Whole and of this version, yet not what `dump` writes: only who writes states by hand comes here.
+            raise DetectorError("state.damaged", f"the stored state is not ours: {wrong!r}") from wrong
     return engine
 
 
@@ -195,7 +239,8 @@ def run(context: Context, state: bytes | None, frame: Frame, config: Config = DE
     """Judge the readings of `frame` after those already in `state`.
 
     The same readings in any chunking give the same findings and the same final state, byte for byte. Odd
-    readings give notes, never errors; DetectorError is raised only for a state that is not ours.
+    readings give notes, never errors; DetectorError is raised for a state that is not ours (state.*) and for arrays
+    that are no readings of one station (frame.*), before anything is judged.
     """
     engine = open_engine(context, state, config)
     with np.errstate(all="ignore"):

@@ -62,6 +62,8 @@ FAULTS = {
     "no files": (STATION.replace('["a.csv"]', "[]"), "manifest.type", "files"),
     "file outside": (STATION.replace("a.csv", "../a.csv"), "manifest.file", "files"),
     "absolute file": (STATION.replace("a.csv", "/a.csv"), "manifest.file", "files"),
+    "empty file name": (STATION.replace("a.csv", ""), "manifest.file", "files"),
+    "no file name": (STATION.replace("a.csv", "."), "manifest.file", "files"),
     "no time": (STATION.replace("time =", "rows ="), "manifest.missing", "time"),
     "two times": (timed('column = "t", start = "2020-01-01"'), "manifest.time", "time"),
     "start without step": (timed('start = "2020-01-01"'), "manifest.time", "step_s"),
@@ -72,6 +74,11 @@ FAULTS = {
     "bad channel name": (STATION.replace('"NOX"', '"N O"'), "manifest.channel", "name"),
     "unknown unit": (STATION.replace("mg/m3", "mg/m³"), "manifest.unit", "channels.NOX.unit"),
     "unknown role": (STATION.replace('"pollutant"', '"poison"'), "manifest.choice", "role"),
+    "limit without end": (with_channel("limit = inf"), "manifest.type", "limit"),
+    "limit beyond floats": (with_channel(f"limit = 1{'0' * 400}"), "manifest.type", "limit"),
+    "scale that is no number": (with_channel("scale = nan"), "manifest.type", "scale"),
+    "step without end": (timed('start = "2020-01-01", step_s = inf'), "manifest.type", "step_s"),
+    "step that is no number": (timed('start = "2020-01-01", step_s = nan'), "manifest.type", "step_s"),
     "limit as text": (with_channel('limit = "35"'), "manifest.type", "limit"),
     "bool as number": (with_channel("limit = true"), "manifest.type", "limit"),
     "offset in hours and more": (STATION + "utc_offset_min = 900\n", "manifest.utc_offset", "utc_offset_min"),
@@ -92,6 +99,13 @@ def test_a_faulty_manifest_names_the_place(tmp_path: Path, name: str) -> None:
     assert "stations.toml" in str(fault.value)
 
 
+@pytest.mark.parametrize("folder", ["../x", "/x", "a/../../x"])
+def test_a_folder_outside_is_refused(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(ManifestError) as fault:
+        manifest_of(tmp_path, STATION, HEAD.replace("[dataset]", f'[dataset]\nfolder = "{folder}"'))
+    assert (fault.value.code, fault.value.where) == ("manifest.file", "dataset.folder")
+
+
 def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as fault:
         load_manifest(tmp_path)
@@ -110,7 +124,23 @@ def test_templates_make_one_station_a_row_and_defaults_are_shared(tmp_path: Path
 DATA_FAULTS = {
     "no file": (STATION.replace("a.csv", "b.csv"), "t,v\n", "data.missing", "b.csv"),
     "no column": (STATION, "t,w\n2020-01-01,1\n", "data.column", "column v"),
+    "column twice": (STATION, "t,v,v\n2020-01-01,1,2\n", "data.column", "more than once"),
     "empty file": (STATION, "", "data.column", "column t"),
+    "no pattern": (STATION.replace("a.csv", "a**b"), "t,v\n", "manifest.file", "a**b"),
+    "name too long": (STATION.replace("a.csv", "a" * 300), "t,v\n", "manifest.file", "stations.s1.files"),
+    "before all monitors": (STATION, "t,v\n1969-07-20,1\n", "data.time", "line 2"),
+    "a step into nowhere": (
+        timed('start = "2020-01-01", step_s = 1e15'),
+        "t,v\n2020-01-01,1\n2020-01-02,1\n",
+        "data.time",
+        "line 3",
+    ),
+    "too large when scaled": (
+        with_channel("scale = 1e300"),
+        "t,v\n2020-01-01,1e999999\n",
+        "data.number",
+        "line 2, column v",
+    ),
     "no number": (STATION, "t,v\n2020-01-01,1\n2020-01-02,1;5\n", "data.number", "line 3, column v"),
     "infinite": (STATION, "t,v\n2020-01-01,inf\n", "data.number", "line 2, column v"),
     "no time": (STATION, "t,v\nyesterday,1\n", "data.time", "line 2"),
@@ -135,6 +165,21 @@ def test_faulty_data_name_file_and_line(tmp_path: Path, name: str) -> None:
         rows_of(tmp_path, text, csv)
     assert fault.value.code == code
     assert place in str(fault.value)
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(b"t,v\n" + b"2020-01-01,1\n" * 500))
+    packed[20:40] = bytes(20)
+    (tmp_path / "a.csv.gz").write_bytes(packed)
+    source = manifest_of(tmp_path, STATION.replace("a.csv", "a.csv.gz")).stations[0]
+    with pytest.raises(ManifestError) as fault:
+        list(read_rows(source, tmp_path))
+    assert fault.value.code == "data.read"
+
+
+def test_a_missing_code_that_is_no_number_covers_its_text(tmp_path: Path) -> None:
+    text = with_channel('missing = ["sNaN", "inf"]')
+    assert rows_of(tmp_path, text, "t,v\n2020-01-01,sNaN\n2020-01-02,inf\n") == []
 
 
 def test_values_are_the_digits_of_the_file(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackwitness_detectors import ChannelInfo, Context, Frame, run
+from stackwitness_detectors import ChannelInfo, Context, DetectorError, Frame, run
+from stackwitness_detectors.codec import decode_state, encode_state
 from tests.detectors.plants import CONTEXT, HOUR_MS, START_MS, part, plant, with_values
 
 FULL = plant(30, seed=3)
@@ -30,6 +32,13 @@ def ruined(kind: str) -> Frame:
     if kind == "huge":
         nox[100:200] = 1e300
         return with_values(FULL, nox=nox)
+    if kind == "tiny":
+        nox[100:200] = 1e-320
+        return with_values(FULL, nox=nox, load=np.full(ROWS, 1e-200))
+    if kind == "ages away":
+        at_ms = FULL.at_ms.copy()
+        at_ms[-3:] += 8000 * 365 * 24 * HOUR_MS
+        return Frame(at_ms, FULL.values, FULL.status)
     if kind == "negative":
         return with_values(FULL, nox=-nox)
     if kind == "zero":
@@ -50,7 +59,7 @@ def ruined(kind: str) -> Frame:
 
 
 KINDS = (
-    "constant", "all missing", "one missing", "infinite", "huge", "negative", "zero", "gap of years",
+    "constant", "all missing", "one missing", "infinite", "huge", "tiny", "ages away", "negative", "zero", "gap of years",
     "clock jumps back", "single", "no status", "other channels",
 )  # fmt: skip
 
@@ -106,3 +115,42 @@ def test_any_readings_at_all(rows: list[tuple[int, float, int]]) -> None:
     )
     first = run(CONTEXT, None, frame)
     assert run(CONTEXT, first.state, part(frame, 0, 0)).state == first.state
+
+
+NO_FRAMES = {
+    "short": (Frame(FULL.at_ms, {"nox": FULL.values["nox"][:-1]}), "frame.shape"),
+    "a table": (Frame(FULL.at_ms, {"nox": np.zeros((ROWS, 2))}), "frame.shape"),
+    "times in two columns": (Frame(np.zeros((3, 2), np.int64), {}), "frame.type"),
+    "times as text": (Frame(np.array(["yesterday"]), {}), "frame.type"),  # type: ignore[arg-type]
+    "times with halves": (Frame(np.array([0.5]), {}), "frame.type"),  # type: ignore[arg-type]
+    "values as text": (Frame(FULL.at_ms[:1], {"nox": np.array(["much"])}), "frame.type"),  # type: ignore[dict-item]
+    "short marks": (
+        Frame(FULL.at_ms, {"nox": FULL.values["nox"]}, {"nox": np.full(3, 78, np.uint8)}),
+        "frame.shape",
+    ),
+    "no letter": (
+        Frame(FULL.at_ms[:1], {"nox": np.zeros(1)}, {"nox": np.array([999])}),  # type: ignore[dict-item]
+        "frame.status",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FRAMES)
+def test_what_are_no_readings_is_refused_before_anything_is_judged(kind: str) -> None:
+    frame, code = NO_FRAMES[kind]
+    with pytest.raises(DetectorError) as refusal:
+        run(CONTEXT, None, frame)
+    assert refusal.value.code == code
+
+
+@pytest.mark.parametrize("part_of", ["memory", "families", "last_ms", "pending"])
+@pytest.mark.parametrize("instead", [None, 5, [], {}, {"holds": 3}])
+def test_a_state_made_by_hand_is_refused_or_judged_with(part_of: str, instead: object) -> None:
+    tree = decode_state(run(CONTEXT, None, part(FULL, 0, 200)).state)
+    tree[part_of] = instead
+    later = part(FULL, 200, 300)
+    with suppress(DetectorError):  # and no other error
+        assert run(CONTEXT, encode_state(tree), later).state
+    del tree[part_of]
+    with pytest.raises(DetectorError):
+        run(CONTEXT, encode_state(tree), later)

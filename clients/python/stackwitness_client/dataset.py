@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException, InvalidOperation
 from fnmatch import fnmatch
 from pathlib import Path
 
-from emdi.pack import Record
+from emdi.pack import MAX_AT_MS, MIN_AT_MS, Record
 from stackwitness_client.errors import ManifestError
 from stackwitness_client.manifest import ChannelSource, StationSource
 
@@ -54,11 +55,14 @@ def find_files(source: StationSource, data: Path, only: Sequence[str] = ()) -> l
     folder = data / source.folder if (data / source.folder).is_dir() else data
     found: list[Path] = []
     for pattern in source.files:
-        matches = sorted(folder.glob(pattern))
+        where = f"stations.{source.stn}.files"
+        try:
+            matches = sorted(folder.glob(pattern))
+        except (ValueError, IndexError, NotImplementedError, OSError) as error:
+            message = f"{pattern!r} is no pattern of file names: {error}"
+            raise ManifestError("manifest.file", source.manifest, where, message) from error
         if not matches:
-            raise ManifestError(
-                "data.missing", source.manifest, f"stations.{source.stn}.files", f"no {folder / pattern}"
-            )
+            raise ManifestError("data.missing", source.manifest, where, f"no {folder / pattern}")
         found += [path for path in matches if path not in found]
     chosen = [path for path in found if not only or any(fnmatch(path.name, pattern) for pattern in only)]
     if not chosen:
@@ -92,6 +96,10 @@ def read_rows(
             if at_ms is None:
                 tally.rows_without_time += 1
                 continue
+            if not MIN_AT_MS <= at_ms <= MAX_AT_MS:
+                raise ManifestError(
+                    "data.time", path, f"line {line}", "the time lies before 1978 or after 9999"
+                )
             if latest is not None and at_ms <= latest:
                 if not source.skip_repeated_time:
                     raise ManifestError("data.time", path, f"line {line}", "time does not increase")
@@ -198,7 +206,12 @@ class _RowReader:
             raise ManifestError("data.number", self._path, where, f"{cell!r} is no number")
         if value in missing:
             return None
-        return value if channel.scale is None else value * channel.scale
+        try:
+            return value if channel.scale is None else value * channel.scale
+        except DecimalException as error:
+            where = f"line {line}, column {channel.column}"
+            message = f"{cell!r} times {channel.scale} is too large or too small"
+            raise ManifestError("data.number", self._path, where, message) from error
 
 
 def _missing_numbers(channel: ChannelSource) -> frozenset[Decimal]:
@@ -206,10 +219,12 @@ def _missing_numbers(channel: ChannelSource) -> frozenset[Decimal]:
     numbers: set[Decimal] = set()
     for code in channel.missing:
         try:
-            numbers.add(Decimal(code))
+            number = Decimal(code)
         except InvalidOperation:
             continue
-    return frozenset(number for number in numbers if number.is_finite())
+        if number.is_finite():
+            numbers.add(number)
+    return frozenset(numbers)
 
 
 def _texts(
@@ -220,7 +235,7 @@ def _texts(
     read = _parquet_texts if path.suffix == ".parquet" else _csv_texts
     try:
         yield from read(path, columns, filters)
-    except (OSError, EOFError, csv.Error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, csv.Error, UnicodeDecodeError, zlib.error) as error:
         raise ManifestError("data.read", path, "", str(error)) from error
 
 
@@ -228,6 +243,8 @@ def _places(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[i
     for column in columns:
         if column not in header:
             raise ManifestError("data.column", path, f"column {column}", f"the file has {', '.join(header)}")
+        if header.count(column) > 1:
+            raise ManifestError("data.column", path, f"column {column}", "the file has it more than once")
     return [header.index(column) for column in columns]
 
 

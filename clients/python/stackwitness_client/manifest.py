@@ -5,6 +5,7 @@ The format is described in docs/manifest.md.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -156,13 +157,12 @@ def load_manifest(path: Path) -> Manifest:
     root.only({"dataset", "defaults", "stations"})
     dataset = root.table("dataset", required=True)
     dataset.only(DATASET_KEYS)
+    folder = _inside(dataset, "folder", dataset.text("folder", ""))
     common = {"agency": dataset.text("agency", "unknown"), **root.table("defaults").entries}
     stations: list[StationSource] = []
     for table in root.tables("stations"):
         for entries in _each(table):
-            stations.append(
-                _station(_Table(path, table.where, {**common, **entries}), dataset.text("folder", ""))
-            )
+            stations.append(_station(_Table(path, table.where, {**common, **entries}), folder))
     if not stations:
         raise ManifestError("manifest.empty", path, "stations", "no station is described")
     seen: set[str] = set()
@@ -210,8 +210,9 @@ def _station(table: _Table, folder: str) -> StationSource:
         raise table.fault("manifest.utc_offset", "utc_offset_min", f"{offset} is no offset in minutes")
     files = tuple(table.texts("files"))
     for name in files:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise table.fault("manifest.file", "files", f"{name!r} leaves the data folder")
+        _inside(table, "files", name)
+        if not PurePosixPath(name).parts:
+            raise table.fault("manifest.file", "files", f"{name!r} names no file")
     channels = tuple(_channel(table, channel) for channel in table.tables("channels"))
     names = [channel.name for channel in channels]
     if not channels or len(set(names)) != len(names):
@@ -226,6 +227,12 @@ def _station(table: _Table, folder: str) -> StationSource:
         table.choice("repeated_time", ("refuse", "skip")) == "skip",
         table.choice("missing_time", ("refuse", "skip")) == "skip",
     )  # fmt: skip
+
+
+def _inside(table: _Table, key: str, name: str) -> str:
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise table.fault("manifest.file", key, f"{name!r} leaves the data folder")
+    return name
 
 
 def _time(table: _Table, utc_offset_min: int) -> TimeRule:
@@ -321,7 +328,15 @@ class _Table:
         return int(self._typed(key, (int,), "a whole number")) if key in self.entries else default
 
     def number(self, key: str) -> float | None:
-        return float(self._typed(key, (int, float), "a number")) if key in self.entries else None
+        if key not in self.entries:
+            return None
+        try:
+            value = float(self._typed(key, (int, float), "a number"))
+        except OverflowError:
+            value = math.inf
+        if not math.isfinite(value):
+            raise self.fault("manifest.type", key, "must be a finite number")
+        return value
 
     def items(self, key: str) -> list[Any]:
         return list(self._typed(key, (list,), "a list")) if key in self.entries else []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stackwitness_detectors.contract import ChannelInfo, Context, Frame, Letters, Values
+from stackwitness_detectors.contract import LARGEST, ChannelInfo, Context, Frame, Letters, Values
 from stackwitness_detectors.forge.window import AIR_O2, HOUR_MS, forgeable_channels, is_oxygen, likest
 from stackwitness_detectors.mass_units import KG_H, KG_M3, M3_H
 
@@ -61,7 +61,7 @@ def _weigh(
     before: Frame, after: Frame, context: Context, info: ChannelInfo, rows: slice, step_h: float
 ) -> HiddenMass:
     whole = np.asarray(before.values[info.name], np.float64)
-    finite = whole[np.isfinite(whole)]
+    finite = whole[np.abs(whole) <= LARGEST]
     often_negative = finite.size > 0 and float(np.mean(finite < 0.0)) > 0.05
     zero = float(finite.min()) if often_negative else 0.0
     flow = likest(info.name, [c.name for c in context.channels if c.unit in M3_H and c.name in before.values])
@@ -94,7 +94,7 @@ def counted(frame: Frame, name: str) -> Values:
     """Return the values of a channel that enter a report, NaN elsewhere."""
     values = np.asarray(frame.values[name], np.float64)
     letters: Letters | None = frame.status.get(name)
-    keep = np.isfinite(values) & (True if letters is None else np.isin(letters, _COUNTED))
+    keep = (np.abs(values) <= LARGEST) & (True if letters is None else np.isin(letters, _COUNTED))
     return np.where(keep, values, np.nan)
 
 
