@@ -17,6 +17,7 @@ from stackwitness import pool
 from stackwitness.bench import detect, detect_ablation, detect_attack, detect_counted, detect_work
 from stackwitness.bench.detect_command import read_settings
 from stackwitness.bench.detect_data import open_place, read_station, with_limits
+from stackwitness.bench.detect_journal import Journal
 from stackwitness.cli import app
 from stackwitness.pool import open_pool
 from stackwitness_client.manifest import load_manifest
@@ -148,6 +149,15 @@ def test_a_killed_run_goes_on_and_gives_the_same(
         (["--split", "2019,2020"], "leave a part of the data empty"),
         (["--split", "x"], "no list of numbers"),
         (["--seed", "1.5"], "whole numbers"),
+        (["--seed", "-1"], "whole numbers"),
+        (["--split", "nan,nan"], "no list of numbers"),
+        (["--budget", "0"], "false alarms a station-month"),
+        (["--budget", "inf"], "no list of numbers"),
+        (["--strengths", "nope"], "faint"),
+        (["--durations", ","], "medium"),
+        (["--stations", "nope"], "no station nope"),
+        (["--out", "report.md"], "*.json"),
+        (["--out", "/"], "*.json"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_words(plant: Path, arguments: list[str], said: str) -> None:
@@ -155,6 +165,27 @@ def test_what_cannot_be_run_is_refused_in_words(plant: Path, arguments: list[str
     refused = CliRunner().invoke(app, ["bench", "detect", *where, *arguments])
     assert refused.exit_code == 2
     assert said in refused.output
+
+
+def test_a_damaged_state_is_no_empty_one(tmp_path: Path) -> None:
+    for state in (None, b"", b"SWDS"):
+        detect_work.keep_state(tmp_path / "x.state", state)
+        assert detect_work.kept_state(tmp_path / "x.state") == state
+    for damaged in (b"", b"SWDS", b"00"):
+        (tmp_path / "x.state").write_bytes(damaged)
+        with pytest.raises(DetectorError) as refused:
+            detect_work.kept_state(tmp_path / "x.state")
+        assert refused.value.code == "bench.state"
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"5", b"[]", b"{}", b"null", b'{"key": "k", "what": "w"}'])
+def test_what_is_no_line_of_a_journal_is_dropped(tmp_path: Path, line: bytes) -> None:
+    whole = b'{"found": {"x": 1}, "key": "k", "what": "w"}\n'
+    (tmp_path / "j.jsonl").write_bytes(line + b"\n" + whole + line)
+    journal = Journal(tmp_path / "j.jsonl", "k")
+    journal.close()
+    assert journal["w"] == {"x": 1}
+    assert (tmp_path / "j.jsonl").read_bytes() == whole
 
 
 def test_whoever_does_the_work_the_report_is_the_same(tmp_path: Path) -> None:
@@ -213,7 +244,7 @@ def test_every_test_is_left_out_once_and_the_table_has_a_line_for_each(
 
 def test_a_variant_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     wanted = read_settings(
-        "0.5,0.75", kinds="", strengths="", durations="", without="", seed="0", trials=1, plain=False, days=0,
+        "0.5,0.75", kinds="", strengths="gross", durations="short", without="", seed="0", trials=1, plain=False, days=0,
         exceeded=0.1,
     )  # fmt: skip
     with pytest.raises(DetectorError) as refused:

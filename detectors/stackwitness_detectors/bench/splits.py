@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stackwitness_detectors.contract import Context, DetectorError, Frame
+from stackwitness_detectors.contract import LARGEST, Context, DetectorError, Frame
 from stackwitness_detectors.memory import HOUR_MS, MEASURING
 
 HOURS_PER_MONTH = 720.0
@@ -59,7 +59,8 @@ def operating_hours(context: Context, frame: Frame) -> NDArray[np.int64]:
     loads = [c.name for c in context.channels if c.role == "load" and c.name in frame.values]
     for name, values in frame.values.items():
         letters = frame.status.get(name)
-        usable = np.isfinite(values) if letters is None else np.isfinite(values) & MEASURING[letters]
+        usable = np.abs(values) <= LARGEST  # what the detectors take for a number
+        usable = usable if letters is None else usable & MEASURING[letters]
         measured |= usable
         if name in loads[:1] and usable.any():
             running = usable & (values > _RUNNING * np.quantile(values[usable], 0.99))

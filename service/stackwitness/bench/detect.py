@@ -93,7 +93,7 @@ def run(
     """Measure and write `out` (JSON) with .md and .svg beside it; returns the report.
 
     `peers` is the folder of the peers' environment, None leaves them out; `jobs` and `scheduler` say who works, as
-    `open_pool` takes them; `attacks` is at how many places of a station an adaptive attacker plays. Raises ManifestError, DetectorError (forge.kind, bench.split, bench.empty, bench.without,
+    `open_pool` takes them; `attacks` is at how many places of a station an adaptive attacker plays. Raises ManifestError, DetectorError (forge.kind, bench.split, bench.empty, bench.without, bench.stations,
     pool.*).
     """
     console = console or Console(stderr=True)
@@ -132,9 +132,12 @@ def _progress(console: Console) -> Progress:
 def _open(
     manifest: Path, data: Path, out: Path, settings: Settings, only: tuple[str, ...], progress: Progress
 ) -> Run:
+    described = load_manifest(manifest).stations
+    if unknown := sorted(set(only) - {s.stn for s in described}):
+        raise DetectorError("bench.stations", f"the manifest describes no station {', '.join(unknown)}")
+    sources = [s for s in described if not only or s.stn in only]
     folder = out.with_suffix(".work").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [s for s in load_manifest(manifest).stations if not only or s.stn in only]
     places: dict[str, Place] = {}
     left_out: dict[str, str] = {}
     hashes: dict[str, str] = {}
@@ -259,4 +262,4 @@ def _do(
 
 def all_kinds(text: str) -> tuple[str, ...]:
     """Return the kinds named, comma-separated; all of the forge without any."""
-    return tuple(kind.strip() for kind in text.split(",") if kind.strip()) or tuple(KINDS)
+    return tuple(dict.fromkeys(kind.strip() for kind in text.split(",") if kind.strip())) or tuple(KINDS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stackwitness.bench.detect_data import open_place
-from stackwitness.bench.detect_work import clean_key, state_path
+from stackwitness.bench.detect_work import clean_key, kept_state, state_path
 from stackwitness.pool import Piece
 from stackwitness_detectors import DetectorError, Frame
 from stackwitness_detectors.bench.judging import GRACE_MS
@@ -64,7 +64,7 @@ def attack_once(
     """Search the least suspicious way to hide `target` % in five days; tell whether it is found, and what was hidden."""
     place, config = open_place(folder / f"{stn}.npz"), listening(budget, without, plain)
     to_ms = min(from_ms + LENGTH_MS, place.split.end_ms)
-    state = state_path(folder, stn, from_ms // DAY_MS, budget).read_bytes() or None
+    state = kept_state(state_path(folder, stn, from_ms // DAY_MS, budget))
     loud = {a.detector for a in map(alarm_of, clean) if a.from_ms < to_ms + GRACE_MS and a.to_ms >= from_ms}
 
     def heard(forged: Frame) -> list[Alarm]:

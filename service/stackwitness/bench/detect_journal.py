@@ -8,6 +8,14 @@ from pathlib import Path
 from typing import Any
 
 
+def _entry(line: str) -> object:
+    """Read a line; nothing where it is not whole, as the one being written when a run was killed."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
 class Journal:
     """Hold finished pieces by name for one key (the hash of data, code and parameters)."""
 
@@ -15,14 +23,11 @@ class Journal:
         self._key = key
         self._done: dict[str, dict[str, Any]] = {}
         kept: list[str] = []
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line being written when the run was killed
-            if entry["key"] == key:
-                self._done[entry["what"]] = entry["found"]
-                kept.append(line)
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+            match _entry(line):
+                case {"key": str(of), "what": str(what), "found": dict(found)} if of == key and found:
+                    self._done[what] = found
+                    kept.append(line)
         fresh = path.with_suffix(".new")
         fresh.write_text("".join(line + "\n" for line in kept))
         os.replace(fresh, path)

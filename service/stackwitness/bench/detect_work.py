@@ -12,7 +12,7 @@ import numpy as np
 from stackwitness.bench import detect_fleet
 from stackwitness.bench.detect_data import open_place
 from stackwitness.pool import Piece, Pool
-from stackwitness_detectors import Frame, run
+from stackwitness_detectors import DetectorError, Frame, run
 from stackwitness_detectors.bench.judging import replay_trial, trial_vus, was_stated
 from stackwitness_detectors.bench.replay import alarm_of, days_of, listening, rows_of
 from stackwitness_detectors.bench.trials import trial_of
@@ -35,6 +35,19 @@ def state_path(folder: Path, stn: str, day: int, budget: float) -> Path:
     return folder / f"{stn}.{day}.{budget:g}.state"
 
 
+def keep_state(path: Path, state: bytes | None) -> None:
+    """Keep the state before a day; the first byte tells a station without a past from a damaged file."""
+    path.write_bytes(b"0" if state is None else b"1" + state)
+
+
+def kept_state(path: Path) -> bytes | None:
+    """Read such a state back. Raises DetectorError bench.state."""
+    kept = path.read_bytes()
+    if kept != b"0" and kept[:1] != b"1":
+        raise DetectorError("bench.state", f"{path}: damaged; remove the folder and begin anew")
+    return None if kept == b"0" else kept[1:]
+
+
 def clean(
     folder: Path, stn: str, days: Sequence[int], budget: float, without: tuple[str, ...], plain: bool
 ) -> dict[str, Any]:
@@ -51,7 +64,7 @@ def clean(
     wanted = _days_with_readings(frame, days)
     for day in days_of(place.context, frame, state, from_ms, place.split.end_ms, config, wanted):
         for number in wanted.get(day.start_ms // DAY_MS, ()):
-            state_path(folder, stn, number, budget).write_bytes(day.before or b"")
+            keep_state(state_path(folder, stn, number, budget), day.before)
         alarms += [a.tree() for a in day.alarms]
     alarms += detect_fleet.clean_alarms(folder, stn, budget)
     spent = time.process_time() - began
@@ -84,7 +97,7 @@ def forged(
     """Replay one forgery from the state kept before its day; give the alarms that meet it, VUS-PR, and what notes had said."""
     trial = trial_of(tree)
     place = open_place(folder / f"{trial.stn}.npz")
-    state = state_path(folder, trial.stn, trial.from_ms // DAY_MS, budget).read_bytes() or None
+    state = kept_state(state_path(folder, trial.stn, trial.from_ms // DAY_MS, budget))
     alarms, frame = replay_trial(place, trial, state, listening(budget, without, plain))
     alarms += detect_fleet.forged(folder, trial, frame, budget, without, plain)
     vus = trial_vus(place, trial, frame, [alarm_of(a) for a in clean_alarms], alarms)
