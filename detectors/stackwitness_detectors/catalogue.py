@@ -230,6 +230,14 @@ LOOK_AT: dict[str, tuple[str, str]] = {
         "Read the logger's communication log for these hours; ask the analyser's memory for the true values.",
         "查看数采仪在这些小时的通信日志;从分析仪存储中取真实值。",
     ),
+    "idle_load": (
+        "Compare the load with the control room's trend, fuel or steam in these hours; see who can set it in the logger.",
+        "将该时段负荷与集控室曲线、燃料或蒸汽量比对;核查谁可在数采仪中设定负荷。",
+    ),
+    "load_withheld": (
+        "Read the load from the control room for these hours, and judge the emissions by it; find why it was not sent.",
+        "调取集控室该时段负荷并据此判断排放;查明未上传的原因。",
+    ),
     "pulse": (
         "Visit at these clock hours; look for clean gas or air at the probe, valves and calibration lines.",
         "在这些时段到场核查;检查探头、阀门与校准管路是否通入清洁气体。",

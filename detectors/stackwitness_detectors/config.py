@@ -44,6 +44,7 @@ class Config:
     equal_means_budget: float = 0.002
     marked_high_budget: float = 0.01
     lines_budget: float = 0.005
+    idle_budget: float = 0.005
     pulse_budget: float = 0.02
     implied_budget: float = 0.01
     range_budget: float = 0.01

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stackwitness_detectors.availability import Lines, MarkedHigh, MissingWhenHigh
+from stackwitness_detectors.availability import IDLE_KINDS, Idle, Lines, MarkedHigh, MissingWhenHigh
 from stackwitness_detectors.calibration import Challenge, Convenient, pulses
 from stackwitness_detectors.conditional import Dependence, Exceedances, Level, Residuals
 from stackwitness_detectors.config import Config
@@ -64,7 +64,8 @@ def families_of(memory: Memory, config: Config) -> list[Family]:
     ]
     marked = MarkedHigh(memory, config)
     missing = MissingWhenHigh(memory, config, residuals, marked)
-    filled: list[DailyTest] = [Lines(memory, config, reader), marked]
+    idle = [Idle(memory, config, kind) for kind in IDLE_KINDS]
+    filled: list[DailyTest] = [Lines(memory, config, reader), marked, *idle]
     pieces = Pieces(memory, config)
     day, week = Repeats(memory, config, pieces, 1), Repeats(memory, config, pieces, 7)
     day.others, week.others = [week], [day]

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import ChannelInfo, Context, Letters, Times, Values
+from stackwitness_detectors.running import steady_hours
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 # What is judged: what is emitted, or at a station that reports nothing of that, how the process goes.
 EMITTED = ("pollutant", "flow")
 PROCESS = ("process", "temperature", "pressure", "moisture", "diluent")
+# A mean of less than 45 minutes is no valid hour (HJ 75 6.3.2); what counts in the report is judged, else one marked sample an hour
+# would buy silence.
+_VALID_SHARE = 0.75
 MEASURING = np.isin(np.arange(256), [ord("N"), ord("T")])
 
 
@@ -100,7 +104,10 @@ class Memory:
             {
                 "hour": ("<i8", -1),
                 "mean": ("<f8", width),  # of the measured samples
-                "marked": ("|b1", width),  # some sample carries a mark other than N or T
+                "marked": (
+                    "|b1",
+                    width,
+                ),  # so many samples carry another mark than N or T that the hour is no valid one
                 "claimed": ("|b1", width),  # a freeze or copy explains this hour: no model may learn from it
                 "expected": ("<f8", width),  # what the conditional model says, in the channel's unit
                 "residual": ("<f8", width),  # reported against expected: log ratio, or difference (see there)
@@ -116,7 +123,7 @@ class Memory:
         count = present.sum(axis=0)
         total = np.where(present, measured, 0.0).sum(axis=0)
         mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        marked = (~MEASURING[block.letters]).any(axis=0)
+        marked = MEASURING[block.letters].mean(axis=0) < _VALID_SHARE
         self.hours.append(block.hour, mean, marked, False, np.nan, np.nan)
 
     def claim(self, channel: int | None, from_ms: int, to_ms: int) -> None:
@@ -126,7 +133,7 @@ class Memory:
         self.hours.view("claimed")[first:last, slice(None) if channel is None else channel] = True
 
     def steady(self) -> NDArray[np.bool_]:
-        """Tell for each remembered hour whether the unit runs and has run the two hours before (no start-up).
+        """Tell for each remembered hour whether the unit runs and did not start within the two hours before.
 
         Without a load channel every hour counts.
         """
@@ -140,17 +147,7 @@ class Memory:
         loads = self.indices("load")
         if not loads:
             return np.ones(len(hour), np.bool_)
-        load = self.hours.view("mean")[:, loads[0]]
-        finite = load[np.isfinite(load)]
-        if not finite.size:
-            return np.zeros(len(hour), np.bool_)
-        on = load > 0.05 * finite.max()
-        steady: NDArray[np.bool_] = on.copy()
-        for lag in (1, 2):
-            before = np.zeros(len(hour), np.bool_)
-            before[lag:] = on[:-lag] & (hour[lag:] - hour[:-lag] == lag)
-            steady &= before
-        return steady
+        return steady_hours(hour, self.hours.view("mean")[:, loads[0]])
 
     def indices(self, *roles: str) -> list[int]:
         """Give the positions of the channels that play one of the roles."""

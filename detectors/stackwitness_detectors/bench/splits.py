@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from stackwitness_detectors.contract import LARGEST, Context, DetectorError, Frame
 from stackwitness_detectors.memory import HOUR_MS, MEASURING
+from stackwitness_detectors.running import least_running
 
 HOURS_PER_MONTH = 720.0
-_RUNNING = 0.05  # share of the usual highest load above which a unit runs
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def operating_hours(context: Context, frame: Frame) -> NDArray[np.int64]:
         usable = usable if letters is None else usable & MEASURING[letters]
         measured |= usable
         if name in loads[:1] and usable.any():
-            running = usable & (values > _RUNNING * np.quantile(values[usable], 0.99))
+            running = usable & (values > least_running(np.where(usable, values, np.nan)))
     hours: NDArray[np.int64] = np.unique(frame.at_ms[measured & running] // HOUR_MS)
     return hours
 

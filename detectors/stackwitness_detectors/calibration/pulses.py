@@ -20,6 +20,7 @@ from stackwitness_detectors.daily import DailyTest, Judged, operating
 from stackwitness_detectors.memory import HOUR_MS, Memory
 from stackwitness_detectors.plots import rough
 from stackwitness_detectors.quantiles import median, quantile
+from stackwitness_detectors.running import usual_top
 
 LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
 _LEAST_HOURS = 240
@@ -93,7 +94,7 @@ class Blocks:
         rows = slice(*(int(i) for i in np.searchsorted(hour, [first, (day + 1) * 24])))
         load = np.full(24 * days, np.nan)
         load[hour[rows] - first] = hours.view("mean")[rows, loads[0]]
-        top = float(np.nanmax(load)) if np.isfinite(load).any() else 0.0
+        top = usual_top(load)
         if top <= 0:
             return None
         level = np.log(np.maximum(load, _FLOOR * top))

@@ -15,6 +15,9 @@ from stackwitness_detectors.quantiles import median, quantile
 _RIDGE = 0.01  # of the number of hours: about 40 shared terms on 1,000 hours stay stable
 _HUBER = 2.5  # residual spreads beyond which an hour loses weight (start-up, fault)
 _FOLDS = 5
+_ABSURD = (
+    4.0  # times as far from 0 as the range of the reference: a typing or transmission error explains nothing
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ class Model:
 
 
 def standardise(x: Values, centre: Values, spread: Values, low: Values, high: Values) -> Values:
-    """Centre and scale, clipped to the range of the reference so that squares do not run away."""
-    z = (np.clip(x, low, high) - centre) / spread
+    """Centre and scale, clipped to the range of the reference so that squares do not run away; what is absurd counts as missing."""
+    absurd = np.abs(x) > _ABSURD * np.maximum(np.abs(low), np.abs(high))
+    z = np.where(absurd, np.nan, np.clip(x, low, high) - centre) / spread
     return np.where(np.isfinite(z), z, 0.0)
 
 
@@ -86,9 +90,10 @@ def fit_model(
     floor = quantile(positive, 0.01) / 2 if logarithmic else 0.0
     target = np.log(np.maximum(y, floor)) if logarithmic else y
     centre = np.nanmedian(x, axis=0)
-    spread = np.nanstd(x, axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
     low, high = np.nanquantile(x, 0.005, axis=0), np.nanquantile(x, 0.995, axis=0)
+    # Within that range: one absurd reading must not make all others look alike.
+    spread = np.nanstd(np.clip(x, low, high), axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
     raw = raw_terms(standardise(x, centre, spread, low, high))
     mean, scale = raw.mean(axis=0), raw.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)

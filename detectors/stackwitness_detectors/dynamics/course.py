@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.memory import HOUR_MS, Block, Memory, Table, place_of
 from stackwitness_detectors.quantiles import median
+from stackwitness_detectors.running import RUNNING, usual_top
 
 _HOURS = 24 * 60
 _LEAST_LEVEL = 0.1  # of the usual level: near nought a relative spread says nothing
@@ -80,15 +81,12 @@ class Course:
         return []
 
     def settle(self, k: int) -> None:
-        """Take the channel's usual level and the highest load anew (once a day)."""
+        """Take the channel's usual level and the usual highest load anew (once a day)."""
         use = self.usable(k, slice(0, len(self.table)))
         load = self.table.view("load")
         if use.any():
-            top = float(np.nanmax(load)) if np.isfinite(load).any() else 1.0
-            self.level[k] = (
-                median(self.table.view("mean")[use, self.tested.index(k)]),
-                max(top, 1e-9),
-            )
+            usual = median(self.table.view("mean")[use, self.tested.index(k)])
+            self.level[k] = (usual, max(usual_top(load), 1e-9))
 
     def usable(self, k: int, rows: slice) -> NDArray[np.bool_]:
         """Tell for kept hours whether the channel was measured, unexplained, and the unit running."""
@@ -97,7 +95,7 @@ class Course:
         claimed = self.memory.hours.view("claimed")[behind + rows.start : behind + rows.stop, k]
         use: NDArray[np.bool_] = np.isfinite(mean) & ~claimed
         if self.load_at is not None:
-            use &= ~(load <= 0.05 * self.level.get(k, (0.0, 0.0))[1])
+            use &= ~(load <= RUNNING * self.level.get(k, (0.0, 0.0))[1])
         return use
 
     def windows(self, k: int, width: int, ends: NDArray[np.int64], step: float) -> dict[str, Values]:
@@ -121,21 +119,21 @@ class Course:
         use = self.usable(k, rows)
 
         load = table.view("load")[rows]
-        load = np.where(use & np.isfinite(load), load, 0.0)
+        loaded = use & np.isfinite(load)
+        load = np.where(loaded, load, 0.0)
         off = np.where(use, table.view("mean")[rows, j] - usual, 0.0)
         # Single precision as the columns are kept: their running sums stay those of earlier versions.
         kept = np.empty((len(use), 4), np.float32)
         for place, name in enumerate(("count", "pairs", "squares", "equal")):
             kept[:, place] = np.where(use, table.view(name)[rows, j], 0.0)
         count = kept[:, 0]
-        made = np.empty((len(use), 5))
+        made = np.empty((len(use), 6))
         made[:, 0], made[:, 1] = use, count * off
         made[:, 2] = np.where(use, table.view("within")[rows, j], 0.0) + count * off**2
-        made[:, 3], made[:, 4] = load, load**2
+        made[:, 3], made[:, 4], made[:, 5] = load, load**2, loaded
         late = np.minimum(first + 1, last)
         counted, paired, squared, level_steps = _between(kept, first, late, last)
-        hours, moved, within, loads, squared_loads = _between(made, first, first, last)
-        filled = np.maximum(hours, 1e-9)
+        hours, moved, within, loads, squared_loads, known = _between(made, first, first, last)
         n = np.maximum(counted, 1e-9)
         m = moved / n
         variance = np.maximum(within / n - m**2, 0.0)
@@ -143,8 +141,9 @@ class Course:
         # The steps of the first hour lead into the window from outside.
         steps = squared / np.maximum(paired, 1e-9)
         least = step**2 / 4
-        mean_load = loads / filled
-        load_spread = np.sqrt(np.maximum(squared_loads / filled - mean_load**2, 0.0)) / top
+        known = np.maximum(known, 1e-9)
+        mean_load = loads / known
+        load_spread = np.sqrt(np.maximum(squared_loads / known - mean_load**2, 0.0)) / top
         return {
             "hours": hours,
             "pairs": paired,

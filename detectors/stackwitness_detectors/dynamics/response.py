@@ -15,6 +15,7 @@ from stackwitness_detectors.daily import DailyTest, Judged, operating
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import rough
 from stackwitness_detectors.quantiles import median
+from stackwitness_detectors.running import least_running
 
 _RIDGE = 1e-3
 _BOUND = 5.0  # spreads beyond which a step counts no more: start-ups and faults
@@ -211,8 +212,7 @@ def cold_start(memory: Memory) -> NDArray[np.bool_]:
     if not loads or not len(hour):
         return cold
     load = memory.hours.view("mean")[:, loads[0]]
-    top = float(np.nanmax(load)) if np.isfinite(load).any() else 0.0
-    runs = hour[load > 0.05 * top]
+    runs = hour[load > least_running(load)]
     starts = runs[1:][np.diff(runs) > _COLD_AFTER_H]
     if not starts.size or starts.size * _RARE_DAYS * 24 > hour[-1] - hour[0]:
         return cold

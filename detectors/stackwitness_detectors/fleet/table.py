@@ -13,9 +13,9 @@ from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import ChannelInfo, Context, Frame, Note, Times, Values
 from stackwitness_detectors.copy.motif import on_log_scale
 from stackwitness_detectors.memory import DAY_MS, HOUR_MS, MEASURING, Memory, place_of
+from stackwitness_detectors.running import least_running
 
 _FORGED = (("pollutant",), ("flow",), ("process", "temperature", "pressure", "moisture", "diluent"))
-_RUNNING = 0.05
 _LARGEST = 1e15
 
 
@@ -118,8 +118,7 @@ class FleetMemory(Memory):
         if stn not in self.load_of:
             return np.ones(len(mean), np.bool_)
         load = mean[:, self.load_of[stn]]
-        finite = load[np.isfinite(load)]
-        on: NDArray[np.bool_] = load > _RUNNING * (float(finite.max()) if finite.size else 0.0)
+        on: NDArray[np.bool_] = load > least_running(load)
         return on
 
     def window(self, k: int, stop_h: int, width: int) -> Values:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import Note, Values, Why
 from stackwitness_detectors.memory import DAY_MS, Memory
+from stackwitness_detectors.running import least_running
 
 MOST_DECIMALS, LEAST_DECIMALS = 6, -3
 _ON_GRID = 0.995  # share of values that must lie on a grid for nothing finer to be there
 _MAIN = (
     0.75  # share that makes a place the last one of a channel: what is finer was computed (parts of an hour)
 )
-_RUNNING = 0.05  # share of the highest load above which a unit runs
 _LEAST_IN_DECADE = 100
 _LEAST_REFERENCE = 300
 _NEAR = 1e-3  # of a step: nearer to the grid is on it
@@ -193,11 +193,10 @@ def starts_and_stops(memory: Memory) -> NDArray[np.bool_]:
     """
     loads = memory.indices("load")
     load = memory.rows.view("values")[:, loads[0]] if loads else np.empty(0)
-    finite = load[np.isfinite(load)]
     beside = np.zeros(len(memory.rows), np.bool_)
-    if finite.size:
+    if np.isfinite(load).any():
         # An unknown load changes nothing.
-        on = (load > _RUNNING * finite.max()) | ~np.isfinite(load)
+        on = (load > least_running(load)) | ~np.isfinite(load)
         turns, beside = np.diff(on), ~on
         beside[1:] |= turns
         beside[:-1] |= turns
