@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers: TypeAlias = NDArray[Any]
+ABSURD = (
+    4.0  # times as far from 0 as what is usual: an error of typing or transmission, which explains nothing
+)
 
 
 def quantile(values: Numbers | list[float], q: float) -> float:
@@ -33,6 +36,17 @@ def median(values: Numbers) -> float:
         return float(found[middle]) if found[-1] == found[-1] else math.nan
     found = np.partition(values, (middle - 1, middle, count - 1))
     return float((found[middle - 1] + found[middle]) / 2.0) if found[-1] == found[-1] else math.nan
+
+
+def without_absurd(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give columns [n, C] with NaN where a value lies out of all proportion to the 99.5 % of its column nearest to 0."""
+    found = columns.copy()
+    for column in found.T:
+        size = np.abs(column)
+        top = quantile(size[np.isfinite(size)], 0.995)
+        if top > 0:
+            column[size > ABSURD * top] = np.nan
+    return found
 
 
 def sorted_quantile(ordered: Numbers, q: float) -> float:

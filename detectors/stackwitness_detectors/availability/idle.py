@@ -22,6 +22,7 @@ from stackwitness_detectors.tail import monthly_rate
 _DAYS = 7
 _LEAST_OFF = 24  # hours known to be off that show which channels tell running from standing
 _ALIKE_OFF = 0.1  # share of those within the range of running hours: from there on a channel does not tell
+_CLEARLY_OFF = 0.25  # share of the telling channels that may look as when it runs
 _RANGE = (0.05, 0.95)  # quantiles of running hours
 _STEEP = 3.0  # of the law of so many hours within seven days
 _NAMED = 3
@@ -75,7 +76,7 @@ class Idle(DailyTest):
         rows = day_hours(self.memory, day, _DAYS)
         load, mean = self.memory.hours.view("mean")[rows, k], self.memory.hours.view("mean")[rows]
         off = load <= running.least if self.counted.known else np.isnan(load)
-        runs, least = _as_running(mean, running.ranges), running.least
+        runs, least = _share_as_running(mean, running.ranges) > 0.5, running.least
         told = np.flatnonzero(off & runs)
         first = int(self.memory.hours.view("hour")[rows][told[0]]) // 24 if told.size else day
         numbers: dict[str, float | int | str] = {
@@ -88,12 +89,11 @@ class Idle(DailyTest):
         past, kind = self.past[k], self.counted
         if judged.score <= 0:
             return None
-        law = kind.rate * (kind.hours / judged.score) ** _STEEP
+        law: float = kind.rate * (kind.hours / judged.score) ** _STEEP
         if not past or max(past) <= 0:
             return law
-        return max(
-            law, monthly_rate(judged.score, past, len(past) / DAYS_PER_MONTH, self.config, exponent=_STEEP)
-        )
+        own = monthly_rate(judged.score, past, len(past) / DAYS_PER_MONTH, self.config, exponent=_STEEP)
+        return max(law, own)
 
     def _renew(self, k: int, day: int) -> None:
         """Learn anew, once a week, how the unit runs; what is known stays where too few such hours are left to learn from."""
@@ -105,6 +105,9 @@ class Idle(DailyTest):
         load = np.where(use, mean[:, k], np.nan)
         least = least_running(load)
         steady, off = steady_hours(hour, load), load <= least
+        if self.running is not None and self.running.ranges:
+            # What is told must not teach how the stack looks when the unit stands; an honest one is learned as its own past.
+            off &= _share_as_running(mean, self.running.ranges) <= _CLEARLY_OFF
         if steady.sum() >= self.config.reference_min_hours:
             ranges = {c: _range(mean[steady, c], mean[off, c]) for c in self.companions}
             self.running = Running(least, {c: found for c, found in ranges.items() if found is not None})
@@ -180,11 +183,13 @@ def _range(running: NDArray[np.float64], off: NDArray[np.float64]) -> tuple[floa
     return None if alike > _ALIKE_OFF or low == high else (low, high)
 
 
-def _as_running(mean: NDArray[np.float64], ranges: dict[int, tuple[float, float]]) -> NDArray[np.bool_]:
-    """Tell for hours [n, C] whether most of the telling channels that were measured lie where they do when the unit runs."""
+def _share_as_running(
+    mean: NDArray[np.float64], ranges: dict[int, tuple[float, float]]
+) -> NDArray[np.float64]:
+    """Give for hours [n, C] the share of the telling channels that were measured which lie where they do when the unit runs."""
     known = np.column_stack([np.isfinite(mean[:, c]) for c in ranges]).sum(axis=1)
     within = np.column_stack(
         [(mean[:, c] >= low) & (mean[:, c] <= high) for c, (low, high) in ranges.items()]
     )
-    runs: NDArray[np.bool_] = 2 * within.sum(axis=1) > known
-    return runs
+    share: NDArray[np.float64] = within.sum(axis=1) / np.maximum(known, 1)
+    return share

@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stackwitness_detectors.contract import Values
-from stackwitness_detectors.quantiles import median, quantile
+from stackwitness_detectors.quantiles import ABSURD, median, quantile
 
 _RIDGE = 0.01  # of the number of hours: about 40 shared terms on 1,000 hours stay stable
 _HUBER = 2.5  # residual spreads beyond which an hour loses weight (start-up, fault)
 _FOLDS = 5
-_ABSURD = (
-    4.0  # times as far from 0 as the range of the reference: a typing or transmission error explains nothing
-)
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,8 @@ class Model:
 
 def standardise(x: Values, centre: Values, spread: Values, low: Values, high: Values) -> Values:
     """Centre and scale, clipped to the range of the reference so that squares do not run away; what is absurd counts as missing."""
-    absurd = np.abs(x) > _ABSURD * np.maximum(np.abs(low), np.abs(high))
-    z = np.where(absurd, np.nan, np.clip(x, low, high) - centre) / spread
+    far = np.abs(x) > ABSURD * np.maximum(np.abs(low), np.abs(high))
+    z = np.where(far, np.nan, np.clip(x, low, high) - centre) / spread
     return np.where(np.isfinite(z), z, 0.0)
 
 

@@ -14,7 +14,7 @@ from stackwitness_detectors.contract import Note, Values
 from stackwitness_detectors.daily import DailyTest, Judged, operating
 from stackwitness_detectors.memory import DAY_MS, Memory
 from stackwitness_detectors.plots import rough
-from stackwitness_detectors.quantiles import median
+from stackwitness_detectors.quantiles import median, without_absurd
 from stackwitness_detectors.running import least_running
 
 _RIDGE = 1e-3
@@ -45,12 +45,14 @@ class Steps:
     def __init__(self, memory: Memory, config: Config, residuals: Residuals) -> None:
         self.memory, self.config, self.residuals = memory, config, residuals
         self._day = -1
+        self._drivers: Values = np.empty((0, 0))
         self._fitted: dict[int, tuple[Values, Values, float] | None] = {}
 
     def fit(self, k: int, day: int) -> tuple[Values, Values, float] | None:
         """Give steps and expected steps of all remembered hours, in spreads of the rest, and their correlation."""
         if day != self._day:
             self._day, self._fitted = day, {}
+            self._drivers = without_absurd(self.memory.hours.view("mean"))
         if k not in self._fitted:
             self._fitted[k] = self._fit(k, day)
         return self._fitted[k]
@@ -63,19 +65,20 @@ class Steps:
             return None
         off = hours.view("claimed")[:, k] | hours.view("marked")[:, k] | ~operating(self.memory)
         off |= cold_start(self.memory)
-        steps = np.diff(np.column_stack([mean[:, k], mean[:, covariates]]), axis=0, prepend=np.nan)
+        drivers = self._drivers[:, covariates]
+        steps = np.diff(np.column_stack([mean[:, k], drivers]), axis=0, prepend=np.nan)
         d = np.where(off, np.nan, steps[:, 0])
         d[np.diff(hour, prepend=hour[0] - 2) != 1] = np.nan
         lag = config.reference_lag_days if len(hour) > _YOUNG_HOURS else config.young_lag_days
         known = np.isfinite(d) & (hour // 24 < day - lag)
-        d[unheard_of(mean[:, covariates[0]], known)] = np.nan
+        d[unheard_of(drivers[:, 0], known)] = np.nan
         known &= np.isfinite(d)
         scale = _spread(d[known]) if known.sum() >= _LEAST_HOURS else 0.0
         if scale <= 0:
             return None
         x = _bounded(steps[:, 1:], known)
         # The first driver is the load, or what comes nearest: at another level the answer may be another.
-        level = mean[:, covariates[0]]
+        level = drivers[:, 0]
         if np.isfinite(level[known]).any():
             level = (level - np.nanmean(level[known])) / max(float(np.nanstd(level[known])), 1e-12)
         else:
