@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers: TypeAlias = NDArray[Any]
-ABSURD = (
-    4.0  # times as far from 0 as what is usual: an error of typing or transmission, which explains nothing
-)
+# Times as far from 0 as what is usual: errors of typing or transmission explain nothing (as a covariate), ...
+ABSURD = 4.0
+# ... and do not stand for a whole day (as what is judged).
+WILD = 1000.0
 
 
 def quantile(values: Numbers | list[float], q: float) -> float:
@@ -38,14 +39,14 @@ def median(values: Numbers) -> float:
     return float((found[middle - 1] + found[middle]) / 2.0) if found[-1] == found[-1] else math.nan
 
 
-def without_absurd(columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give columns [n, C] with NaN where a value lies out of all proportion to the 99.5 % of its column nearest to 0."""
+def without_absurd(columns: NDArray[np.float64], times: float = ABSURD) -> NDArray[np.float64]:
+    """Give columns [n, C] with NaN where a value is so many times as far from 0 as the 99.5 % of its column nearest to it."""
     found = columns.copy()
     for column in found.T:
         size = np.abs(column)
         top = quantile(size[np.isfinite(size)], 0.995)
         if top > 0:
-            column[size > ABSURD * top] = np.nan
+            column[size > times * top] = np.nan
     return found
 
 

@@ -22,7 +22,7 @@ from stackwitness_detectors.contract import Finding, Note, Values, Why
 from stackwitness_detectors.daily import day_hours, operating
 from stackwitness_detectors.memory import EMITTED, Block, Memory, Table, place_of
 from stackwitness_detectors.plots import series_of, span_ms
-from stackwitness_detectors.quantiles import sorted_quantile
+from stackwitness_detectors.quantiles import WILD, sorted_quantile, without_absurd
 
 _THINNED = 5  # every fifth hour is archived: 5 and 24 have no common divisor, so every hour of the day is met
 _COVERAGE = 0.8  # a covariate missing in more than a fifth of the reference is left out
@@ -62,13 +62,14 @@ class Residuals:
         self.fresh = {}
         running = operating(self.memory)
         self._archive(day - self.config.reference_from_days, running)
+        sane = without_absurd(self.memory.hours.view("mean"), WILD)
         # With a year behind it a model changes slowly.
         due = day % (self.config.refit_days * (2 if len(self.archive) else 1)) == 0
         for k in self.modelled:
             if k not in self.models or due:
-                self._refit(k, day, running)
+                self._refit(k, day, running, sane[:, k])
             if k in self.models and k not in self.fresh:
-                self._apply(k, day_hours(self.memory, day), running)
+                self._apply(k, day_hours(self.memory, day), running, sane[:, k])
         return []
 
     def covariates(self, k: int) -> NDArray[np.int64]:
@@ -133,13 +134,11 @@ class Residuals:
         angle = 2.0 * np.pi * (hour % 24) / _DAY_HOURS
         return np.column_stack([np.sin(angle), np.cos(angle)])
 
-    def _refit(self, k: int, day: int, running: NDArray[np.bool_]) -> None:
+    def _refit(self, k: int, day: int, running: NDArray[np.bool_], y: Values) -> None:
         config, hours = self.config, self.memory.hours
         day_of = hours.view("hour") // 24
         mean = hours.view("mean")
-        usable = (
-            running & np.isfinite(mean[:, k]) & ~hours.view("claimed")[:, k] & ~hours.view("marked")[:, k]
-        )
+        usable = running & np.isfinite(y) & ~hours.view("claimed")[:, k] & ~hours.view("marked")[:, k]
         use = (
             usable & (day_of < day - config.reference_lag_days) & (day_of >= day - config.reference_from_days)
         )
@@ -157,7 +156,7 @@ class Residuals:
         covered = np.isfinite(mean[use][:, covariates]).mean(axis=0) >= _COVERAGE
         covariates = covariates[covered]
         unexplained = not covariates.size and not self.by_clock(k)
-        if unexplained or np.ptp(mean[use, k]) == 0:
+        if unexplained or np.ptp(y[use]) == 0:
             self.refused[k] = (
                 ("unexplained", "no channel explains this one")
                 if unexplained
@@ -165,29 +164,28 @@ class Residuals:
             )
             return
         first_time = k not in self.models
-        x, y = self._explaining(mean[use], hours.view("hour")[use], covariates), mean[use, k]
+        x, told = self._explaining(mean[use], hours.view("hour")[use], covariates), y[use]
         if not first_time:
             older_x, older_y = self._older(k, covariates)
-            x, y = np.vstack([older_x, x]), np.concatenate([older_y, y])
-        model, held_out = fit_model(x, y, covariates, _FOLDS if first_time else 0)
+            x, told = np.vstack([older_x, x]), np.concatenate([older_y, told])
+        model, held_out = fit_model(x, told, covariates, _FOLDS if first_time else 0)
         self.models[k] = model
         self.refused.pop(k, None)
         if first_time:
             # Everything remembered gets an expectation; in the reference the held-out residuals calibrate.
-            self._apply(k, slice(0, len(hours)), running)
+            self._apply(k, slice(0, len(hours)), running, y)
             hours.view("residual")[np.flatnonzero(use), k] = held_out
             self.fresh[k] = sorted(set(day_of[use].tolist()))
 
-    def _apply(self, k: int, rows: slice, running: NDArray[np.bool_]) -> None:
+    def _apply(self, k: int, rows: slice, running: NDArray[np.bool_], y: Values) -> None:
         model, hours = self.models[k], self.memory.hours
         x = self._explaining(hours.view("mean")[rows], hours.view("hour")[rows], model.covariates)
         known = running[rows] & (np.isfinite(x).mean(axis=1) >= 0.5)
         if not len(x) or not known.any():
             return
         expected = model.predict(x)
-        y = hours.view("mean")[rows, k]
         hours.view("expected")[rows, k] = np.where(known, model.restore(expected), np.nan)
-        hours.view("residual")[rows, k] = np.where(known, model.transform(y) - expected, np.nan)
+        hours.view("residual")[rows, k] = np.where(known, model.transform(y[rows]) - expected, np.nan)
 
     def part(self, k: int, tested: list[int]) -> float:
         """Give how many times the even part of a budget channel `k` gets; over all tested channels the mean is one.

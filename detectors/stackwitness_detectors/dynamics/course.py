@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stackwitness_detectors.contract import Finding, Note, Values
 from stackwitness_detectors.memory import HOUR_MS, Block, Memory, Table, place_of
-from stackwitness_detectors.quantiles import median
+from stackwitness_detectors.quantiles import ABSURD, WILD, median
 from stackwitness_detectors.running import RUNNING, usual_top
 
 _HOURS = 24 * 60
@@ -49,7 +49,9 @@ class Course:
     def hour(self, block: Block) -> list[Finding]:
         """Add the sums of one hour."""
         self.made = {}
+        wild = [WILD * abs(self.level[k][0]) if k in self.level else 0.0 for k in self.tested]
         values = block.measured()[:, self.tested]
+        values = np.where(np.abs(values) > np.where(np.array(wild) > 0, wild, np.inf), np.nan, values)
         present = np.isfinite(values)
         count = present.sum(axis=0)
         mean = np.where(count > 0, np.where(present, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
@@ -119,10 +121,10 @@ class Course:
         use = self.usable(k, rows)
 
         load = table.view("load")[rows]
-        loaded = use & np.isfinite(load)
+        loaded = use & (load <= ABSURD * top)
         load = np.where(loaded, load, 0.0)
         off = np.where(use, table.view("mean")[rows, j] - usual, 0.0)
-        # Single precision as the columns are kept: their running sums stay those of earlier versions.
+        # Single precision as the columns are kept.
         kept = np.empty((len(use), 4), np.float32)
         for place, name in enumerate(("count", "pairs", "squares", "equal")):
             kept[:, place] = np.where(use, table.view(name)[rows, j], 0.0)
@@ -179,7 +181,7 @@ class Course:
 def _between(columns: NDArray[Any], first: Any, late: Any, last: Any) -> Values:
     """Sum columns [n, c] from `first` (all but the first column: from `late`) up to `last`: arrays [c, windows]."""
     path = np.zeros((len(columns) + 1, columns.shape[1]))
-    path[1:] = np.cumsum(columns, axis=0)
+    path[1:] = np.cumsum(columns, axis=0, dtype=np.float64)
     summed: Values = path[last] - path[late]
     summed[:, 0] = path[last, 0] - path[first, 0]
     return summed.T
