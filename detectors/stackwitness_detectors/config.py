@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 
-VERSION = "5"
+VERSION = "6"
 _USUAL = 0.25  # findings a station-month: the budget at which `parts_usual` was set
 
 

@@ -46,6 +46,7 @@ Cannot: TypeAlias = Literal[
     "digits",
     "calibrations",
     "silent",
+    "few_hours",
     "refused",
     "neighbours",
     "below",

@@ -28,6 +28,7 @@ from stackwitness_detectors.contract import (
 from stackwitness_detectors.memory import HOUR_MS, Block, Memory, place_of
 
 _NORMAL = ord("N")
+_FEW_OF_H = 14 * 24
 _SILENT_H = 24  # a channel without a reading for a day is judged by no test of its day
 _SMALLEST = 1e-30  # nothing but 0 is smaller: squares of such numbers vanish
 _LATEST_MS = 7_258_118_400_000  # the year 2200: such a clock is wrong, and nothing could come after it
@@ -149,7 +150,7 @@ class Engine:
     def standing_notes(self) -> tuple[Note, ...]:
         """Say what cannot be judged as things stand: a matter of station and state, whatever the batches were."""
         told = {note for family in self.families for note in family.notes()}
-        return tuple(sorted(told | set(self._silent()) | set(self._nothing())))
+        return tuple(sorted(told | set(self._silent()) | set(self._few()) | set(self._nothing())))
 
     def _nothing(self) -> Iterable[Note]:
         if not self.memory.principal():
@@ -164,6 +165,23 @@ class Engine:
                 yield Note(
                     "engine", name, "silent", f"no measured reading for {silent} hours", (("have", silent),)
                 )
+
+    def _few(self) -> Iterable[Note]:
+        """Tell of channels that took most hours of the last fortnight out of judgement while the unit was not known to stand."""
+        memory = self.memory
+        hour = memory.hours.view("hour")
+        rows = slice(int(np.searchsorted(hour, hour[-1] - _FEW_OF_H + 1)) if len(hour) else 0, len(hour))
+        if not len(hour) or hour[-1] - hour[0] < _FEW_OF_H:
+            return
+        stands = memory.stands()[rows]
+        ought = _FEW_OF_H - int(stands.sum())
+        mean, marked = memory.hours.view("mean")[rows], memory.hours.view("marked")[rows]
+        loaded = np.isfinite(mean[:, memory.indices("load")[:1]]).all(axis=1) & ~stands
+        for k in memory.principal():
+            judged = int((loaded & np.isfinite(mean[:, k]) & ~marked[:, k]).sum())
+            if 2 * judged < ought:
+                reason = f"only {judged} of {ought} hours of the last 14 days can be judged: the others not sent, marked or without a load"
+                yield Note("engine", memory.names[k], "few_hours", reason, (("have", judged), ("of", ought)))
 
     def dump(self) -> bytes:
         """Encode everything the next batch needs."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stackwitness_detectors.config import Config
 from stackwitness_detectors.contract import ChannelInfo, Context, Letters, Times, Values
-from stackwitness_detectors.running import steady_hours
+from stackwitness_detectors.running import least_running, steady_hours
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -148,6 +148,13 @@ class Memory:
         if not loads:
             return np.ones(len(hour), np.bool_)
         return steady_hours(hour, self.hours.view("mean")[:, loads[0]])
+
+    def stands(self) -> NDArray[np.bool_]:
+        """Tell for each remembered hour whether a load was measured that says that the unit stands."""
+        loads = self.indices("load")
+        load = self.hours.view("mean")[:, loads[0]] if loads else np.full(len(self.hours), np.nan)
+        stands: NDArray[np.bool_] = load <= least_running(load)
+        return stands
 
     def indices(self, *roles: str) -> list[int]:
         """Give the positions of the channels that play one of the roles."""

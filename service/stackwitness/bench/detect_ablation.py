@@ -25,7 +25,7 @@ GROUPS = {
     "conditional": ("level", "exceedances", "correlation"),
     "physics": ("oxygen_line", "flow_to_load", "saturation", "common_mode"),
     "shape": ("digits", "density", "comb", "heap", "ceiling", "equal_means"),
-    "availability": ("availability", "marked_high", "lines"),
+    "availability": ("availability", "marked_high", "lines", "idle"),
     "dynamics": ("dynamics", "response"),
     "calibration": ("pulse", "challenge"),
     "config_change": ("implied", "range"),

@@ -26,6 +26,7 @@ _WHY = {
     "digits": _("its digits are too coarse, or have no steps to read"),
     "calibrations": _("no calibrations with values are sent"),
     "silent": _("no measured reading"),
+    "few_hours": _("most hours of the last 14 days were not sent, carried a mark or had no load"),
     "refused": _("values that cannot be were taken as missing"),
     "neighbours": _("too few related neighbours"),
     "nothing": _("neither pollutants nor flows nor a process are reported"),
@@ -123,6 +124,8 @@ def _word(t: Tongue, code: str, notes: Sequence[Unjudged]) -> Reason:
             "why": why,
             "days": round(max(waits)),
         }
+    elif code == "few_hours":
+        why = t.say("%(why)s: %(have)s of %(of)s can be judged") % {"why": why, **notes[0].numbers}
     elif code == "silent":
         hours = max(n.numbers.get("have", 0) for n in notes)
         why = t.say("%(why)s for %(length)s") % {"why": why, "length": t.duration(hours * 3_600_000)}

@@ -61,6 +61,8 @@ _KIND = {
     "comb": _("Comb in the values"),
     "ceiling": _("Piled up below a level"),
     "equal_means": _("Equal means"),
+    "idle_load": _("Load says idle, stack runs"),
+    "load_withheld": _("Load not sent, stack runs"),
     "marked_high": _("Marked when high"),
     "filled_line": _("Filled straight lines"),
     "pulse": _("Falls at set hours"),

@@ -20,6 +20,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "comb": ("Comb in the values", "数值呈梳状"),
     "ceiling": ("Piled up below a level", "集中于某一水平之下"),
     "equal_means": ("Equal means", "均值相同"),
+    "idle_load": ("Load says idle, stack runs", "负荷为停运而烟道在运行"),
+    "load_withheld": ("Load not sent, stack runs", "未上传负荷而烟道在运行"),
     "marked_high": ("Marked when high", "高值时被标记"),
     "filled_line": ("Filled straight lines", "直线补数"),
     "pulse": ("Falls at set hours", "定时下降"),
